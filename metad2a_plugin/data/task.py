@@ -1,0 +1,65 @@
+"""`Task`: the features of a dataset's images by class, and the random image sets drawn from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from metad2a_plugin.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Task:
+    """A classification dataset as a set encoder sees it.
+
+    Attributes:
+        features: image features, float32 ``[images, dim]``.
+        labels: class of each image, int64 ``[images]``, values ``0 .. classes-1``, every class present.
+        name: where it came from, for messages and reports.
+        class_names: one name per class.
+        encoder: name of the image encoder that made the features.
+    """
+
+    features: torch.Tensor
+    labels: torch.Tensor
+    name: str = "task"
+    class_names: tuple[str, ...] = ()
+    encoder: str = ""
+    _members: tuple[np.ndarray, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.features.ndim != 2 or len(self.features) != len(self.labels) or len(self.labels) == 0:
+            raise DatasetError(
+                f"a task needs features [images, dim] and one label per image, got "
+                f"{tuple(self.features.shape)} and {tuple(self.labels.shape)}"
+            )
+        labels = self.labels.cpu().numpy()
+        counts = np.bincount(labels)
+        if (counts == 0).any():
+            raise DatasetError(f"class {int(np.argmin(counts))} of {self.name!r} has no image; drop the class")
+        order = np.argsort(labels, kind="stable")
+        object.__setattr__(self, "_members", tuple(np.split(order, np.cumsum(counts)[:-1])))
+
+    @property
+    def num_classes(self) -> int:
+        return len(self._members)
+
+    def draw(
+        self, draws: int = 10, *, images_per_class: int = 20, max_classes: int = 20, seed: int = 0
+    ) -> torch.Tensor:
+        """Random image sets, float32 ``[draws, classes, images_per_class, dim]``.
+
+        A class with fewer images than asked for is drawn from with replacement; of more than
+        `max_classes` classes, each draw takes a random subset (the meta-training tasks have 20).
+        """
+        rng = np.random.default_rng(seed)
+        classes = min(self.num_classes, max_classes)
+        index = np.empty((draws, classes, images_per_class), dtype=np.int64)
+        for d in range(draws):
+            chosen = rng.permutation(self.num_classes)[:classes] if classes < self.num_classes else range(classes)
+            for row, c in enumerate(chosen):
+                members = self._members[c]
+                index[d, row] = rng.choice(members, images_per_class, replace=len(members) < images_per_class)
+        return self.features[torch.from_numpy(index)]

@@ -1,0 +1,33 @@
+"""The errors a user can cause; each message says what was given, what was expected and how to fix it."""
+
+from __future__ import annotations
+
+
+class MetaD2AError(ValueError):
+    """Base of every error this package raises for wrong input."""
+
+
+class DatasetError(MetaD2AError):
+    """A dataset cannot be read or cannot be used as a task."""
+
+
+class ArchitectureError(MetaD2AError):
+    """An architecture string or encoding is not of its search space."""
+
+
+class CheckpointError(MetaD2AError):
+    """A checkpoint is missing, damaged, or of another kind."""
+
+
+class ConfigError(MetaD2AError):
+    """An option or configuration value is out of range, unknown, or contradicts another."""
+
+
+class MissingExtraError(MetaD2AError, ImportError):
+    """An optional package is not installed; the message names the extra that installs it."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed. "
+            f"Install it with: pip install 'metad2a-plugin[{extra}]'"
+        )

@@ -1,0 +1,132 @@
+"""The `SearchSpace` interface: what strategies, predictors and hosts speak about."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import networkx as nx
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Architecture:
+    """One point of a search space: hashable, comparable, plain data.
+
+    Attributes:
+        space: name of the search space (``"nasbench201"``).
+        choices: one option index per decision, in the order the space documents.
+    """
+
+    space: str
+    choices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a network costs, counted as its space's benchmark counts.
+
+    Attributes:
+        params: trainable parameters, in millions.
+        flops: multiply-accumulates of one forward pass (each counted once), in millions.
+    """
+
+    params: float
+    flops: float
+
+
+class SearchSpace(ABC):
+    """A set of architectures, with everything a strategy or a predictor asks about them.
+
+    Subclasses are stateless and cheap to create; torch is imported by the methods that need it.
+    """
+
+    name: str
+    """Registry name."""
+    size: int
+    """Number of architectures (encodings, not isomorphism classes)."""
+    num_vertices: int
+    """Vertices of an encoded graph, input and output included."""
+    vertex_types: tuple[str, ...]
+    """Name of each vertex type; `encode` gives indices into it."""
+
+    # -- points ------------------------------------------------------------------------------
+    @abstractmethod
+    def sample(self, rng: random.Random) -> Architecture:
+        """Draw one architecture uniformly."""
+
+    @abstractmethod
+    def mutate(self, architecture: Architecture, rng: random.Random) -> Architecture:
+        """Change one decision, uniformly; never returns its argument."""
+
+    @abstractmethod
+    def neighbors(self, architecture: Architecture) -> list[Architecture]:
+        """All architectures that differ in one decision."""
+
+    @abstractmethod
+    def enumerate(self) -> Iterator[Architecture]:
+        """Every architecture in the space's official order.
+
+        Raises:
+            ConfigError: the space is too large to list.
+        """
+
+    def validate(self, architecture: Architecture) -> Architecture:
+        """Return `architecture` if it is of this space.
+
+        Raises:
+            ArchitectureError: it belongs to another space or is malformed.
+        """
+        self.encode([architecture])
+        return architecture
+
+    # -- text and tensors --------------------------------------------------------------------
+    @abstractmethod
+    def parse(self, text: str) -> Architecture:
+        """Read the field's own string.
+
+        Raises:
+            ArchitectureError: says which part is wrong and what it may be.
+        """
+
+    @abstractmethod
+    def format(self, architecture: Architecture) -> str:
+        """Write the field's own string; `parse` reads it back."""
+
+    @abstractmethod
+    def encode(self, architectures: Sequence[Architecture]) -> torch.Tensor:
+        """Vertex types, int64 ``[n, num_vertices]``."""
+
+    @abstractmethod
+    def decode(self, vertices: torch.Tensor) -> list[Architecture]:
+        """Inverse of `encode`.
+
+        Raises:
+            ArchitectureError: wrong shape, or a row that is no architecture of this space.
+        """
+
+    # -- graphs and networks -----------------------------------------------------------------
+    @abstractmethod
+    def canonical(self, architecture: Architecture) -> str:
+        """A key that is equal for two architectures exactly when their networks are equal."""
+
+    @abstractmethod
+    def is_dead(self, architecture: Architecture) -> bool:
+        """True when no operation lets the input reach the output."""
+
+    @abstractmethod
+    def to_networkx(self, architecture: Architecture) -> nx.DiGraph:
+        """The architecture as a directed graph whose nodes carry an ``op`` attribute."""
+
+    @abstractmethod
+    def build(self, architecture: Architecture, num_classes: int, **options: Any) -> nn.Module:
+        """The PyTorch network; input ``[batch, 3, height, width]``, output ``[batch, num_classes]``."""
+
+    @abstractmethod
+    def cost(self, architecture: Architecture, **options: Any) -> Cost:
+        """Parameters and FLOPs of the built network."""

@@ -1,0 +1,90 @@
+"""The ask/tell `Strategy` interface every search strategy implements and every host drives.
+
+A whole plug-in::
+
+    class Greedy(Strategy):
+        def _ask(self, n):
+            return [self.space.sample(self.rng) for _ in range(n)]
+
+        def _tell(self, architecture, value):
+            pass
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from abc import ABC, abstractmethod
+from typing import Any
+
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.spaces.base import Architecture, SearchSpace
+
+
+class Strategy(ABC):
+    """Proposes architectures (`ask`) and learns from their values (`tell`; higher is better).
+
+    Args:
+        space: the search space.
+        seed: the same seed and the same tells give the same asks.
+    """
+
+    def __init__(self, space: SearchSpace, *, seed: int = 0) -> None:
+        self.space = space
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.history: list[tuple[Architecture, float]] = []
+
+    @abstractmethod
+    def _ask(self, n: int) -> list[Architecture]: ...
+
+    @abstractmethod
+    def _tell(self, architecture: Architecture, value: float) -> None: ...
+
+    def ask(self, n: int = 1) -> list[Architecture]:
+        """Propose at most `n` architectures; fewer (or none) only when the strategy is exhausted.
+
+        Raises:
+            ConfigError: `n` is not a positive integer.
+        """
+        if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+            raise ConfigError(f"ask(n) needs a positive integer, got {n!r}")
+        return self._ask(n)
+
+    def tell(self, architecture: Architecture, value: float) -> None:
+        """Report the measured value of an architecture (asked for or not).
+
+        Raises:
+            ConfigError: `value` is not a finite number. Report a failed trial by not telling it.
+        """
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise ConfigError(
+                f"tell() needs a finite number (higher is better), got {value!r}; leave out trials that failed"
+            )
+        self.space.validate(architecture)
+        self.history.append((architecture, number))
+        self._tell(architecture, number)
+
+    @property
+    def best(self) -> tuple[Architecture, float] | None:
+        """The incumbent: the best told pair, the earliest among equals."""
+        return max(self.history, key=lambda pair: pair[1], default=None)
+
+    # Plain containers only: hosts store states with loaders that refuse pickled objects.
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart, in lists, dicts, numbers and strings."""
+        version, internal, gauss = self.rng.getstate()
+        return {
+            "rng": [version, list(internal), gauss],
+            "history": [[self.space.format(a), v] for a, v in self.history],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        version, internal, gauss = state["rng"]
+        self.rng.setstate((version, tuple(internal), gauss))
+        self.history = [(self.space.parse(text), float(value)) for text, value in state["history"]]
