@@ -1,0 +1,423 @@
+"""Where images come from: folders, zips, npz files, arrays, torch Datasets. Nothing is decoded before it is asked for."""
+
+from __future__ import annotations
+
+import bz2
+import os
+import sys
+import warnings
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from metad2a_plugin.data._pixels import (
+    DatasetWarning,
+    array_to_rgb,
+    as_numpy,
+    channel_axis,
+    decode,
+    few,
+    full_scale,
+    index_labels,
+    is_tensor,
+    to_rgb,
+)
+from metad2a_plugin.errors import DatasetError, MissingExtraError
+
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .tga .ico .jp2 .avif".split()
+)
+NPZ_KEYS = (("images", "labels"), ("x", "y"), ("x_train", "y_train"), ("train_images", "train_labels"))
+FOLDER_HELP = "Expected a folder of class folders, such as flowers/rose/1.jpg and flowers/tulip/2.jpg"
+_TRAIN = ("train", "training")
+_SPLITS = frozenset((*_TRAIN, "val", "valid", "validation", "test", "testing"))
+
+
+class Source(ABC):
+    """Images by index, decoded on demand; safe to share between threads, forks and pickles."""
+
+    parallel = True
+    """Whether `image` may be called from several threads at once."""
+
+    @abstractmethod
+    def key(self, i: int) -> str:
+        """Name of image `i`, for messages and the content hash."""
+
+    @abstractmethod
+    def content(self, i: int) -> bytes:
+        """The bytes that decide what image `i` looks like."""
+
+    @abstractmethod
+    def image(self, i: int, size: int | None = None) -> Image.Image:
+        """Image `i` in RGB, at least `size` pixels on its shorter side if it has that many."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a reader found: images, labels ``0 .. classes-1``, one name per class."""
+
+    source: Source
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    name: str
+
+
+# -- files ---------------------------------------------------------------------------------------
+class FolderSource(Source):
+    def __init__(self, root: Path, keys: list[str]) -> None:
+        self.root, self.keys = root, keys
+
+    def key(self, i: int) -> str:
+        return self.keys[i]
+
+    def content(self, i: int) -> bytes:
+        return (self.root / self.keys[i]).read_bytes()
+
+    def image(self, i: int, size: int | None = None) -> Image.Image:
+        return decode(self.content(i), size)
+
+
+class ZipSource(Source):
+    """Entries of a zip, read in place.
+
+    `zipfile` shares one file position between threads and forks; opening the file for each image does not.
+    """
+
+    def __init__(self, path: Path, keys: list[str], entries: list[zipfile.ZipInfo]) -> None:
+        self.path, self.keys = path, keys
+        self._where = [(e.header_offset, e.compress_size, e.file_size, e.compress_type, e.CRC) for e in entries]
+
+    def key(self, i: int) -> str:
+        return self.keys[i]
+
+    def content(self, i: int) -> bytes:
+        offset, packed_size, size, method, crc = self._where[i]
+        with open(self.path, "rb") as file:
+            file.seek(offset)
+            header = file.read(30)
+            if header[:4] != b"PK\x03\x04":
+                raise OSError("the zip is damaged or has changed since it was opened")
+            skip = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+            file.seek(offset + 30 + skip)
+            data = file.read(packed_size)
+        if method == zipfile.ZIP_DEFLATED:
+            data = zlib.decompressobj(-15).decompress(data, size + 1)
+        elif method == zipfile.ZIP_BZIP2:
+            data = bz2.BZ2Decompressor().decompress(data, size + 1)
+        if len(data) != size or zlib.crc32(data) != crc:
+            raise OSError("damaged zip entry (wrong checksum)")
+        return data
+
+    def image(self, i: int, size: int | None = None) -> Image.Image:
+        return decode(self.content(i), size)
+
+
+def _visible(path: PurePosixPath) -> bool:
+    return not any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def _descend(root: PurePosixPath, files: list[PurePosixPath], name: str) -> PurePosixPath:
+    """The folder that holds the class folders: past a wrapping folder, into train/ of a train/val layout."""
+    while True:
+        inside = [f.relative_to(root) for f in files if f.is_relative_to(root)]
+        tops = {f.parts[0] for f in inside if len(f.parts) > 1}
+        if any(len(f.parts) == 1 for f in inside) or not tops:
+            return root
+        train = [t for t in tops if t.lower() in _TRAIN]
+        if train and len(tops) > 1 and {t.lower() for t in tops} <= _SPLITS:
+            rest = sorted(tops - {train[0]})
+            warnings.warn(
+                f"{name} is split into {few(sorted(tops), 6)}: using {train[0]!r} only. "
+                f"To use {few(rest, 6)}, pass that folder itself",
+                DatasetWarning,
+                stacklevel=2,
+            )
+            root = root / train[0]
+        elif len(tops) == 1 and all(len(f.parts) > 2 for f in inside):
+            root = root / tops.pop()
+        else:
+            return root
+
+
+def _classes(
+    files: Iterable[str], folders: Iterable[str], name: str
+) -> tuple[PurePosixPath, list[PurePosixPath], np.ndarray, tuple[str, ...]]:
+    """Root of the class folders, image paths (sorted), their labels, the class names."""
+    seen = [p for p in map(PurePosixPath, files) if _visible(p)]
+    images = [p for p in seen if p.suffix.lower() in SUFFIXES]
+    if not images:
+        kinds = sorted({p.suffix.lower() or p.name for p in seen})
+        found = f"only files of kind {few(kinds, 5)}" if kinds else "it is empty"
+        raise DatasetError(
+            f"no images in {name}: {found}. {FOLDER_HELP}; files end in .jpg, .png, .webp, .bmp, .gif, .tiff, ..."
+        )
+    root = _descend(PurePosixPath(), images, name)
+    inside = sorted(p for p in images if p.is_relative_to(root))
+    at = len(root.parts)
+    loose = [p for p in inside if len(p.parts) == at + 1]
+    members = [p for p in inside if len(p.parts) > at + 1]
+    if not members:
+        where = f"{name} ({root}/)" if root.parts else name
+        raise DatasetError(
+            f"{where} holds {len(loose)} images ({few([p.name for p in loose])}) but no class folders. "
+            f"{FOLDER_HELP}: make one folder per class and move the images into them"
+        )
+    if loose:
+        warnings.warn(
+            f"{name}: {len(loose)} images outside the class folders are ignored ({few([p.name for p in loose])})",
+            DatasetWarning,
+            stacklevel=2,
+        )
+    labels, class_names = index_labels([p.parts[at] for p in members])
+    listed = {p.parts[at] for p in map(PurePosixPath, folders) if _visible(p) and _is_below(p, root)}
+    if empty := sorted(listed - set(class_names)):
+        warnings.warn(
+            f"{name}: {len(empty)} class folders without images are left out ({few(empty)})",
+            DatasetWarning,
+            stacklevel=2,
+        )
+    return root, members, labels, class_names
+
+
+def _is_below(path: PurePosixPath, root: PurePosixPath) -> bool:
+    return path != root and path.is_relative_to(root)
+
+
+def read_folder(path: Path) -> Reading:
+    """A folder of class folders; images at any depth inside a class folder.
+
+    Raises:
+        DatasetError: no images, no class folders, or a folder that may not be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DatasetError(f"cannot read {error.filename}: {error.strerror}; check its permissions") from error
+
+    files: list[str] = []
+    folders: list[str] = []
+    tops = [path, *sorted(p for p in path.iterdir() if p.is_symlink() and p.is_dir())]
+    for top in tops:  # a class folder may be a link; links further down are not followed, they can form loops
+        for folder, subfolders, names in os.walk(top, onerror=refuse):
+            relative = Path(folder).relative_to(path).as_posix()
+            folders.append(relative)
+            files += [f"{relative}/{n}" for n in names]
+            subfolders[:] = [s for s in subfolders if not s.startswith(".")]
+    root, members, labels, class_names = _classes(files, folders, f"folder {str(path)!r}")
+    keys = [p.relative_to(root).as_posix() for p in members]
+    return Reading(FolderSource(path / root, keys), labels, class_names, path.resolve().name)
+
+
+def read_zip(path: Path) -> Reading:
+    """A zip of class folders; nothing is extracted, entries that point outside the zip are ignored.
+
+    Raises:
+        DatasetError: no zip, encrypted, an unsupported compression, no images, no class folders.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise DatasetError(
+            f"{str(path)!r} is not a readable zip ({error}); an interrupted download or another kind of "
+            "archive looks like this. Fetch it again, or unpack it and pass the folder"
+        ) from error
+    entries: dict[str, zipfile.ZipInfo] = {}
+    folders = []
+    for info in infos:
+        name = info.filename.replace("\\", "/")
+        if name.startswith("/") or ".." in name.split("/") or name[1:2] == ":":
+            continue
+        if name.endswith("/"):
+            folders.append(name)
+        else:
+            entries[PurePosixPath(name).as_posix()] = info
+            folders.append(PurePosixPath(name).parent.as_posix())
+    root, members, labels, class_names = _classes(entries, folders, f"zip {str(path)!r}")
+    used = [entries[p.as_posix()] for p in members]
+    if any(info.flag_bits & 1 for info in used):
+        raise DatasetError(
+            f"zip {str(path)!r} is protected by a password; unpack it and pass the folder, or zip it again without one"
+        )
+    known = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+    if strange := sorted({info.compress_type for info in used} - set(known)):
+        raise DatasetError(
+            f"zip {str(path)!r} uses compression method {strange[0]}, expected stored, deflate or bzip2; "
+            "zip it again with the default settings, or unpack it and pass the folder"
+        )
+    keys = [p.relative_to(root).as_posix() for p in members]
+    return Reading(ZipSource(path, keys, used), labels, class_names, path.stem)
+
+
+# -- arrays --------------------------------------------------------------------------------------
+class ArraySource(Source):
+    def __init__(self, images: np.ndarray, axis: int | None, full: float) -> None:
+        self.images, self.axis, self.full = images, axis, full
+
+    def key(self, i: int) -> str:
+        return f"image {i}"
+
+    def content(self, i: int) -> bytes:
+        return np.asarray(self.image(i)).tobytes()
+
+    def image(self, i: int, size: int | None = None) -> Image.Image:
+        return array_to_rgb(self.images[i], self.axis, self.full)
+
+
+def read_arrays(images: Any, labels: Any, name: str = "arrays", full: float | None = None) -> Reading:
+    """Images ``[n, h, w]``, ``[n, h, w, c]`` or ``[n, c, h, w]`` and labels ``[n]``, numpy or torch.
+
+    Raises:
+        DatasetError: wrong axes, channels, pixel values, labels, or lengths that differ.
+    """
+    pixels = as_numpy(images)
+    if pixels.dtype == object:
+        raise DatasetError(
+            f"{name}: the images are an array of objects, expected numbers [n, h, w, 3]; resize the images to "
+            "one size and stack them, or pass a torch Dataset of (image, label) pairs"
+        )
+    if pixels.ndim not in (3, 4):
+        raise DatasetError(
+            f"{name}: images have shape {list(pixels.shape)}; expected [n, h, w], [n, h, w, c] or [n, c, h, w]. "
+            "Flattened images need their height and width back: images.reshape(n, h, w)"
+        )
+    if not len(pixels):
+        raise DatasetError(f"{name}: there are no images (shape {list(pixels.shape)}); pass at least two classes")
+    indices, class_names = index_labels(labels)
+    if len(indices) != len(pixels):
+        raise DatasetError(
+            f"{name}: {len(pixels)} images but {len(indices)} labels; every image needs exactly one label"
+        )
+    axis = channel_axis(pixels.shape[1:], channels_first=is_tensor(images))
+    return Reading(ArraySource(pixels, axis, full or full_scale(pixels)), indices, class_names, name)
+
+
+def read_npz(path: Path) -> Reading:
+    """An ``.npz`` with ``images``/``labels``, ``x``/``y`` or ``x_train``/``y_train``; never unpickled.
+
+    Raises:
+        DatasetError: no npz, missing keys, object arrays, or what `read_arrays` refuses.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            pair = next((p for p in NPZ_KEYS if set(p) <= set(archive.files)), None)
+            if pair is None:
+                raise DatasetError(
+                    f"{str(path)!r} holds the arrays {few(sorted(archive.files), 8) or 'none'}; expected "
+                    f"{' or '.join('/'.join(p) for p in NPZ_KEYS)}. "
+                    "Save it with numpy.savez(path, images=images, labels=labels)"
+                )
+            images, labels = archive[pair[0]], archive[pair[1]]
+    except DatasetError:
+        raise
+    except Exception as error:
+        if "allow_pickle" in str(error):
+            raise DatasetError(
+                f"{str(path)!r} holds object arrays, which are pickles and are not loaded for safety; "
+                "save plain arrays: images as uint8 [n, h, w, 3], labels as integers or strings"
+            ) from error
+        raise DatasetError(
+            f"{str(path)!r} is not a readable .npz ({error}); save it again with numpy.savez"
+        ) from error
+    return read_arrays(images, labels, path.stem)
+
+
+def read_digits() -> Reading:
+    """scikit-learn's 1,797 handwritten digits, 8 x 8, grey levels 0..16."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise MissingExtraError("scikit-learn", "digits", "the dataset 'sklearn:digits'") from error
+    data = load_digits()
+    return read_arrays(data.images, data.target, "digits", full=16.0)
+
+
+# -- torch ---------------------------------------------------------------------------------------
+class TorchSource(Source):
+    parallel = False
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def key(self, i: int) -> str:
+        return f"item {i}"
+
+    def content(self, i: int) -> bytes:
+        image = self.image(i)
+        return repr(image.size).encode() + image.tobytes()
+
+    def image(self, i: int, size: int | None = None) -> Image.Image:
+        image, _ = _pair(self.dataset, i)
+        if isinstance(image, Image.Image):
+            return to_rgb(image)
+        pixels = as_numpy(image)
+        return array_to_rgb(pixels, channel_axis(pixels.shape, is_tensor(image)), full_scale(pixels))
+
+
+def _pair(dataset: Any, i: int) -> tuple[Any, Any]:
+    item = dataset[i]
+    if not isinstance(item, (tuple, list)) or len(item) != 2:
+        what = f"{len(item)} values" if isinstance(item, (tuple, list)) else type(item).__name__
+        raise DatasetError(
+            f"item {i} of {type(dataset).__name__} is {what}, expected a pair (image, label); "
+            "wrap the dataset in one that returns such pairs"
+        )
+    return item[0], item[1]
+
+
+def is_torch_dataset(value: Any) -> bool:
+    """True for a torch `Dataset`, without importing torch for a value that cannot be one."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.utils.data.Dataset)
+
+
+def _torch_labels(dataset: Any, count: int) -> list[Any]:
+    """The `targets` attribute where it agrees with the items, else one pass over the items."""
+    targets = getattr(dataset, "targets", None)
+    if targets is not None and np.ndim(targets) == 1 and len(targets) == count:
+        probes = {0, count // 2, count - 1}
+        if all(_label(_pair(dataset, i)[1]) == _label(targets[i]) for i in probes):
+            return [_label(t) for t in targets]
+    labels = []
+    for i in range(count):
+        try:
+            labels.append(_label(_pair(dataset, i)[1]))
+        except DatasetError:
+            raise
+        except Exception as error:
+            raise DatasetError(
+                f"item {i} of {type(dataset).__name__} raised {type(error).__name__}: {error}; "
+                "repair the dataset or leave that item out with torch.utils.data.Subset"
+            ) from error
+    return labels
+
+
+def _label(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") and np.ndim(value) == 0 else value
+
+
+def read_torch(dataset: Any) -> Reading:
+    """A map-style torch `Dataset` of ``(image, label)``; image a Pillow image, array or tensor.
+
+    Raises:
+        DatasetError: no length, no items, items that are no pairs, or labels that are no classes.
+    """
+    name = type(dataset).__name__
+    try:
+        count = len(dataset)
+    except (TypeError, NotImplementedError) as error:
+        raise DatasetError(
+            f"{name} has no length (an IterableDataset?); expected a torch Dataset with __len__ and "
+            "__getitem__. Collect its items in a list-backed Dataset first"
+        ) from error
+    if not count:
+        raise DatasetError(f"{name} is empty; expected (image, label) items of at least two classes")
+    names = getattr(dataset, "classes", None)
+    labels, class_names = index_labels(_torch_labels(dataset, count), list(names) if names else None)
+    return Reading(TorchSource(dataset), labels, class_names, name)

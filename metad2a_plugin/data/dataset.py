@@ -1,0 +1,360 @@
+"""`load_dataset`: labelled images from a folder, zip, npz, arrays, torch Dataset or ``sklearn:digits``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import warnings
+import zipfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from metad2a_plugin.data import _sources
+from metad2a_plugin.data._pixels import DatasetWarning, few
+from metad2a_plugin.errors import ConfigError, DatasetError
+
+if TYPE_CHECKING:
+    import torch
+
+_KINDS = (
+    "a folder of class folders, a .zip of one, an .npz file, a tuple (images, labels) of arrays, a torch Dataset, "
+    "or 'sklearn:digits'"
+)
+
+
+class ImageDataset:
+    """Labelled images, decoded when asked for; made by `load_dataset`.
+
+    A broken image cannot be told from a good one without decoding it, so it keeps its index and label until
+    it is met: `decode` reports it, `images` refuses it, `verified` leaves it out.
+
+    Attributes:
+        name: for messages and reports.
+        class_names: one name per class.
+        labels: class of each image, int64 ``[images]``.
+    """
+
+    def __init__(self, reading: _sources.Reading, indices: np.ndarray | None = None) -> None:
+        self._reading = reading
+        self._indices = np.arange(len(reading.labels)) if indices is None else indices
+        self.name: str = reading.name
+        self.class_names: tuple[str, ...] = reading.class_names
+        self.labels: np.ndarray = reading.labels[self._indices]
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __repr__(self) -> str:
+        return f"ImageDataset({self.name!r}, {len(self)} images, {self.num_classes} classes)"
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def key(self, i: int) -> str:
+        """Relative path, or position, of image `i`."""
+        return self._reading.source.key(int(self._indices[i]))
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 over relative paths, class names and raw bytes; a folder and a zip of it agree."""
+        digest = hashlib.sha256()
+        for i, label in enumerate(self.labels):
+            try:
+                content = hashlib.sha256(self._reading.source.content(int(self._indices[i]))).hexdigest()
+            except Exception as error:  # no bytes to hash; the kind of damage stands for them
+                content = type(error).__name__
+            digest.update(repr((self.key(i), self.class_names[label], content)).encode())
+        return digest.hexdigest()
+
+    # -- pixels ----------------------------------------------------------------------------------
+    def image(self, i: int) -> np.ndarray:
+        """Image `i`, uint8 RGB ``[height, width, 3]``.
+
+        Raises:
+            DatasetError: the image is broken.
+        """
+        try:
+            return np.asarray(self._reading.source.image(int(self._indices[i])))
+        except Exception as error:
+            raise DatasetError(f"cannot read {self.key(i)} of {self.name!r}: {error}") from error
+
+    def images(self, indices: Sequence[int] | np.ndarray, size: int) -> torch.Tensor:
+        """Images cut to their central square and resized (Pillow bicubic, antialiased).
+
+        Large JPEGs are decoded at the smallest scale that is at least twice `size`.
+
+        Returns:
+            uint8 RGB ``[n, 3, size, size]``.
+
+        Raises:
+            DatasetError: an image is broken; `verified` gives a dataset without such images.
+        """
+        pixels, broken = self.decode(indices, size)
+        if broken:
+            i, reason = next(iter(broken.items()))
+            raise DatasetError(
+                f"cannot read {self.key(i)} of {self.name!r}: {reason}. Repair or remove it, "
+                "or leave broken images out with dataset.verified()"
+            )
+        return pixels
+
+    def decode(self, indices: Sequence[int] | np.ndarray, size: int) -> tuple[torch.Tensor, dict[int, str]]:
+        """As `images`, with broken images left out and returned as ``{index: reason}``."""
+        import torch
+
+        source = self._reading.source
+        wanted = [int(i) for i in indices]
+        work = partial(_square, source, size=size)
+        rows = [int(self._indices[i]) for i in wanted]
+        if source.parallel and len(rows) > 1:
+            with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+                squares = list(pool.map(work, rows))
+        else:
+            squares = [work(row) for row in rows]
+        broken = {i: s for i, s in zip(wanted, squares, strict=True) if isinstance(s, str)}
+        good = [s for s in squares if not isinstance(s, str)]
+        stacked = np.stack(good) if good else np.empty((0, size, size, 3), np.uint8)
+        return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous(), broken
+
+    # -- parts -----------------------------------------------------------------------------------
+    def subset(self, indices: Sequence[int] | np.ndarray) -> ImageDataset:
+        """The images at `indices` (or of a boolean mask), with the same classes.
+
+        Raises:
+            DatasetError: an index is out of range.
+        """
+        chosen = np.asarray(indices)
+        chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
+        if len(chosen) and not (0 <= chosen.min() and chosen.max() < len(self)):
+            raise DatasetError(
+                f"indices run from {chosen.min()} to {chosen.max()}, expected 0 to {len(self) - 1} for {self.name!r}"
+            )
+        return ImageDataset(self._reading, self._indices[chosen])
+
+    def sample(self, max_images_per_class: int | None, seed: int = 0) -> ImageDataset:
+        """At most so many random images of each class, in the original order.
+
+        Raises:
+            ConfigError: `max_images_per_class` is not a positive integer or None.
+        """
+        if max_images_per_class is None:
+            return self
+        if not isinstance(max_images_per_class, int) or max_images_per_class < 1:
+            raise ConfigError(
+                f"max_images_per_class must be a positive integer or None (all), got {max_images_per_class!r}"
+            )
+        ranks = _class_ranks(self.labels, seed)
+        return self.subset(ranks < max_images_per_class)
+
+    def split(self, validation: float = 0.2, seed: int = 0) -> tuple[ImageDataset, ImageDataset]:
+        """Random training and validation parts, stratified by class.
+
+        Both parts get at least one image of every class that has two; a single image goes to training.
+
+        Raises:
+            ConfigError: `validation` is not between 0 and 1.
+        """
+        if not 0 < validation < 1:
+            raise ConfigError(f"validation must be a share between 0 and 1, such as 0.2, got {validation!r}")
+        counts = np.bincount(self.labels, minlength=self.num_classes)
+        held_out = np.clip(np.rint(counts * validation), 1, np.maximum(counts - 1, 0))
+        in_validation = _class_ranks(self.labels, seed) < held_out[self.labels]
+        return self.subset(~in_validation), self.subset(in_validation)
+
+    def verified(self, size: int = 32) -> ImageDataset:
+        """Decode every image once and leave out the broken ones, and classes that have no other.
+
+        Warns once with their number and first names.
+
+        Raises:
+            DatasetError: more than half are broken, or fewer than two classes remain.
+        """
+        broken: dict[int, str] = {}
+        for start in range(0, len(self), 256):
+            broken |= self.decode(range(start, min(start + 256, len(self))), size)[1]
+        if not broken:
+            return self
+        report_broken(self.name, {self.key(i): reason for i, reason in broken.items()}, len(self))
+        good = np.setdiff1d(np.arange(len(self)), list(broken))
+        labels, class_names = drop_empty_classes(self.name, self.labels[good], self.class_names)
+        all_labels = np.zeros_like(self._reading.labels)
+        all_labels[self._indices[good]] = labels
+        return ImageDataset(
+            replace(self._reading, labels=all_labels, class_names=class_names), self._indices[good]
+        )
+
+
+def _square(source: _sources.Source, i: int, size: int) -> np.ndarray | str:
+    """Image `i` as uint8 ``[size, size, 3]``, or why it cannot be read."""
+    try:
+        image = source.image(i, size)
+    except Exception as error:  # Pillow and user datasets raise many types for broken images
+        return f"{error}" or type(error).__name__
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+
+
+def _class_ranks(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Random rank of each image within its class, from 0."""
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    order = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    starts = np.searchsorted(labels[order], labels[order])
+    ranks = np.empty(len(labels), dtype=np.int64)
+    ranks[order] = np.arange(len(labels)) - starts
+    return ranks
+
+
+def report_broken(name: str, broken: dict[str, str], total: int) -> None:
+    """One warning for all broken images of a dataset.
+
+    Args:
+        name: of the dataset.
+        broken: reason by image key.
+        total: images tried.
+
+    Raises:
+        DatasetError: more than half of `total` are broken.
+    """
+    if not broken:
+        return
+    reason = next(iter(broken.values()))
+    found = f"{len(broken)} of {total} images of {name!r} cannot be read ({few(list(broken))}; the first: {reason})"
+    if 2 * len(broken) > total:
+        raise DatasetError(
+            f"{found}. More than half are broken, so this is not a usable dataset: "
+            "check that the files are complete images, and copy or download it again"
+        )
+    warnings.warn(f"{found}; they are left out", DatasetWarning, stacklevel=3)
+
+
+def drop_empty_classes(
+    name: str, labels: np.ndarray, class_names: tuple[str, ...]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels renumbered so that every class has an image, and the names that remain.
+
+    Raises:
+        DatasetError: fewer than two classes remain.
+    """
+    present, renumbered = np.unique(labels, return_inverse=True)
+    if len(present) < 2:
+        raise DatasetError(
+            f"{name!r} has {len(present)} usable class, at least two are needed to compare architectures; "
+            "add images of another class"
+        )
+    if gone := sorted({*range(len(class_names))} - {*present.tolist()}):
+        warnings.warn(
+            f"{len(gone)} classes of {name!r} have no usable image and are left out "
+            f"({few([class_names[c] for c in gone])})",
+            DatasetWarning,
+            stacklevel=3,
+        )
+    return renumbered.astype(np.int64), tuple(class_names[c] for c in present)
+
+
+# -- loading -------------------------------------------------------------------------------------
+def load_dataset(
+    source: Any, *, name: str | None = None, max_images_per_class: int | None = None, seed: int = 0
+) -> ImageDataset:
+    """Labelled images from any of the supported sources.
+
+    Args:
+        source: a folder of class folders; a ``.zip`` of one (read in place); an ``.npz`` with arrays
+            ``images``/``labels``, ``x``/``y`` or ``x_train``/``y_train``; a tuple ``(images, labels)`` of numpy
+            arrays or tensors, images ``[n, h, w]``, ``[n, h, w, c]`` or ``[n, c, h, w]`` with values 0..255 or
+            0..1; a torch `Dataset` of ``(image, label)``; ``"sklearn:digits"``; or an `ImageDataset`.
+            A layout with train/ and val/ or test/ gives its train part, and a warning says so.
+        name: replaces the name taken from the source.
+        max_images_per_class: keep at most so many random images of each class.
+        seed: of that choice.
+
+    Raises:
+        DatasetError: the source cannot be read or has fewer than two classes.
+        ConfigError: `max_images_per_class` is not a positive integer.
+        MissingExtraError: ``"sklearn:digits"`` without scikit-learn.
+
+    >>> import numpy as np
+    >>> images, labels = np.zeros((6, 8, 8), np.uint8), ["cat", "dog"] * 3
+    >>> load_dataset((images, labels), name="pets")
+    ImageDataset('pets', 6 images, 2 classes)
+    """
+    if isinstance(source, ImageDataset):
+        dataset = source
+        if name is not None:
+            dataset = ImageDataset(replace(source._reading, name=name), source._indices)
+        return dataset.sample(max_images_per_class, seed)
+    reading = _read(source)
+    if name is not None:
+        reading = replace(reading, name=name)
+    _check_classes(reading)
+    return ImageDataset(reading).sample(max_images_per_class, seed)
+
+
+def _read(source: Any) -> _sources.Reading:
+    if isinstance(source, (str, Path)):
+        return _read_path(source)
+    if _sources.is_torch_dataset(source):
+        return _sources.read_torch(source)
+    if isinstance(source, (tuple, list)):
+        if len(source) != 2:
+            raise DatasetError(
+                f"a {type(source).__name__} of {len(source)} values was given; arrays come as a pair (images, labels)"
+            )
+        return _sources.read_arrays(*source)
+    hint = "; arrays need their labels too: (images, labels)" if hasattr(source, "shape") else ""
+    raise DatasetError(f"a dataset cannot be read from {type(source).__name__}{hint}. Expected {_KINDS}")
+
+
+def _read_path(source: str | Path) -> _sources.Reading:
+    text = str(source)
+    path = Path(text).expanduser()
+    if text == "sklearn:digits":
+        return _sources.read_digits()
+    if not text or not path.exists():
+        if re.match(r"[A-Za-z]\w+:", text):
+            raise DatasetError(
+                f"unknown dataset {text!r}: the only built-in name is 'sklearn:digits', and nothing is downloaded. "
+                f"Expected {_KINDS}"
+            )
+        raise DatasetError(f"no file or folder {text!r} (working folder: {os.getcwd()}). Expected {_KINDS}")
+    if path.is_dir():
+        return _sources.read_folder(path)
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return _sources.read_npz(path)
+    if suffix == ".zip" or (path.is_file() and zipfile.is_zipfile(path)):
+        return _sources.read_zip(path)
+    hints = {
+        ".npy": "an .npy file has no labels; save both arrays with numpy.savez('data.npz', images=..., labels=...)",
+        **dict.fromkeys(_sources.SUFFIXES, "it is a single image; pass the folder that holds the class folders"),
+        **dict.fromkeys((".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"), "unpack it and pass the folder"),
+    }
+    hint = hints.get(suffix, "this kind of file is not known")
+    raise DatasetError(f"cannot read a dataset from {text!r}: {hint}. Expected {_KINDS}")
+
+
+def _check_classes(reading: _sources.Reading) -> None:
+    if len(reading.class_names) < 2:
+        raise DatasetError(
+            f"{reading.name!r} has {len(reading.class_names)} class ({few(list(reading.class_names))}), at least "
+            "two are needed: architectures are ranked by how well they tell classes apart. If the folder given "
+            "is itself a class, pass the folder above it; otherwise add images of another class"
+        )
+    counts = np.bincount(reading.labels)
+    if len(single := np.flatnonzero(counts == 1)):
+        warnings.warn(
+            f"{len(single)} of {len(counts)} classes of {reading.name!r} have a single image "
+            f"({few([reading.class_names[c] for c in single])}); predictions for them are less certain",
+            DatasetWarning,
+            stacklevel=3,
+        )
