@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from metad2a_plugin.errors import DatasetError
 
@@ -38,17 +38,22 @@ def decode(data: bytes, size: int | None = None) -> Image.Image:
     Raises:
         Exception: whatever Pillow raises for the many ways a file can be broken.
     """
-    with Image.open(io.BytesIO(data)) as image:
-        if size is not None:
-            image.draft(None, (2 * size, 2 * size))
-        return to_rgb(image)
+    if not data:
+        raise OSError("the file is empty")
+    try:
+        image = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError as error:
+        raise OSError("not an image, or a damaged one") from error
+    if size is not None:
+        image.draft(None, (2 * size, 2 * size))
+    return to_rgb(image)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any Pillow image, first frame, to RGB: EXIF orientation applied, transparency laid over white."""
     try:
         turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged EXIF says nothing about the pixels, and Pillow raises many types for it
+    except Exception:  # noqa: BLE001 - damaged EXIF says nothing about the pixels, and Pillow raises many types for it
         turn = None
     image.load()
     if turn is not None:
@@ -83,7 +88,7 @@ def full_scale(pixels: np.ndarray) -> float:
             f"pixels run from {low:.3g} to {high:.3g}; expected 0..1 or 0..255. They look normalised: "
             "pass the images before normalisation (drop the Normalize transform)"
         )
-    limits = (1.0, 255.0) if is_float else (255.0, 65535.0)
+    limits: tuple[float, ...] = (1.0, 255.0) if is_float else (255.0, 65535.0)
     if pixels.dtype == np.bool_:
         limits = (1.0,)
     for limit in limits:
@@ -113,7 +118,9 @@ def channel_axis(shape: tuple[int, ...], channels_first: bool) -> int | None:
         DatasetError: another number of axes or channels, or no pixel at all.
     """
     if 0 in shape:
-        raise DatasetError(f"images have no pixels: one image has shape {list(shape)}; every side must be at least 1")
+        raise DatasetError(
+            f"images have no pixels: one image has shape {list(shape)}; every side must be at least 1"
+        )
     if len(shape) == 2:
         return None
     if len(shape) == 3:

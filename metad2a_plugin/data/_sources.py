@@ -11,7 +11,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,9 +31,23 @@ from metad2a_plugin.data._pixels import (
 )
 from metad2a_plugin.errors import DatasetError, MissingExtraError
 
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .tga .ico .jp2 .avif".split()
+_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
+_OTHER = (
+    ".png",
+    ".bmp",
+    ".gif",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
+    ".tga",
+    ".jp2",
+    ".avif",
 )
+SUFFIXES = frozenset(_JPEG + _OTHER)
 NPZ_KEYS = (("images", "labels"), ("x", "y"), ("x_train", "y_train"), ("train_images", "train_labels"))
 FOLDER_HELP = "Expected a folder of class folders, such as flowers/rose/1.jpg and flowers/tulip/2.jpg"
 _TRAIN = ("train", "training")
@@ -92,7 +106,9 @@ class ZipSource(Source):
 
     def __init__(self, path: Path, keys: list[str], entries: list[zipfile.ZipInfo]) -> None:
         self.path, self.keys = path, keys
-        self._where = [(e.header_offset, e.compress_size, e.file_size, e.compress_type, e.CRC) for e in entries]
+        self._where = [
+            (e.header_offset, e.compress_size, e.file_size, e.compress_type, e.CRC) for e in entries
+        ]
 
     def key(self, i: int) -> str:
         return self.keys[i]
@@ -119,75 +135,107 @@ class ZipSource(Source):
         return decode(self.content(i), size)
 
 
-def _visible(path: PurePosixPath) -> bool:
-    return not any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+Parts = tuple[str, ...]
 
 
-def _descend(root: PurePosixPath, files: list[PurePosixPath], name: str) -> PurePosixPath:
-    """The folder that holds the class folders: past a wrapping folder, into train/ of a train/val layout."""
-    while True:
-        inside = [f.relative_to(root) for f in files if f.is_relative_to(root)]
-        tops = {f.parts[0] for f in inside if len(f.parts) > 1}
-        if any(len(f.parts) == 1 for f in inside) or not tops:
-            return root
+def _parts(path: str) -> Parts | None:
+    """Path as parts; None for hidden files and folders."""
+    parts = tuple(part for part in path.split("/") if part not in ("", "."))
+    hidden = any(part[0] == "." or part == "__MACOSX" for part in parts)
+    return None if hidden else parts
+
+
+def _suffix(parts: Parts) -> str:
+    return os.path.splitext(parts[-1])[1].lower()
+
+
+def _descend(files: list[Parts], what: str) -> int:
+    """Depth of the folder that holds the class folders: past a wrapping folder, into train/ of a train/val layout.
+
+    Narrows `files` to those below that folder.
+    """
+    depth = 0
+    while all(len(f) > depth + 1 for f in files):
+        tops = {f[depth] for f in files}
         train = [t for t in tops if t.lower() in _TRAIN]
         if train and len(tops) > 1 and {t.lower() for t in tops} <= _SPLITS:
-            rest = sorted(tops - {train[0]})
-            warnings.warn(
-                f"{name} is split into {few(sorted(tops), 6)}: using {train[0]!r} only. "
-                f"To use {few(rest, 6)}, pass that folder itself",
-                DatasetWarning,
-                stacklevel=2,
+            others = few(sorted(tops - {train[0]}), 6)
+            _warn(
+                f"{what} is split into {few(sorted(tops), 6)}: only {train[0]!r} is used. "
+                f"To use {others}, pass that folder itself"
             )
-            root = root / train[0]
-        elif len(tops) == 1 and all(len(f.parts) > 2 for f in inside):
-            root = root / tops.pop()
-        else:
-            return root
+            files[:] = [f for f in files if f[depth] == train[0]]
+        elif len(tops) > 1 or any(len(f) == depth + 2 for f in files):
+            return depth
+        depth += 1
+    return depth
 
 
-def _classes(
-    files: Iterable[str], folders: Iterable[str], name: str
-) -> tuple[PurePosixPath, list[PurePosixPath], np.ndarray, tuple[str, ...]]:
-    """Root of the class folders, image paths (sorted), their labels, the class names."""
-    seen = [p for p in map(PurePosixPath, files) if _visible(p)]
-    images = [p for p in seen if p.suffix.lower() in SUFFIXES]
+def _classes(files: Iterable[str], folders: Iterable[str], what: str) -> tuple[str, dict[str, str]]:
+    """Path prefix of the folder that holds the class folders, and the class of each image below it.
+
+    Args:
+        files: relative paths of all files.
+        folders: relative paths of folders, to notice empty classes.
+        what: the source, for messages.
+    """
+    seen = [parts for parts in map(_parts, files) if parts]
+    images = sorted(parts for parts in seen if _suffix(parts) in SUFFIXES)
     if not images:
-        kinds = sorted({p.suffix.lower() or p.name for p in seen})
-        found = f"only files of kind {few(kinds, 5)}" if kinds else "it is empty"
+        kinds = sorted({_suffix(parts) or parts[-1] for parts in seen})
+        found = f"only files of kind {few(kinds, 5)}" if kinds else "it has no visible files"
         raise DatasetError(
-            f"no images in {name}: {found}. {FOLDER_HELP}; files end in .jpg, .png, .webp, .bmp, .gif, .tiff, ..."
+            f"no images in {what}: {found}. {FOLDER_HELP}. Image files end in .jpg, .png, .webp, ..."
         )
-    root = _descend(PurePosixPath(), images, name)
-    inside = sorted(p for p in images if p.is_relative_to(root))
-    at = len(root.parts)
-    loose = [p for p in inside if len(p.parts) == at + 1]
-    members = [p for p in inside if len(p.parts) > at + 1]
+    depth = _descend(images, what)
+    root = images[0][:depth]
+    loose = [parts[-1] for parts in images if len(parts) == depth + 1]
+    members = {"/".join(parts): parts[depth] for parts in images if len(parts) > depth + 1}
     if not members:
-        where = f"{name} ({root}/)" if root.parts else name
+        where = (
+            f"{what} has {len(loose)} images in {'/'.join(root)}/"
+            if root
+            else f"{what} has {len(loose)} images"
+        )
         raise DatasetError(
-            f"{where} holds {len(loose)} images ({few([p.name for p in loose])}) but no class folders. "
-            f"{FOLDER_HELP}: make one folder per class and move the images into them"
+            f"{where} ({few(loose)}) but no class folders. {FOLDER_HELP}: "
+            "make one folder per class and move the images into them"
         )
     if loose:
-        warnings.warn(
-            f"{name}: {len(loose)} images outside the class folders are ignored ({few([p.name for p in loose])})",
-            DatasetWarning,
-            stacklevel=2,
-        )
-    labels, class_names = index_labels([p.parts[at] for p in members])
-    listed = {p.parts[at] for p in map(PurePosixPath, folders) if _visible(p) and _is_below(p, root)}
-    if empty := sorted(listed - set(class_names)):
-        warnings.warn(
-            f"{name}: {len(empty)} class folders without images are left out ({few(empty)})",
-            DatasetWarning,
-            stacklevel=2,
-        )
-    return root, members, labels, class_names
+        _warn(f"{what}: {len(loose)} images outside the class folders are ignored ({few(loose)})")
+    listed = {f[depth] for f in map(_parts, folders) if f and len(f) > depth and f[:depth] == root}
+    if empty := sorted(listed - set(members.values())):
+        _warn(f"{what}: {len(empty)} class folders without images are left out ({few(empty)})")
+    return "".join(part + "/" for part in root), members
 
 
-def _is_below(path: PurePosixPath, root: PurePosixPath) -> bool:
-    return path != root and path.is_relative_to(root)
+def _warn(text: str) -> None:
+    warnings.warn(text, DatasetWarning, stacklevel=3)
+
+
+def _walk(path: Path) -> tuple[list[str], list[str]]:
+    """Relative paths of all files and folders; links are followed, each target once."""
+
+    def refuse(error: OSError) -> None:
+        raise DatasetError(
+            f"cannot read {error.filename}: {error.strerror}; check its permissions"
+        ) from error
+
+    files: list[str] = []
+    folders: list[str] = []
+    followed = {os.path.realpath(path)}
+    for folder, subfolders, names in os.walk(path, onerror=refuse, followlinks=True):
+        for name in list(subfolders):
+            full = os.path.join(folder, name)
+            target = os.path.realpath(full) if os.path.islink(full) else ""
+            if name.startswith(".") or target in followed:
+                subfolders.remove(name)
+            elif target:
+                followed.add(target)
+        below = Path(folder).relative_to(path).as_posix()
+        folders.append(below)
+        files += [f"{below}/{name}" for name in names]
+    return files, folders
 
 
 def read_folder(path: Path) -> Reading:
@@ -196,21 +244,9 @@ def read_folder(path: Path) -> Reading:
     Raises:
         DatasetError: no images, no class folders, or a folder that may not be read.
     """
-
-    def refuse(error: OSError) -> None:
-        raise DatasetError(f"cannot read {error.filename}: {error.strerror}; check its permissions") from error
-
-    files: list[str] = []
-    folders: list[str] = []
-    tops = [path, *sorted(p for p in path.iterdir() if p.is_symlink() and p.is_dir())]
-    for top in tops:  # a class folder may be a link; links further down are not followed, they can form loops
-        for folder, subfolders, names in os.walk(top, onerror=refuse):
-            relative = Path(folder).relative_to(path).as_posix()
-            folders.append(relative)
-            files += [f"{relative}/{n}" for n in names]
-            subfolders[:] = [s for s in subfolders if not s.startswith(".")]
-    root, members, labels, class_names = _classes(files, folders, f"folder {str(path)!r}")
-    keys = [p.relative_to(root).as_posix() for p in members]
+    root, members = _classes(*_walk(path), f"folder {str(path)!r}")
+    labels, class_names = index_labels(list(members.values()))
+    keys = [key.removeprefix(root) for key in members]
     return Reading(FolderSource(path / root, keys), labels, class_names, path.resolve().name)
 
 
@@ -236,11 +272,11 @@ def read_zip(path: Path) -> Reading:
             continue
         if name.endswith("/"):
             folders.append(name)
-        else:
-            entries[PurePosixPath(name).as_posix()] = info
-            folders.append(PurePosixPath(name).parent.as_posix())
-    root, members, labels, class_names = _classes(entries, folders, f"zip {str(path)!r}")
-    used = [entries[p.as_posix()] for p in members]
+        elif parts := _parts(name):
+            entries["/".join(parts)] = info
+            folders += ["/".join(parts[:-1])]
+    root, members = _classes(entries, folders, f"zip {str(path)!r}")
+    used = [entries[key] for key in members]
     if any(info.flag_bits & 1 for info in used):
         raise DatasetError(
             f"zip {str(path)!r} is protected by a password; unpack it and pass the folder, or zip it again without one"
@@ -251,7 +287,8 @@ def read_zip(path: Path) -> Reading:
             f"zip {str(path)!r} uses compression method {strange[0]}, expected stored, deflate or bzip2; "
             "zip it again with the default settings, or unpack it and pass the folder"
         )
-    keys = [p.relative_to(root).as_posix() for p in members]
+    labels, class_names = index_labels(list(members.values()))
+    keys = [key.removeprefix(root) for key in members]
     return Reading(ZipSource(path, keys, used), labels, class_names, path.stem)
 
 
@@ -279,20 +316,20 @@ def read_arrays(images: Any, labels: Any, name: str = "arrays", full: float | No
     pixels = as_numpy(images)
     if pixels.dtype == object:
         raise DatasetError(
-            f"{name}: the images are an array of objects, expected numbers [n, h, w, 3]; resize the images to "
+            f"the images are an array of objects, expected numbers [n, h, w, 3]; resize the images to "
             "one size and stack them, or pass a torch Dataset of (image, label) pairs"
         )
     if pixels.ndim not in (3, 4):
         raise DatasetError(
-            f"{name}: images have shape {list(pixels.shape)}; expected [n, h, w], [n, h, w, c] or [n, c, h, w]. "
+            f"images have shape {list(pixels.shape)}; expected [n, h, w], [n, h, w, c] or [n, c, h, w]. "
             "Flattened images need their height and width back: images.reshape(n, h, w)"
         )
     if not len(pixels):
-        raise DatasetError(f"{name}: there are no images (shape {list(pixels.shape)}); pass at least two classes")
+        raise DatasetError(f"there are no images (shape {list(pixels.shape)}); pass at least two classes")
     indices, class_names = index_labels(labels)
     if len(indices) != len(pixels):
         raise DatasetError(
-            f"{name}: {len(pixels)} images but {len(indices)} labels; every image needs exactly one label"
+            f"{len(pixels)} images but {len(indices)} labels; every image needs exactly one label"
         )
     axis = channel_axis(pixels.shape[1:], channels_first=is_tensor(images))
     return Reading(ArraySource(pixels, axis, full or full_scale(pixels)), indices, class_names, name)
@@ -305,17 +342,10 @@ def read_npz(path: Path) -> Reading:
         DatasetError: no npz, missing keys, object arrays, or what `read_arrays` refuses.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            pair = next((p for p in NPZ_KEYS if set(p) <= set(archive.files)), None)
-            if pair is None:
-                raise DatasetError(
-                    f"{str(path)!r} holds the arrays {few(sorted(archive.files), 8) or 'none'}; expected "
-                    f"{' or '.join('/'.join(p) for p in NPZ_KEYS)}. "
-                    "Save it with numpy.savez(path, images=images, labels=labels)"
-                )
-            images, labels = archive[pair[0]], archive[pair[1]]
-    except DatasetError:
-        raise
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as archive:
+            arrays = sorted(archive.files)
+            pair = next((p for p in NPZ_KEYS if set(p) <= set(arrays)), None)
+            images, labels = (archive[key] for key in pair) if pair else (None, None)
     except Exception as error:
         if "allow_pickle" in str(error):
             raise DatasetError(
@@ -323,15 +353,25 @@ def read_npz(path: Path) -> Reading:
                 "save plain arrays: images as uint8 [n, h, w, 3], labels as integers or strings"
             ) from error
         raise DatasetError(
-            f"{str(path)!r} is not a readable .npz ({error}); save it again with numpy.savez"
+            f"{str(path)!r} is not a readable .npz ({error}); save it again with "
+            "numpy.savez(path, images=images, labels=labels)"
         ) from error
-    return read_arrays(images, labels, path.stem)
+    if pair is None:
+        raise DatasetError(
+            f"{str(path)!r} holds the arrays {few(arrays, 8) or 'none'}; expected "
+            f"{' or '.join('/'.join(p) for p in NPZ_KEYS)}. "
+            "Save it with numpy.savez(path, images=images, labels=labels)"
+        )
+    try:
+        return read_arrays(images, labels, path.stem)
+    except DatasetError as error:
+        raise DatasetError(f"in {str(path)!r}: {error}") from error
 
 
 def read_digits() -> Reading:
     """scikit-learn's 1,797 handwritten digits, 8 x 8, grey levels 0..16."""
     try:
-        from sklearn.datasets import load_digits
+        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingExtraError("scikit-learn", "digits", "the dataset 'sklearn:digits'") from error
     data = load_digits()

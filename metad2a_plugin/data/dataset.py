@@ -70,7 +70,7 @@ class ImageDataset:
         for i, label in enumerate(self.labels):
             try:
                 content = hashlib.sha256(self._reading.source.content(int(self._indices[i]))).hexdigest()
-            except Exception as error:  # no bytes to hash; the kind of damage stands for them
+            except Exception as error:  # noqa: BLE001 - no bytes to hash; the kind of damage stands for them
                 content = type(error).__name__
             digest.update(repr((self.key(i), self.class_names[label], content)).encode())
         return digest.hexdigest()
@@ -197,7 +197,7 @@ def _square(source: _sources.Source, i: int, size: int) -> np.ndarray | str:
     """Image `i` as uint8 ``[size, size, 3]``, or why it cannot be read."""
     try:
         image = source.image(i, size)
-    except Exception as error:  # Pillow and user datasets raise many types for broken images
+    except Exception as error:  # noqa: BLE001 - Pillow and user datasets raise many types for broken images
         return f"{error}" or type(error).__name__
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
@@ -232,8 +232,7 @@ def report_broken(name: str, broken: dict[str, str], total: int) -> None:
     found = f"{len(broken)} of {total} images of {name!r} cannot be read ({few(list(broken))}; the first: {reason})"
     if 2 * len(broken) > total:
         raise DatasetError(
-            f"{found}. More than half are broken, so this is not a usable dataset: "
-            "check that the files are complete images, and copy or download it again"
+            f"{found}. More than half are broken, so this is no usable dataset: repair or replace those images"
         )
     warnings.warn(f"{found}; they are left out", DatasetWarning, stacklevel=3)
 
@@ -249,7 +248,7 @@ def drop_empty_classes(
     present, renumbered = np.unique(labels, return_inverse=True)
     if len(present) < 2:
         raise DatasetError(
-            f"{name!r} has {len(present)} usable class, at least two are needed to compare architectures; "
+            f"{name!r} has {len(present)} usable class(es), at least two are needed to compare architectures; "
             "add images of another class"
         )
     if gone := sorted({*range(len(class_names))} - {*present.tolist()}):
@@ -336,8 +335,12 @@ def _read_path(source: str | Path) -> _sources.Reading:
         return _sources.read_zip(path)
     hints = {
         ".npy": "an .npy file has no labels; save both arrays with numpy.savez('data.npz', images=..., labels=...)",
-        **dict.fromkeys(_sources.SUFFIXES, "it is a single image; pass the folder that holds the class folders"),
-        **dict.fromkeys((".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"), "unpack it and pass the folder"),
+        **dict.fromkeys(
+            _sources.SUFFIXES, "it is a single image; pass the folder that holds the class folders"
+        ),
+        **dict.fromkeys(
+            (".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"), "unpack it and pass the folder"
+        ),
     }
     hint = hints.get(suffix, "this kind of file is not known")
     raise DatasetError(f"cannot read a dataset from {text!r}: {hint}. Expected {_KINDS}")
@@ -345,10 +348,15 @@ def _read_path(source: str | Path) -> _sources.Reading:
 
 def _check_classes(reading: _sources.Reading) -> None:
     if len(reading.class_names) < 2:
+        folder_hint = (
+            " If the folder given is itself a class, pass the folder above it."
+            if isinstance(reading.source, (_sources.FolderSource, _sources.ZipSource))
+            else ""
+        )
         raise DatasetError(
-            f"{reading.name!r} has {len(reading.class_names)} class ({few(list(reading.class_names))}), at least "
-            "two are needed: architectures are ranked by how well they tell classes apart. If the folder given "
-            "is itself a class, pass the folder above it; otherwise add images of another class"
+            f"{reading.name!r} has a single class ({few(list(reading.class_names))}), at least two are needed: "
+            "architectures are ranked by how well they tell classes apart. "
+            f"Add images of another class.{folder_hint}"
         )
     counts = np.bincount(reading.labels)
     if len(single := np.flatnonzero(counts == 1)):

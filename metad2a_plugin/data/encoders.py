@@ -1,0 +1,208 @@
+"""Image encoders: from pixels to the feature vectors a set encoder reads, found by name.
+
+A whole plug-in, registered under the entry-point group ``metad2a_plugin.encoders``::
+
+    class MeanColour(ImageEncoder):
+        name, dim, size, fingerprint = "mean-colour", 3, 32, "1"
+
+        def __init__(self, device="cpu"):
+            pass
+
+        def __call__(self, images):
+            return images.float().mean(dim=(2, 3)) / 255
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from torch import nn
+
+from metad2a_plugin.errors import CheckpointError, ConfigError, MissingExtraError
+
+ENTRY_POINTS = "metad2a_plugin.encoders"
+PRETRAINED = Path(__file__).parents[1] / "pretrained" / "encoder"
+
+
+class ImageEncoder(ABC):
+    """Images to features; the same images always give the same features."""
+
+    name: str
+    """Registry name."""
+    dim: int
+    """Width of the feature vector."""
+    size: int
+    """Side of the square input images, in pixels."""
+    fingerprint: str
+    """Changes whenever the weights or the preprocessing do; part of the cache key."""
+
+    @abstractmethod
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 RGB ``[n, 3, size, size]`` to float32 ``[n, dim]`` on the CPU."""
+
+
+class DefaultEncoder(ImageEncoder):
+    """The shipped encoder, or one of its kind trained by ``benchmarks/train_encoder.py``.
+
+    Args:
+        directory: holds ``model.safetensors`` and ``config.json``.
+        device: where the network runs.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or of another network.
+    """
+
+    def __init__(self, directory: Path = PRETRAINED, device: str = "cpu") -> None:
+        from metad2a_plugin.data._distilled import DistilledEncoder
+
+        try:
+            config_bytes = (directory / "config.json").read_bytes()
+            weight_bytes = (directory / "model.safetensors").read_bytes()
+        except OSError as error:
+            raise CheckpointError(
+                f"no image encoder in {str(directory)!r}: {error.strerror}: {error.filename}. Expected config.json "
+                "and model.safetensors; reinstall metad2a-plugin to get the shipped ones back"
+            ) from error
+        try:
+            config = json.loads(config_bytes)
+            network = DistilledEncoder(**config["model"])
+            self.size = int(config["size"])
+            network.load_state_dict(load_safetensors(weight_bytes))
+        except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise CheckpointError(
+                f"the image encoder in {str(directory)!r} is damaged or of another kind "
+                f"({str(error).splitlines()[0]}); reinstall metad2a-plugin, or export the encoder again"
+            ) from error
+        self.name = "default" if directory == PRETRAINED else f"{directory}"
+        self.dim = network.head.out_features
+        self.fingerprint = hashlib.sha256(config_bytes + weight_bytes).hexdigest()
+        self._network = network.float().eval().to(device)
+        self._device = device
+
+    @torch.inference_mode()
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        return self._network(images.to(self._device)).float().cpu()
+
+
+class TorchvisionEncoder(ImageEncoder):
+    """A torchvision classifier's penultimate features: what its last linear layer reads.
+
+    Args:
+        model: name of a torchvision classification model, such as ``resnet18``.
+        device: where the network runs.
+
+    Raises:
+        MissingExtraError: torchvision is not installed.
+        ConfigError: no such model, or one without a final linear layer.
+        CheckpointError: the weights are not on this machine and cannot be downloaded.
+    """
+
+    def __init__(self, model: str, device: str = "cpu") -> None:
+        try:
+            from torchvision import models  # type: ignore[import-not-found]
+        except ImportError as error:
+            raise MissingExtraError(
+                "torchvision", "torchvision", f"the encoder 'torchvision:{model}'"
+            ) from error
+        known = models.list_models(module=models)
+        if model not in known:
+            raise ConfigError(f"torchvision has no classifier {model!r}{_closest(model, known)}")
+        weights = models.get_model_weights(model).DEFAULT
+        try:
+            network = models.get_model(model, weights=weights)
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(
+                f"the weights of 'torchvision:{model}' are not on this machine and cannot be downloaded ({error}). "
+                "Connect to the internet once, or use the encoder 'default', which needs no download"
+            ) from error
+        linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
+        if not linear:
+            raise ConfigError(
+                f"torchvision's {model!r} has no final linear layer to take features from; "
+                "choose another, such as 'torchvision:resnet18'"
+            )
+        transform = weights.transforms()
+        self.name = f"torchvision:{model}"
+        self.dim = linear[-1].in_features
+        self.size = int(transform.crop_size[0])
+        self.fingerprint = _weights_hash(network)
+        self._mean = torch.tensor(transform.mean, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(transform.std, device=device).view(1, 3, 1, 1)
+        self._network = network.eval().to(device)
+        self._device = device
+        self._features: list[torch.Tensor] = []
+        linear[-1].register_forward_pre_hook(lambda _, inputs: self._features.append(inputs[0]))
+
+    @torch.inference_mode()
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        self._features.clear()
+        self._network((images.to(self._device).float() / 255 - self._mean) / self._std)
+        return self._features.pop().flatten(1).float().cpu()
+
+
+def _weights_hash(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for key, value in sorted(network.state_dict().items()):
+        digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _closest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+def list_encoders() -> list[str]:
+    """Names `get_encoder` knows, besides ``torchvision:MODEL`` and folders."""
+    return sorted({"default", *(point.name for point in entry_points(group=ENTRY_POINTS))})
+
+
+def get_encoder(name: str = "default", device: str = "cpu") -> ImageEncoder:
+    """Build an image encoder.
+
+    Args:
+        name: ``default``, ``torchvision:MODEL``, an entry point of ``metad2a_plugin.encoders`` (called with
+            ``device=``), or a folder with ``config.json`` and ``model.safetensors``.
+        device: a torch device.
+
+    Raises:
+        ConfigError: no such encoder or device.
+        CheckpointError: its weights are missing or damaged.
+        MissingExtraError: it needs a package that is not installed.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try 'cpu'"
+        ) from error
+    if name == "default":
+        return DefaultEncoder(device=device)
+    if name.startswith("torchvision:"):
+        return TorchvisionEncoder(name.removeprefix("torchvision:"), device)
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        return _checked(name, point.load()(device=device))
+    if Path(name).is_dir():
+        return DefaultEncoder(Path(name), device)
+    known = list_encoders()
+    raise ConfigError(
+        f"unknown image encoder {name!r}{_closest(name, known)}; known are {', '.join(known)}, torchvision:MODEL "
+        "(such as torchvision:resnet18), or a folder with config.json and model.safetensors"
+    )
+
+
+def _checked(name: str, encoder: Any) -> ImageEncoder:
+    if not isinstance(encoder, ImageEncoder):
+        raise ConfigError(
+            f"the entry point {name!r} of {ENTRY_POINTS} made a {type(encoder).__name__}, no ImageEncoder"
+        )
+    return encoder

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The real data, which is not part of the repository."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    root = Path(os.environ.get("METAD2A_DATA", default))
+    if not root.is_dir():
+        pytest.skip(f"no data at {root}; set METAD2A_DATA to the folder that holds it")
+    return root
