@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Loaded machines are slow at times: no deadline. Derandomized: the same commit gives the same result.
+settings.register_profile("metad2a", deadline=None, derandomize=True)
+settings.load_profile("metad2a")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,182 @@
+"""Pictures of NAS-Bench-201 cells: nodes in a row, operations as arcs, what cannot matter in grey."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from metad2a_plugin.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's palette: told apart by colour-blind readers too.
+_STYLES = {
+    "skip_connect": ("skip", "#009E73"),
+    "nor_conv_1x1": ("conv 1×1", "#56B4E9"),
+    "nor_conv_3x3": ("conv 3×3", "#0072B2"),
+    "avg_pool_3x3": ("avg pool 3×3", "#E69F00"),
+}
+_GREY, _FAINT, _INK = "#A6A6A6", "#DADADA", "#222222"
+_SPACING, _RADIUS, _WIDTH = 2.6, 0.34, 9.2
+_INCHES = 7.2  # width of the figure
+# Bend of each arc, as a fraction of its length: positive bows below the row of nodes.
+_BENDS = {(0, 1): 0.0, (1, 2): 0.0, (2, 3): 0.0, (0, 2): -0.35, (1, 3): 0.35, (0, 3): -0.5}
+
+
+class _Edge(NamedTuple):
+    source: int
+    target: int
+    op: str
+    live: bool
+
+
+def draw_cell(
+    ops: Sequence[str],
+    cell_edges: Sequence[tuple[int, int]],
+    path: str | os.PathLike[str],
+    title: str | None = None,
+) -> None:
+    """Write the picture of the cell with operation `ops[i]` on `cell_edges[i]` to `path` (``.svg`` or ``.png``).
+
+    The same cell, title and matplotlib version give the same bytes; the file is replaced in one step.
+
+    Raises:
+        ConfigError: another suffix.
+        MissingExtraError: matplotlib is not installed.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in (".svg", ".png"):
+        raise ConfigError(
+            f"drawings are written as .svg or .png, got {path.name!r}; change the file's suffix"
+        )
+    try:
+        from matplotlib import style
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError("matplotlib", "draw", "drawing an architecture") from None
+
+    # A fixed salt makes the identifiers inside an SVG the same in every run.
+    with style.context(["default", {"svg.hashsalt": "metad2a"}]):
+        bottom, top = -1.45, 2.85 if title else 2.35
+        figure = Figure(figsize=(_INCHES, _INCHES * (top - bottom) / _WIDTH))
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        axes.set_aspect("equal")
+        axes.set_xlim(1.5 * _SPACING - _WIDTH / 2, 1.5 * _SPACING + _WIDTH / 2)
+        axes.set_ylim(bottom, top)
+        _draw(axes, _edges(ops, cell_edges))
+        if title:
+            size = min(12, 760 / len(title))
+            axes.text(
+                1.5 * _SPACING, 2.5, title, ha="center", va="center", size=size, color=_INK, parse_math=False
+            )
+        buffer = io.BytesIO()
+        metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
+        figure.savefig(buffer, format=suffix[1:], dpi=200, facecolor="white", metadata=metadata)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(buffer.getvalue())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _edges(ops: Sequence[str], cell_edges: Sequence[tuple[int, int]]) -> list[_Edge]:
+    """The edges, live where they lie on a path of operations from node 0 to node 3."""
+    on = [edge for edge, op in zip(cell_edges, ops, strict=True) if op != "none"]
+    fed, used = {0}, {3}
+    # Edges run from lower to higher nodes, so one pass in each direction finds everything.
+    for source, target in sorted(on):
+        if source in fed:
+            fed.add(target)
+    for source, target in sorted(on, reverse=True):
+        if target in used:
+            used.add(source)
+    return [
+        _Edge(s, t, op, op != "none" and s in fed and t in used)
+        for (s, t), op in zip(cell_edges, ops, strict=True)
+    ]
+
+
+def _draw(axes: Axes, edges: Sequence[_Edge]) -> None:
+    from matplotlib.patches import Circle
+
+    for edge in edges:
+        _draw_edge(axes, edge)
+    live = {node for edge in edges if edge.live for node in (edge.source, edge.target)}
+    for node, name in enumerate(("in", "1", "2", "out")):
+        dead = node not in live
+        axes.add_patch(
+            Circle(
+                (node * _SPACING, 0),
+                _RADIUS,
+                facecolor="#F4F4F4" if dead else "white" if name in "12" else _INK,
+                edgecolor=_GREY if dead else _INK,
+                linewidth=1.6,
+                zorder=4,
+            )
+        )
+        colour = _GREY if dead else _INK if name in "12" else "white"
+        axes.text(
+            node * _SPACING,
+            -0.01,
+            name,
+            ha="center",
+            va="center",
+            fontsize=11,
+            color=colour,
+            weight="bold",
+            zorder=5,
+        )
+
+
+def _draw_edge(axes: Axes, edge: _Edge) -> None:
+    from matplotlib.patches import FancyArrowPatch
+
+    start, end = edge.source * _SPACING, edge.target * _SPACING
+    bend = _BENDS[edge.source, edge.target]
+    none = edge.op == "none"
+    label, colour = ("none", _FAINT) if none else _STYLES[edge.op]
+    if not edge.live and not none:
+        colour = _GREY
+    shrink = _RADIUS * _INCHES * 72 / _WIDTH + 2  # in points: arrows end just outside the circles
+    axes.add_patch(
+        FancyArrowPatch(
+            (start, 0),
+            (end, 0),
+            connectionstyle=f"arc3,rad={bend}",
+            arrowstyle="-" if none else "-|>",
+            mutation_scale=15,
+            shrinkA=shrink,
+            shrinkB=shrink,
+            linewidth=1.0 if none else 2.4 if edge.live else 1.6,
+            linestyle=(0, (1, 3)) if none else "-" if edge.live else (0, (5, 2)),
+            color=colour,
+            zorder=1 if none else 2,
+        )
+    )
+    if none:
+        return
+    # The curve is quadratic: its middle lies half way to the control point.
+    axes.text(
+        (start + end) / 2,
+        -bend * (end - start) / 2,
+        label,
+        ha="center",
+        va="center",
+        fontsize=9.5,
+        color=_INK if edge.live else "#7F7F7F",
+        weight="bold" if edge.live else "normal",
+        zorder=6,
+        bbox={
+            "boxstyle": "round,pad=0.28",
+            "facecolor": "white",
+            "edgecolor": colour,
+            "linewidth": 1.6 if edge.live else 1.0,
+        },
+    )

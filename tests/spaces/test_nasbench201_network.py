@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.spaces import Architecture
+from metad2a_plugin.spaces._nasbench201_network import count_macs
+from metad2a_plugin.spaces.nasbench201 import NASBench201
+
+SPACE = NASBench201()
+
+
+def cell(*choices: int) -> Architecture:
+    return Architecture("nasbench201", choices)
+
+
+def small(architecture: Architecture, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return SPACE.build(architecture, 5, channels=4, cells=2)
+
+
+@pytest.mark.parametrize("choices", [(0,) * 6, (3,) * 6, (3, 0, 2, 1, 4, 3), (2, 4, 1, 2, 2, 0)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_classes": 10, "input_size": 32, "channels": 16, "cells": 5},
+        {"num_classes": 120, "input_size": 16, "channels": 16, "cells": 5},
+        {"num_classes": 3, "input_size": 29, "channels": 7, "cells": 1},
+        {"num_classes": 1, "input_size": 8, "channels": 2, "cells": 2},
+        {"num_classes": 4, "input_size": 9, "channels": 2, "cells": 3},
+    ],
+)
+def test_built_networks_cost_what_cost_says(choices: tuple[int, ...], options: dict[str, int]) -> None:
+    build = {name: options[name] for name in ("num_classes", "channels", "cells")}
+    with torch.device("meta"):
+        network = SPACE.build(cell(*choices), **build)
+    cost = SPACE.cost(cell(*choices), **options)
+    size = options["input_size"]
+    assert sum(p.numel() for p in network.parameters()) / 1e6 == cost.params
+    assert count_macs(network, (3, size, size)) / 1e6 == cost.flops
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 9), (28, 28), (15, 40)])
+def test_networks_take_images_of_any_size(size: tuple[int, int]) -> None:
+    network = small(cell(3, 2, 1, 4, 0, 3))
+    assert network(torch.randn(2, 3, *size)).shape == (2, 5)
+
+
+def test_every_parameter_of_a_fully_used_cell_is_trained() -> None:
+    network = small(cell(3, 2, 3, 2, 3, 2))
+    network(torch.randn(2, 3, 8, 8)).square().sum().backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+def test_networks_repeat_with_their_seed() -> None:
+    images = torch.randn(2, 3, 8, 8)
+    assert torch.equal(small(cell(3, 2, 1, 4, 0, 3))(images), small(cell(3, 2, 1, 4, 0, 3))(images))
+
+
+@pytest.mark.parametrize(
+    "choices", [(0, 0, 0, 0, 0, 0), (3, 0, 2, 0, 0, 0), (0, 0, 3, 0, 4, 3), (1, 3, 3, 0, 0, 0)]
+)
+def test_dead_cells_ignore_their_input(choices: tuple[int, ...]) -> None:
+    assert SPACE.is_dead(cell(*choices))
+    outputs = small(cell(*choices)).eval()(torch.randn(4, 3, 8, 8))
+    assert torch.equal(outputs, outputs[:1].expand(4, -1))
+
+
+def test_live_cells_depend_on_their_input() -> None:
+    outputs = small(cell(0, 1, 0, 0, 0, 4)).eval()(torch.randn(4, 3, 8, 8))
+    assert (outputs - outputs[:1])[1:].abs().amax(1).min() > 0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "moved"),
+    [
+        # Node 1 is a copy of node 0, so operations on either are exchangeable.
+        ((1, 3, 4, 0, 2, 1), (1, 4, 3, 2, 0, 1), {"2<-0": "2<-1", "3<-1": "3<-0"}),
+        ((1, 3, 2, 1, 3, 4), (1, 2, 3, 3, 1, 4), {"2<-0": "2<-1", "2<-1": "2<-0", "3<-1": "3<-0"}),
+        # Operations on an empty node 1 are zeros.
+        ((0, 3, 0, 1, 0, 2), (0, 3, 2, 1, 4, 2), {}),
+    ],
+)
+def test_cells_of_equal_canonical_key_compute_the_same(
+    first: tuple[int, ...], second: tuple[int, ...], moved: dict[str, str]
+) -> None:
+    assert SPACE.canonical(cell(*first)) == SPACE.canonical(cell(*second))
+    network, other = small(cell(*first)), small(cell(*second), seed=1)
+    weights = {
+        ".".join(moved.get(part, part) for part in name.split(".")): value
+        for name, value in network.state_dict().items()
+    }
+    # Only operations that see nothing but zeros may keep weights of their own.
+    assert not other.load_state_dict(weights, strict=False).unexpected_keys
+    images = torch.randn(3, 3, 8, 8)
+    torch.testing.assert_close(network.eval()(images), other.eval()(images))
+
+
+@pytest.mark.parametrize("bad", [{"num_classes": 0}, {"channels": 1.5}, {"cells": 0}])
+def test_build_refuses_sizes_that_are_no_positive_integers(bad: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="must be a positive integer"):
+        SPACE.build(cell(1, 1, 1, 1, 1, 1), **{"num_classes": 10, **bad})
+
+
+def test_count_macs_leaves_the_module_as_it_was() -> None:
+    network = small(cell(3, 2, 1, 4, 0, 3))
+    network.head.eval()  # type: ignore[union-attr]
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    modes = [m.training for m in network.modules()]
+    count_macs(network, (3, 8, 8))
+    assert [m.training for m in network.modules()] == modes
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+    assert not any(m._forward_hooks for m in network.modules())
+
+
+def test_count_macs_of_grouped_convolutions_and_shared_layers() -> None:
+    layer = nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False)
+    assert count_macs(nn.Sequential(layer, layer), (4, 5, 5)) == 2 * 4 * 9 * 25
