@@ -209,7 +209,7 @@ class NASBench201(SearchSpace):
         """The cell as an expression: ``0`` its input, ``#`` zeros, ``+`` a node's sum, ``(x)@op`` an operation.
 
         Operations on a zero node 1 are zeros, skips vanish and sums are sorted, as in the benchmark's own count
-        of 6,466 distinct cells (section 3 of the paper). Equal keys mean equal functions up to operations that
+        of 6,466 distinct cells. Equal keys mean equal functions up to operations that
         only ever see zeros. The converse is not complete: ``#+0`` and ``#+#+0`` stay apart, as in that count
         (dropping every zero and flattening every sum would leave 4,930 classes).
         """
