@@ -316,7 +316,7 @@ def read_arrays(images: Any, labels: Any, name: str = "arrays", full: float | No
     pixels = as_numpy(images)
     if pixels.dtype == object:
         raise DatasetError(
-            f"the images are an array of objects, expected numbers [n, h, w, 3]; resize the images to "
+            "the images are an array of objects, expected numbers [n, h, w, 3]; resize the images to "
             "one size and stack them, or pass a torch Dataset of (image, label) pairs"
         )
     if pixels.ndim not in (3, 4):

@@ -201,8 +201,8 @@ def _square(source: _sources.Source, i: int, size: int) -> np.ndarray | str:
         return f"{error}" or type(error).__name__
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+    square = image.crop((left, top, left + side, top + side))
+    return np.asarray(square.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def _class_ranks(labels: np.ndarray, seed: int) -> np.ndarray:

@@ -54,23 +54,26 @@ class DefaultEncoder(ImageEncoder):
     """The shipped encoder, or one of its kind trained by ``benchmarks/train_encoder.py``.
 
     Args:
-        directory: holds ``model.safetensors`` and ``config.json``.
+        directory: holds ``model.safetensors`` and ``config.json`` (``model``: arguments of `DistilledEncoder`;
+            ``size``: side of its input images).
         device: where the network runs.
 
     Raises:
         CheckpointError: a file is missing, damaged, or of another network.
     """
 
-    def __init__(self, directory: Path = PRETRAINED, device: str = "cpu") -> None:
+    def __init__(self, directory: Path, device: str = "cpu") -> None:
         from metad2a_plugin.data._distilled import DistilledEncoder
 
+        shipped = directory == PRETRAINED
+        fix = "reinstall metad2a-plugin" if shipped else "export the encoder again"
         try:
             config_bytes = (directory / "config.json").read_bytes()
             weight_bytes = (directory / "model.safetensors").read_bytes()
         except OSError as error:
             raise CheckpointError(
-                f"no image encoder in {str(directory)!r}: {error.strerror}: {error.filename}. Expected config.json "
-                "and model.safetensors; reinstall metad2a-plugin to get the shipped ones back"
+                f"no image encoder in {str(directory)!r} ({error.strerror}: {Path(error.filename).name}); "
+                f"expected config.json and model.safetensors: {fix}"
             ) from error
         try:
             config = json.loads(config_bytes)
@@ -80,9 +83,9 @@ class DefaultEncoder(ImageEncoder):
         except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(
                 f"the image encoder in {str(directory)!r} is damaged or of another kind "
-                f"({str(error).splitlines()[0]}); reinstall metad2a-plugin, or export the encoder again"
+                f"({type(error).__name__}: {str(error).splitlines()[0]}): {fix}"
             ) from error
-        self.name = "default" if directory == PRETRAINED else f"{directory}"
+        self.name = "default" if shipped else str(directory)
         self.dim = network.head.out_features
         self.fingerprint = hashlib.sha256(config_bytes + weight_bytes).hexdigest()
         self._network = network.float().eval().to(device)
@@ -110,8 +113,11 @@ class TorchvisionEncoder(ImageEncoder):
         try:
             from torchvision import models  # type: ignore[import-not-found]
         except ImportError as error:
-            raise MissingExtraError(
-                "torchvision", "torchvision", f"the encoder 'torchvision:{model}'"
+            raise MissingExtraError("torchvision", "torchvision", f"encoder 'torchvision:{model}'") from error
+        except RuntimeError as error:  # what torchvision raises beside a torch it was not built for
+            raise ConfigError(
+                f"torchvision and torch {torch.__version__} do not fit together ({error}); "
+                "install them again in one step: pip install --upgrade torch torchvision"
             ) from error
         known = models.list_models(module=models)
         if model not in known:
@@ -186,7 +192,7 @@ def get_encoder(name: str = "default", device: str = "cpu") -> ImageEncoder:
             f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try 'cpu'"
         ) from error
     if name == "default":
-        return DefaultEncoder(device=device)
+        return DefaultEncoder(PRETRAINED, device)
     if name.startswith("torchvision:"):
         return TorchvisionEncoder(name.removeprefix("torchvision:"), device)
     for point in entry_points(group=ENTRY_POINTS, name=name):

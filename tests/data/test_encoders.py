@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from image_toys import MeanColour
+from safetensors.torch import save_file
+from torch import nn
+
+from metad2a_plugin.data import encoders
+from metad2a_plugin.data._distilled import DistilledEncoder
+from metad2a_plugin.data.encoders import DefaultEncoder, TorchvisionEncoder, get_encoder
+from metad2a_plugin.errors import CheckpointError, ConfigError, MissingExtraError
+
+SHAPE = {"stem": [4, 4], "widths": [4, 6], "depths": [1, 1], "dim": 5}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A small encoder with random fp16 weights, laid out like the shipped one."""
+    torch.manual_seed(0)
+    state = DistilledEncoder(**SHAPE).state_dict()  # type: ignore[arg-type]
+    halves = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    save_file(halves, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"model": SHAPE, "size": 24}))
+    return tmp_path
+
+
+def test_encoder_of_a_folder(checkpoint: Path) -> None:
+    encoder = get_encoder(str(checkpoint))
+    assert (encoder.dim, encoder.size, encoder.name) == (5, 24, str(checkpoint))
+    images = torch.randint(0, 256, (3, 3, 24, 24), dtype=torch.uint8)
+    features = encoder(images)
+    assert features.shape == (3, 5) and features.dtype == torch.float32 and not features.requires_grad
+    assert torch.allclose(encoder(images[1:2]), features[1:2], atol=1e-5)
+    assert get_encoder(str(checkpoint)).fingerprint == encoder.fingerprint
+
+
+def test_fingerprint_follows_weights_and_config(checkpoint: Path) -> None:
+    first = DefaultEncoder(checkpoint).fingerprint
+    (checkpoint / "config.json").write_text(json.dumps({"model": SHAPE, "size": 32}))
+    second = DefaultEncoder(checkpoint).fingerprint
+    save_file(DistilledEncoder(**SHAPE).state_dict(), checkpoint / "model.safetensors")  # type: ignore[arg-type]
+    assert len({first, second, DefaultEncoder(checkpoint).fingerprint}) == 3
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda d: (d / "model.safetensors").unlink(), "no image encoder in .*model.safetensors"),
+        (lambda d: (d / "config.json").unlink(), "no image encoder in .*config.json"),
+        (lambda d: _cut(d / "model.safetensors"), "damaged or of another kind"),
+        (lambda d: (d / "model.safetensors").write_bytes(b""), "damaged or of another kind"),
+        (lambda d: _cut(d / "config.json"), "damaged or of another kind"),
+        (lambda d: (d / "config.json").write_text("{}"), "damaged or of another kind"),
+        (lambda d: (d / "config.json").write_text("[]"), "damaged or of another kind"),
+        (lambda d: (d / "config.json").write_text('{"model": {}, "size": 64}'), "damaged or of another kind"),
+        (lambda d: save_file({"x": torch.ones(1)}, d / "model.safetensors"), "damaged or of another kind"),
+    ],
+)
+def test_missing_or_damaged(checkpoint: Path, damage: Callable[[Path], Any], message: str) -> None:
+    damage(checkpoint)
+    with pytest.raises(CheckpointError, match=message):
+        get_encoder(str(checkpoint))
+
+
+def test_default_is_the_shipped_folder(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoders, "PRETRAINED", checkpoint)
+    assert get_encoder().name == get_encoder("default").name == "default"
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(
+        ConfigError, match="unknown image encoder 'defalut'; did you mean 'default'.*torchvision:"
+    ):
+        get_encoder("defalut")
+    with pytest.raises(ConfigError, match="device 'nowhere' cannot be used here .*try 'cpu'"):
+        get_encoder("default", device="nowhere")
+
+
+class _Point:
+    def __init__(self, made: Callable[..., Any]) -> None:
+        self.name, self.made = "mean-colour", made
+
+    def load(self) -> Callable[..., Any]:
+        return self.made
+
+
+def _register(monkeypatch: pytest.MonkeyPatch, made: Callable[..., Any]) -> None:
+    point = _Point(made)
+    monkeypatch.setattr(
+        encoders, "entry_points", lambda group, name=point.name: [point] if name == point.name else []
+    )
+
+
+def test_third_party_encoder_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    _register(monkeypatch, lambda device: MeanColour())
+    assert isinstance(get_encoder("mean-colour"), MeanColour)
+    assert encoders.list_encoders() == ["default", "mean-colour"]
+    with pytest.raises(ConfigError, match="did you mean 'mean-colour'"):
+        get_encoder("mean-color")
+
+
+def test_entry_point_that_makes_no_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    _register(monkeypatch, lambda device: object())
+    with pytest.raises(ConfigError, match="entry point 'mean-colour' .* made a object, no ImageEncoder"):
+        get_encoder("mean-colour")
+
+
+# -- torchvision, as far as it matters here ------------------------------------------------------
+class Classifier(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Conv2d(3, 7, 1)
+        self.fc = nn.Linear(7, 1000)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.trunk(x).mean(dim=(2, 3)))
+
+
+@pytest.fixture
+def torchvision(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
+    """Stands in for torchvision, with the calls the encoder makes."""
+    transform = types.SimpleNamespace(crop_size=[20], mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5])
+    weights = types.SimpleNamespace(DEFAULT=types.SimpleNamespace(transforms=lambda: transform))
+    network = Classifier()
+    models = types.SimpleNamespace(
+        list_models=lambda module: ["resnet18", "squeezenet1_0"],
+        get_model_weights=lambda name: weights,
+        get_model=lambda name, weights: network if name == "resnet18" else nn.Conv2d(3, 4, 1),
+        network=network,
+    )
+    package = types.ModuleType("torchvision")
+    package.models = models  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torchvision", package)
+    return models
+
+
+def test_torchvision_penultimate_features(torchvision: types.SimpleNamespace) -> None:
+    encoder = get_encoder("torchvision:resnet18")
+    assert (encoder.name, encoder.dim, encoder.size) == ("torchvision:resnet18", 7, 20)
+    images = torch.randint(0, 256, (3, 3, 20, 20), dtype=torch.uint8)
+    expected = torchvision.network.trunk(images / 127.5 - 1).mean(dim=(2, 3))
+    assert torch.allclose(encoder(images), expected, atol=1e-5)
+    assert len(encoder(images[:1])) == 1
+    before = encoder.fingerprint
+    nn.init.ones_(torchvision.network.trunk.weight)
+    assert TorchvisionEncoder("resnet18").fingerprint != before
+
+
+def test_torchvision_errors(torchvision: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="no classifier 'resnet81'; did you mean 'resnet18'"):
+        get_encoder("torchvision:resnet81")
+    with pytest.raises(ConfigError, match="'squeezenet1_0' has no final linear layer"):
+        get_encoder("torchvision:squeezenet1_0")
+
+    def offline(name: str, weights: object) -> nn.Module:
+        raise OSError("name or service not known")
+
+    torchvision.get_model = offline
+    with pytest.raises(CheckpointError, match="cannot be downloaded .*use the encoder 'default'"):
+        get_encoder("torchvision:resnet18")
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(MissingExtraError, match=r"metad2a-plugin\[torchvision\]"):
+        get_encoder("torchvision:resnet18")
