@@ -51,6 +51,7 @@ SUFFIXES = frozenset(_JPEG + _OTHER)
 NPZ_KEYS = (("images", "labels"), ("x", "y"), ("x_train", "y_train"), ("train_images", "train_labels"))
 FOLDER_HELP = "Expected a folder of class folders, such as flowers/rose/1.jpg and flowers/tulip/2.jpg"
 _TRAIN = ("train", "training")
+_LARGEST = 2**30  # bytes an entry may unpack to
 _SPLITS = frozenset((*_TRAIN, "val", "valid", "validation", "test", "testing"))
 
 
@@ -115,6 +116,8 @@ class ZipSource(Source):
 
     def content(self, i: int) -> bytes:
         offset, packed_size, size, method, crc = self._where[i]
+        if size > _LARGEST:
+            raise OSError(f"the zip entry unpacks to {size / 2**30:.1f} GiB, more than an image should")
         with open(self.path, "rb") as file:
             file.seek(offset)
             header = file.read(30)

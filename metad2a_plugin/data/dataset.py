@@ -316,10 +316,10 @@ def _read(source: Any) -> _sources.Reading:
 
 def _read_path(source: str | Path) -> _sources.Reading:
     text = str(source)
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     if text == "sklearn:digits":
         return _sources.read_digits()
-    if not text or not path.exists():
+    if not text or not os.path.exists(path):  # unlike Path.exists, never raises
         if re.match(r"[A-Za-z]\w+:", text):
             raise DatasetError(
                 f"unknown dataset {text!r}: the only built-in name is 'sklearn:digits', and nothing is downloaded. "

@@ -3,17 +3,20 @@ from __future__ import annotations
 import io
 import multiprocessing
 import pickle
+import subprocess
 import sys
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_toys import write_folder, write_zip
 from PIL import Image
@@ -240,7 +243,7 @@ def test_array_kinds_and_layouts(kind: type, layout: str) -> None:
         "nhw1": bright[..., None],
         "nhw4": np.stack([bright, bright, bright, np.full_like(bright, 255)], axis=-1),
     }[layout]
-    images = torch.from_numpy(shaped).to(kind) if isinstance(kind, torch.dtype) else shaped.astype(kind)
+    images: Any = torch.from_numpy(shaped).to(kind) if isinstance(kind, torch.dtype) else shaped.astype(kind)
     dataset = load_dataset((images, np.array([0, 0, 1, 1])))
     assert dataset.image(2).tolist() == np.repeat(bright[2, ..., None], 3, axis=-1).tolist()
 
@@ -268,9 +271,8 @@ def test_labels_may_be_strings_gaps_columns_or_tensors() -> None:
 
 @pytest.mark.parametrize("keys", [("images", "labels"), ("x", "y"), ("x_train", "y_train")])
 def test_npz(keys: tuple[str, str], tmp_path: Path) -> None:
-    np.savez_compressed(
-        tmp_path / "toy.npz", **{keys[0]: np.zeros((4, 8, 8), np.uint8), keys[1]: [0, 1, 0, 1]}
-    )
+    arrays: Any = dict(zip(keys, (np.zeros((4, 8, 8), np.uint8), [0, 1, 0, 1]), strict=True))
+    np.savez_compressed(tmp_path / "toy.npz", **arrays)
     dataset = load_dataset(str(tmp_path / "toy.npz"))
     assert (dataset.name, len(dataset), dataset.num_classes) == ("toy", 4, 2)
 
@@ -433,6 +435,29 @@ def test_damaged_exif_does_not_break_an_image(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), "red").save(buffer, "jpeg", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
     pixels = _one_image(tmp_path, lambda path: _write(path, buffer.getvalue()), "jpg")
     assert pixels.shape == (8, 8, 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(suffix=st.sampled_from(["png", "jpeg", "gif", "tiff", "bmp"]), data=st.data())
+def test_damaged_bytes_never_escape_as_other_errors(suffix: str, data: st.DataObject) -> None:
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(buffer, suffix)
+    content = bytearray(buffer.getvalue())
+    for place in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=8)):
+        content[place] = data.draw(st.integers(0, 255))
+    content = content[: data.draw(st.integers(0, len(content)))]
+    with tempfile.TemporaryDirectory() as root, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write_folder(Path(root), {"a": 2, "b": 2})
+        (Path(root) / "a" / f"x.{suffix}").write_bytes(content)
+        pixels, broken = load_dataset(root).decode(range(5), 8)
+    assert len(pixels) + len(broken) == 5 and len(broken) <= 1
+
+
+def test_loading_a_folder_needs_no_torch(folder: Path) -> None:
+    code = f"import sys, metad2a_plugin.data as d; d.load_dataset({str(folder)!r}); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # -- real data -----------------------------------------------------------------------------------
