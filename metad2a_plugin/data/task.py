@@ -63,3 +63,21 @@ class Task:
                 members = self._members[c]
                 index[d, row] = rng.choice(members, images_per_class, replace=len(members) < images_per_class)
         return self.features[torch.from_numpy(index)]
+
+    def prototypes(self, draws: int = 10, *, images_per_class: int = 50, max_classes: int = 20, seed: int = 0) -> torch.Tensor:
+        """Mean feature of each class over at most `images_per_class` images, float32 ``[draws, classes, dim]``.
+
+        Of more than `max_classes` classes, each draw takes a random subset (the meta-training tasks have 20).
+        One draw is returned when nothing is left to chance.
+        """
+        rng = np.random.default_rng(seed)
+        classes = min(self.num_classes, max_classes)
+        if classes == self.num_classes and max(map(len, self._members)) <= images_per_class:
+            draws = 1
+        means = []
+        for _ in range(draws):
+            for c in np.sort(rng.permutation(self.num_classes)[:classes]):
+                members = self._members[c]
+                chosen = rng.choice(members, min(len(members), images_per_class), replace=False)
+                means.append(self.features[torch.from_numpy(chosen)].mean(0))
+        return torch.stack(means).reshape(draws, classes, -1)

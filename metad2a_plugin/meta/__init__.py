@@ -1,0 +1,1 @@
+"""The meta-database and meta-training."""

@@ -1,0 +1,185 @@
+"""The meta-database: rows of (task, architecture, accuracy), tasks as sets of classes, and class images.
+
+A folder with
+
+- ``rows.csv[.gz]``: columns ``task, arch_str, accuracy`` (percent), ``split`` (``train`` or ``valid``), and
+  optionally ``protocol`` (0 or 1: how the accuracy was measured);
+- ``tasks.csv[.gz]``: ``task`` and any number of ``class_*`` columns holding class ids;
+- ``map_clsloc.txt``: one line a class, ``folder id name``; the folder is where the class's images are.
+
+The released database of MetaD2A mixes two evaluation protocols without a column that says so: nine rows in ten
+are multiples of 0.2 percent (500 validation images), the others lie on a finer grid and about 16 points lower.
+`load_database` tells them apart by that grid when asked to (`protocol_step`).
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from metad2a_plugin.errors import DatasetError
+from metad2a_plugin.spaces.base import SearchSpace
+
+
+@dataclass(frozen=True)
+class MetaDatabase:
+    """Rows, tasks and splits, ready for training.
+
+    Attributes:
+        vertices: encoded architecture of each row, int64 ``[rows, vertices]``.
+        accuracy: percent, float32 ``[rows]``.
+        task: task index of each row, int64 ``[rows]``.
+        valid: True for validation rows, bool ``[rows]``.
+        protocol: 0 or 1, int64 ``[rows]``.
+        task_classes: class ids of each task, int64 ``[tasks, classes]``.
+        class_folders: image folder of each class id.
+    """
+
+    vertices: torch.Tensor
+    accuracy: torch.Tensor
+    task: torch.Tensor
+    valid: torch.Tensor
+    protocol: torch.Tensor
+    task_classes: torch.Tensor
+    class_folders: dict[int, str]
+
+
+def _rows(folder: Path, name: str, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    path = next((p for p in (folder / f"{name}.csv.gz", folder / f"{name}.csv") if p.exists()), None)
+    if path is None:
+        raise DatasetError(f"no {name}.csv or {name}.csv.gz in {folder}; a meta-database needs it")
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
+        reader = csv.DictReader(lines)
+        missing = set(columns) - set(reader.fieldnames or ())
+        if missing:
+            raise DatasetError(f"{path.name} lacks the columns {sorted(missing)}; it has {reader.fieldnames}")
+        yield from reader
+
+
+def _class_folders(path: Path) -> dict[int, str]:
+    if not path.exists():
+        raise DatasetError(f"no {path.name} in {path.parent}; it maps class ids to image folders (folder id name)")
+    folders = {}
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        parts = line.split()
+        if len(parts) < 2 or not parts[1].isdigit():
+            raise DatasetError(f"{path.name}, line {number}: expected 'folder id name', got {line!r}")
+        folders[int(parts[1])] = parts[0]
+    return folders
+
+
+def load_database(folder: Path | str, space: SearchSpace, *, protocol_step: float | None = None) -> MetaDatabase:
+    """Read and check a meta-database folder.
+
+    Args:
+        folder: see the module's description.
+        space: parses ``arch_str``.
+        protocol_step: rows whose accuracy is no multiple of this many percent are protocol 1; ignored when
+            ``rows.csv`` has a ``protocol`` column.
+
+    Raises:
+        DatasetError: a file, column or value is missing or wrong; says where.
+        ArchitectureError: an architecture string is not of `space`.
+    """
+    folder = Path(folder)
+    tasks: dict[int, int] = {}
+    classes: list[list[int]] = []
+    for row in _rows(folder, "tasks", ("task", "class_0")):
+        tasks[int(row["task"])] = len(classes)
+        classes.append([int(v) for k, v in row.items() if k.startswith("class_") and v])
+    if len({len(c) for c in classes}) != 1:
+        raise DatasetError("tasks.csv: every task must have the same number of classes")
+    folders = _class_folders(folder / "map_clsloc.txt")
+    unknown = {c for task in classes for c in task} - set(folders)
+    if unknown:
+        raise DatasetError(f"tasks.csv names classes that map_clsloc.txt lacks: {sorted(unknown)[:5]}")
+
+    architectures, accuracy, task_index, valid, protocol = [], [], [], [], []
+    for number, row in enumerate(_rows(folder, "rows", ("task", "arch_str", "accuracy", "split")), 2):
+        try:
+            value, task = float(row["accuracy"]), tasks[int(row["task"])]
+        except (ValueError, KeyError) as error:
+            raise DatasetError(f"rows.csv, line {number}: bad number or unknown task ({error})") from None
+        if not 0 <= value <= 100 or row["split"] not in ("train", "valid"):
+            raise DatasetError(
+                f"rows.csv, line {number}: accuracy must be 0 to 100 and split train or valid, got "
+                f"{row['accuracy']!r}, {row['split']!r}"
+            )
+        architectures.append(space.parse(row["arch_str"]))
+        accuracy.append(value)
+        task_index.append(task)
+        valid.append(row["split"] == "valid")
+        if "protocol" in row:
+            protocol.append(int(row["protocol"]))
+        else:
+            protocol.append(int(protocol_step is not None and _off_grid(value, protocol_step)))
+    return MetaDatabase(
+        vertices=space.encode(architectures),
+        accuracy=torch.tensor(accuracy),
+        task=torch.tensor(task_index),
+        valid=torch.tensor(valid),
+        protocol=torch.tensor(protocol),
+        task_classes=torch.tensor(classes),
+        class_folders=folders,
+    )
+
+
+def _off_grid(value: float, step: float) -> bool:
+    steps = value / step
+    return abs(steps - round(steps)) > 1e-6
+
+
+@dataclass(frozen=True)
+class ClassFeatures:
+    """Image features grouped by class.
+
+    Attributes:
+        features: float32 ``[images, dim]``, sorted by class.
+        start, count: first image and number of images of each class, int64 ``[classes]``.
+        encoder: name of the image encoder.
+    """
+
+    features: torch.Tensor
+    start: torch.Tensor
+    count: torch.Tensor
+    encoder: str
+
+    @classmethod
+    def group(cls, features: torch.Tensor, folders: np.ndarray, database: MetaDatabase, encoder: str) -> ClassFeatures:
+        """Group images ``[images, dim]`` in class `folders` ``[images]`` by the database's class ids.
+
+        Raises:
+            DatasetError: a class that some task uses has no image.
+        """
+        used = sorted({int(c) for c in database.task_classes.unique()})
+        number = {database.class_folders[c]: c for c in used}
+        ids = np.array([number.get(f, -1) for f in folders])
+        order = np.argsort(ids, kind="stable")
+        order = order[ids[order] >= 0]
+        count = torch.from_numpy(np.bincount(ids[order], minlength=used[-1] + 1))
+        lacking = [c for c in used if count[c] == 0]
+        if lacking:
+            raise DatasetError(
+                f"{len(lacking)} classes of the tasks have no images, for instance "
+                f"{[database.class_folders[c] for c in lacking[:3]]}; check the image source"
+            )
+        return cls(features[torch.from_numpy(order)], count.cumsum(0) - count, count, encoder)
+
+    def draw(self, classes: torch.Tensor, images: int, generator: torch.Generator) -> torch.Tensor:
+        """Random images of each class, with replacement; ids ``[..., n]`` to ``[..., n, images, dim]``."""
+        u = torch.rand(*classes.shape, images, generator=generator)
+        count = self.count[classes].unsqueeze(-1)
+        index = self.start[classes].unsqueeze(-1) + (u * count).long().minimum(count - 1)
+        return self.features[index]
+
+    def prototypes(self) -> torch.Tensor:
+        """Mean feature of each class that has images; ``[classes, dim]`` (zeros for the others)."""
+        owner = torch.repeat_interleave(torch.arange(len(self.count)), self.count)
+        total = torch.zeros(len(self.count), self.features.shape[1]).index_add_(0, owner, self.features)
+        return total / self.count.clamp(min=1).unsqueeze(1)

@@ -1,0 +1,268 @@
+"""Meta-training of the default predictor (`SubspaceEnsemble`): maximum a posteriori, in seconds on a CPU.
+
+One latent quality q(cell) is seen through up to three likelihoods:
+
+1. accuracies of the meta-database: ``offset + q(cell) + g(dataset) + protocol + noise``;
+2. *which* cells the meta-database holds at all: its authors kept good ones, so being in it is evidence,
+   ``P(in) = ceiling * sigmoid(a + slope * q)`` (a selection model in the sense of Heckman, 1979);
+3. optionally, benchmark tables: normal scores of the accuracy of every cell on a known dataset.
+
+q is linear in cell descriptors, g in the dataset's code; both have Gaussian priors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase
+from metad2a_plugin.models.ensemble import CENTER, SCALE, SubspaceEnsemble
+from metad2a_plugin.models.set_code import embed, separability
+from metad2a_plugin.spaces import _nasbench201_descriptors as descriptors
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Settings of the default predictor.
+
+    Attributes:
+        members: models in the ensemble.
+        subspace: structural descriptors each member sees.
+        cell_prior, task_prior: prior variance of the two linear maps, on features of unit mean square.
+        selection: use the evidence of which cells the database holds.
+        table_weight: weight of each table's log-likelihood (a table has more rows than the database).
+        folds, fold_members: cross-validation over tasks that measures the noise level.
+        iterations: L-BFGS steps of each member.
+    """
+
+    members: int = 20
+    subspace: int = 8
+    cell_prior: float = 0.03
+    task_prior: float = 2.0
+    selection: bool = True
+    table_weight: float = 0.25
+    folds: int = 5
+    fold_members: int = 4
+    iterations: int = 80
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.members < 2 or not 1 <= self.subspace <= len(descriptors.STRUCTURE):
+            raise ConfigError(
+                f"members must be at least 2 and subspace 1 to {len(descriptors.STRUCTURE)}, "
+                f"got {self.members} and {self.subspace}"
+            )
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Everything members share. q = cells @ w; g = tasks @ v."""
+
+    cells: torch.Tensor  # [population, descriptors], standardised
+    held: torch.Tensor  # [population] 1 where the database holds the cell
+    tables: torch.Tensor  # [tables, population] normal scores
+    row_cells: torch.Tensor  # [rows, descriptors]
+    row_tasks: torch.Tensor  # [rows, task features]
+    value: torch.Tensor  # [rows]
+    protocol: torch.Tensor  # [rows]
+
+
+def task_codes(database: MetaDatabase, classes: ClassFeatures, anchors: torch.Tensor) -> torch.Tensor:
+    """Raw code of every task of the database, float32 ``[tasks, code]``."""
+    prototypes, unit = classes.prototypes(), anchor_unit(anchors)
+    by_class = embed(prototypes.unsqueeze(1), anchors, unit)
+    embedding = torch.stack([by_class[task].mean(0) for task in database.task_classes])
+    return torch.cat([embedding, separability(prototypes[database.task_classes], unit)], dim=1)
+
+
+def anchor_unit(anchors: torch.Tensor) -> float:
+    """Median squared distance between anchors."""
+    return float(torch.pdist(anchors).square().median())
+
+
+def _whitening(anchors: torch.Tensor) -> torch.Tensor:
+    """``[code, code]`` matrix W such that ``code @ W`` has the kernels' inner product."""
+    unit, n = anchor_unit(anchors), len(anchors)
+    kernels = embed(anchors.unsqueeze(1), anchors, unit).double().split(n, dim=1)
+    # The jitter keeps weights on near-duplicate anchors from cancelling in float32.
+    blocks = [torch.linalg.cholesky(k + 1e-2 * torch.eye(n, dtype=k.dtype)) for k in kernels]
+    inverse = [torch.linalg.solve_triangular(b, torch.eye(n, dtype=b.dtype), upper=False).T for b in blocks]
+    return torch.block_diag(*inverse, torch.eye(8, dtype=torch.float64)).float()
+
+
+def _unit_scale(x: torch.Tensor) -> torch.Tensor:
+    return x.square().sum(1).mean().sqrt().clamp(min=1e-9)
+
+
+def _fit_member(problem: _Problem, keep: torch.Tensor, rows: torch.Tensor, config: FitConfig) -> dict[str, torch.Tensor]:
+    """One member on the descriptors in `keep` and the rows in `rows`."""
+    cells, row_cells = problem.cells[:, keep], problem.row_cells[rows][:, keep]
+    row_tasks, value, second = problem.row_tasks[rows], problem.value[rows], problem.protocol[rows].float()
+    w = torch.zeros(cells.shape[1], requires_grad=True)
+    v = torch.zeros(row_tasks.shape[1], requires_grad=True)
+    # offset, protocol offset, selection intercept, log slope, ceiling logit, log noise of each protocol
+    h = torch.tensor([0.0, -3.0, -1.0, 1.0, -0.5, -0.7, -0.3], requires_grad=True)
+    t = torch.tensor([[0.0, 0.0, -1.0]]).repeat(len(problem.tables), 1).requires_grad_()
+    optimizer = torch.optim.LBFGS(
+        [w, v, h, t], max_iter=config.iterations, history_size=20, line_search_fn="strong_wolfe"
+    )
+
+    def objective() -> torch.Tensor:
+        optimizer.zero_grad()
+        log_noise = torch.where(second > 0, h[6], h[5])
+        mean = h[0] + row_cells @ w + row_tasks @ v + h[1] * second
+        loss = (0.5 * (value - mean) ** 2 * torch.exp(-2 * log_noise) + log_noise).sum()
+        q = cells @ w
+        if config.selection:
+            chance = torch.sigmoid(h[4]) * torch.sigmoid(h[2] + h[3].exp() * q)
+            loss = loss + F.binary_cross_entropy(chance.clamp(1e-6, 1 - 1e-6), problem.held, reduction="sum")
+        for table, (shift, slope, noise) in zip(problem.tables, t, strict=True):
+            error = (table - shift - slope.exp() * q) ** 2
+            loss = loss + config.table_weight * (0.5 * error * torch.exp(-2 * noise) + noise).sum()
+        loss = loss + 0.5 * (w.square().sum() / config.cell_prior + v.square().sum() / config.task_prior)
+        loss = loss + 0.05 * h[1:].square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(objective)  # type: ignore[no-untyped-call]
+    full = torch.zeros(problem.cells.shape[1])
+    full[keep] = w.detach()
+    return {"w": full, "v": v.detach(), "offset": h[0].detach(), "second": h[1].detach()}
+
+
+def _subspace(structural: int, total: int, config: FitConfig, member: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(config.seed * 10_007 + member)
+    chosen = torch.randperm(structural, generator=generator)[: config.subspace]
+    return torch.cat([chosen.sort().values, torch.arange(structural, total)])
+
+
+def _noise(problem: _Problem, groups: torch.Tensor, structural: int, config: FitConfig) -> torch.Tensor:
+    """Held-out error of each protocol by cross-validation over tasks: the 90% quantile over 1.645, ``[2]``."""
+    generator = torch.Generator().manual_seed(config.seed)
+    fold = torch.randint(config.folds, (int(groups.max()) + 1,), generator=generator)[groups]
+    error = torch.zeros(len(groups))
+    for k in range(config.folds):
+        inside, outside = torch.nonzero(fold != k).squeeze(1), torch.nonzero(fold == k).squeeze(1)
+        for m in range(config.fold_members):
+            keep = _subspace(structural, problem.cells.shape[1], config, m)
+            fitted = _fit_member(problem, keep, inside, config)
+            mean = problem.row_cells[outside] @ fitted["w"] + problem.row_tasks[outside] @ fitted["v"]
+            mean = mean + fitted["offset"] + fitted["second"] * problem.protocol[outside]
+            error[outside] += (problem.value[outside] - mean) / config.fold_members
+    quantiles = [error[problem.protocol == p].abs().quantile(0.9) for p in problem.protocol.unique()]
+    return torch.stack([quantiles[0], quantiles[-1]]) / 1.645
+
+
+def _second_protocol_logit(row_cells: torch.Tensor, protocol: torch.Tensor) -> torch.Tensor:
+    """Ridge logistic regression of the protocol on the cell; ``[1 + descriptors]``."""
+    weight = torch.zeros(1 + row_cells.shape[1], requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight], max_iter=100, line_search_fn="strong_wolfe")
+
+    def objective() -> torch.Tensor:
+        optimizer.zero_grad()
+        logit = weight[0] + row_cells @ weight[1:]
+        loss = F.binary_cross_entropy_with_logits(logit, protocol.float(), reduction="sum")
+        loss = loss + 0.5 * weight[1:].square().sum() / 10
+        loss.backward()
+        return loss
+
+    optimizer.step(objective)  # type: ignore[no-untyped-call]
+    return weight.detach()
+
+
+def fit_ensemble(
+    database: MetaDatabase,
+    classes: ClassFeatures,
+    population: torch.Tensor,
+    config: FitConfig | None = None,
+    *,
+    tables: torch.Tensor | None = None,
+    rows: torch.Tensor | None = None,
+    on_member: Callable[[int], None] = lambda member: None,
+) -> SubspaceEnsemble:
+    """Train the default predictor on the database's training rows.
+
+    Args:
+        database, classes: from `load_database` and `ClassFeatures.group`.
+        population: the cells the database's authors could have chosen, encoded, int64 ``[population, vertices]``.
+        config: settings.
+        tables: accuracies of `population` on known datasets, ``[tables, population]``.
+        rows: rows to train on; default all of the training split.
+        on_member: called after each member, for progress.
+
+    Raises:
+        ConfigError: a table's length is not the population's.
+    """
+    config = config or FitConfig()
+    if tables is not None and tables.shape[-1] != len(population):
+        raise ConfigError(f"tables have {tables.shape[-1]} columns for {len(population)} architectures")
+    rows = torch.nonzero(~database.valid).squeeze(1) if rows is None else rows
+    anchors = classes.prototypes()[classes.count > 0]
+
+    structure, pairs = descriptors.describe(population)
+    raw = torch.cat([structure, pairs], dim=1)
+    center = raw.mean(0)
+    scale = torch.cat(
+        [
+            structure.std(0).clamp(min=1e-6) * config.subspace**0.5,
+            _unit_scale(pairs - pairs.mean(0)).expand(pairs.shape[1]),
+        ]
+    )
+    row_raw = torch.cat(descriptors.describe(database.vertices[rows]), dim=1)
+
+    codes = task_codes(database, classes, anchors)
+    row_code = codes[database.task[rows]]
+    whitening = _whitening(anchors)
+    task_center, spread = row_code.mean(0), torch.ones(codes.shape[1])
+    spread[-8:] = row_code[:, -8:].std(0).clamp(min=1e-6)
+    feature = ((row_code - task_center) / spread) @ whitening
+    groups = [*torch.split(torch.arange(feature.shape[1] - 8), len(anchors)), torch.arange(-8, 0)]
+    for group in groups:
+        whitening[:, group] /= _unit_scale(feature[:, group])
+    problem = _Problem(
+        cells=(raw - center) / scale,
+        held=_held(population, database.vertices[rows][database.protocol[rows] == 0]),
+        tables=torch.stack([normal_scores(t) for t in tables]) if tables is not None else torch.empty(0, len(raw)),
+        row_cells=(row_raw - center) / scale,
+        row_tasks=((row_code - task_center) / spread) @ whitening,
+        value=(database.accuracy[rows] - CENTER) / SCALE,
+        protocol=database.protocol[rows],
+    )
+    fitted = []
+    everything = torch.arange(len(rows))
+    for member in range(config.members):
+        keep = _subspace(structure.shape[1], raw.shape[1], config, member)
+        fitted.append(_fit_member(problem, keep, everything, config))
+        on_member(member)
+    return SubspaceEnsemble(
+        cell_center=center,
+        cell_scale=scale,
+        cell_weight=torch.stack([f["w"] for f in fitted]),
+        anchors=anchors,
+        unit=torch.tensor([anchor_unit(anchors)]),
+        task_center=task_center,
+        task_scale=spread,
+        task_weight=torch.stack([whitening @ f["v"] for f in fitted]),
+        offset=torch.stack([f["offset"] for f in fitted]),
+        second_offset=torch.stack([f["second"] for f in fitted]),
+        second_logit=_second_protocol_logit(problem.row_cells, problem.protocol),
+        noise=_noise(problem, database.task[rows], structure.shape[1], config),
+    )
+
+
+def normal_scores(values: torch.Tensor) -> torch.Tensor:
+    """Ranks mapped to standard normal quantiles; equal values get equal scores."""
+    _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
+    middle = counts.cumsum(0) - counts / 2
+    return torch.special.ndtri((middle[inverse] / len(values)).double()).float()
+
+
+def _held(population: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """1 where a row of `population` is among `rows`; float32 ``[population]``."""
+    base = int(population.max()) + 1
+    powers = base ** torch.arange(population.shape[1])
+    return torch.isin((population * powers).sum(1), (rows * powers).sum(1)).float()

@@ -1,0 +1,150 @@
+"""The default performance predictor: a random-subspace ensemble of Bayesian linear models.
+
+Each member sees a random subset of the structural descriptors (Ho, 1998), all pairwise-operation descriptors,
+and the dataset's code. `metad2a_plugin.meta.fit` trains it; this module only evaluates, in a few matrix products.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+
+from metad2a_plugin.errors import CheckpointError
+from metad2a_plugin.models.set_code import task_code
+from metad2a_plugin.spaces import _nasbench201_descriptors as nasbench201
+
+CENTER, SCALE = 73.0, 5.0
+"""Accuracies (percent) are modelled as ``CENTER + SCALE * value``."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predicted accuracies in percent, float32 ``[n]`` each.
+
+    Attributes:
+        mean: expected accuracy under the main meta-training protocol.
+        std: standard deviation of one measured accuracy around it: members' disagreement plus noise.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def interval(self, level: float = 0.9) -> tuple[torch.Tensor, torch.Tensor]:
+        """Central interval that a measured accuracy falls into with probability `level`."""
+        half = math.sqrt(2) * torch.erfinv(torch.tensor(level)) * self.std
+        return (self.mean - half).clamp(0, 100), (self.mean + half).clamp(0, 100)
+
+
+@dataclass(frozen=True)
+class SubspaceEnsemble:
+    """Weights of a trained ensemble of ``members`` models.
+
+    Attributes:
+        cell_center, cell_scale: standardisation of the cell descriptors, ``[descriptors]``.
+        cell_weight: ``[members, descriptors]``; zero outside a member's subspace.
+        anchors: class prototypes the dataset code refers to, ``[anchors, dim]``.
+        unit: median squared distance between anchors, ``[1]``.
+        task_center, task_scale: standardisation of the dataset code, ``[code]``.
+        task_weight: ``[members, code]``.
+        offset: mean accuracy of each member, ``[members]``.
+        second_offset: difference of the second evaluation protocol of the meta-database, ``[members]``.
+        second_logit: log-odds of that protocol from the cell descriptors, ``[1 + descriptors]``.
+        noise: standard deviation of a measurement under either protocol, ``[2]``.
+    """
+
+    cell_center: torch.Tensor
+    cell_scale: torch.Tensor
+    cell_weight: torch.Tensor
+    anchors: torch.Tensor
+    unit: torch.Tensor
+    task_center: torch.Tensor
+    task_scale: torch.Tensor
+    task_weight: torch.Tensor
+    offset: torch.Tensor
+    second_offset: torch.Tensor
+    second_logit: torch.Tensor
+    noise: torch.Tensor
+
+    @property
+    def feature_dim(self) -> int:
+        return int(self.anchors.shape[1])
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, torch.Tensor]) -> SubspaceEnsemble:
+        """Raises `CheckpointError` when a tensor is missing or unknown."""
+        names = {f.name for f in fields(cls)}
+        if names != set(state):
+            raise CheckpointError(
+                f"not an ensemble predictor: missing {sorted(names - set(state))}, unknown {sorted(set(state) - names)}"
+            )
+        return cls(**{name: tensor.float() for name, tensor in state.items()})
+
+    def to(self, device: str | torch.device) -> SubspaceEnsemble:
+        return SubspaceEnsemble(**{name: tensor.to(device) for name, tensor in self.state_dict().items()})
+
+    def cell_features(self, vertices: torch.Tensor) -> torch.Tensor:
+        """Standardised descriptors, ``[n, vertices]`` to ``[n, descriptors]``."""
+        raw = torch.cat(nasbench201.describe(vertices.cpu()), dim=1).to(self.cell_center.device)
+        return (raw - self.cell_center) / self.cell_scale
+
+    def codes(self, prototypes: torch.Tensor) -> torch.Tensor:
+        """Standardised codes of tasks given as class prototypes ``[tasks, classes, dim]``; ``[tasks, code]``."""
+        raw = task_code(prototypes.to(self.anchors.device), self.anchors, float(self.unit))
+        return (raw - self.task_center) / self.task_scale
+
+    @torch.inference_mode()
+    def predict(self, prototypes: torch.Tensor | None, vertices: torch.Tensor) -> Prediction:
+        """Accuracy of every architecture on one dataset.
+
+        Args:
+            prototypes: class prototypes ``[draws, classes, dim]`` (`Task.prototypes`), whose codes are averaged;
+                None predicts for the average meta-training task.
+            vertices: encoded architectures, int64 ``[n, vertices]``.
+        """
+        code = None if prototypes is None else self.codes(prototypes).mean(0)
+        return self.predict_code(code, self.cell_features(vertices))
+
+    def members(self, code: torch.Tensor | None, cells: torch.Tensor) -> torch.Tensor:
+        """Each member's accuracy in percent, ``[n, members]``; `code` is ``[code]`` or ``[n, code]``."""
+        value = cells @ self.cell_weight.T + self.offset
+        if code is not None:
+            value = value + code @ self.task_weight.T
+        return CENTER + SCALE * value
+
+    def predict_code(self, code: torch.Tensor | None, cells: torch.Tensor) -> Prediction:
+        """`predict` from `code` and `cell_features`; a ``[n, code]`` code gives one dataset per architecture."""
+        value = self.members(code, cells)
+        variance = value.var(1, correction=0) + (SCALE * self.noise[0]) ** 2
+        return Prediction(value.mean(1), variance.sqrt())
+
+    def mixture(
+        self, code: torch.Tensor | None, cells: torch.Tensor, level: float = 0.9
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Mean and central interval of a meta-database row whose evaluation protocol is not known; ``[n]`` each.
+
+        The released meta-database mixes two protocols about 16 points apart; which one a row used depends on
+        its cell, so an honest prediction of a row is a mixture of both.
+        """
+        first = self.predict_code(code, cells)
+        share = torch.sigmoid(self.second_logit[0] + cells @ self.second_logit[1:])
+        shift = SCALE * self.second_offset.mean()
+        spread = (first.std**2 + SCALE**2 * (self.noise[1] ** 2 - self.noise[0] ** 2)).sqrt()
+
+        def cdf(x: torch.Tensor) -> torch.Tensor:
+            a = torch.special.ndtr((x - first.mean) / first.std)
+            return (1 - share) * a + share * torch.special.ndtr((x - first.mean - shift) / spread)
+
+        def quantile(p: float) -> torch.Tensor:
+            low, high = torch.zeros_like(first.mean) - 50, torch.zeros_like(first.mean) + 150
+            for _ in range(40):
+                middle = (low + high) / 2
+                below = cdf(middle) < p
+                low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+            return (low + high) / 2
+
+        return first.mean + share * shift, quantile(0.5 - level / 2), quantile(0.5 + level / 2)

@@ -1,0 +1,53 @@
+"""A dataset as a fixed-length code: how its classes lie among the meta-training classes, and how far apart.
+
+The code of an image set is invariant to the order of images and of classes, as in MetaD2A (Sec. 3.2), but it
+is a kernel mean embedding (Muandet et al., 2017) instead of a learned Set Transformer: with a few thousand
+tasks built from a few hundred classes it predicts better (see the benchmarks) and it trains in closed form.
+"""
+
+from __future__ import annotations
+
+import torch
+
+SEPARATION_SCALES = (0.2, 0.35, 0.5, 0.8, 1.2)
+"""Kernel widths of the separability statistics, in median distances between anchors."""
+EMBEDDING_SCALES = (0.5, 1.0)
+"""Kernel widths of the mean embedding, likewise."""
+
+
+def squared_distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """``[..., n, d]`` and ``[..., m, d]`` to ``[..., n, m]``."""
+    return torch.cdist(a, b, compute_mode="use_mm_for_euclid_dist").square()
+
+
+def embed(classes: torch.Tensor, anchors: torch.Tensor, unit: float) -> torch.Tensor:
+    """Kernel mean embedding of a set of class prototypes, ``[tasks, classes, dim]`` to ``[tasks, scales * anchors]``.
+
+    Args:
+        classes: class prototypes of each task.
+        anchors: prototypes of the meta-training classes, ``[anchors, dim]``.
+        unit: median squared distance between anchors.
+    """
+    distance = squared_distances(classes, anchors.expand(len(classes), -1, -1))
+    return torch.cat([(-distance / (2 * s * s * unit)).exp().mean(1) for s in EMBEDDING_SCALES], dim=-1)
+
+
+def separability(classes: torch.Tensor, unit: float) -> torch.Tensor:
+    """How far apart a task's classes are, ``[tasks, classes, dim]`` to ``[tasks, 8]``.
+
+    Mean kernel value between different classes at `SEPARATION_SCALES`, then mean, minimum and standard
+    deviation of the distance to the nearest other class.
+    """
+    n = classes.shape[1]
+    distance = squared_distances(classes, classes)
+    # The diagonal is exactly one kernel value per class; rounding must not leak into the statistics.
+    eye = torch.eye(n, dtype=torch.bool, device=classes.device)
+    off = distance.masked_fill(eye, torch.inf)
+    kernels = [(-off / (2 * s * s * unit)).exp().sum((1, 2)) / (n * (n - 1)) for s in SEPARATION_SCALES]
+    nearest = off.amin(-1).sqrt()
+    return torch.stack([*kernels, nearest.mean(-1), nearest.amin(-1), nearest.std(-1)], dim=-1)
+
+
+def task_code(classes: torch.Tensor, anchors: torch.Tensor, unit: float) -> torch.Tensor:
+    """Raw codes of tasks given as class prototypes, ``[tasks, classes, dim]`` to ``[tasks, 2 * anchors + 8]``."""
+    return torch.cat([embed(classes, anchors, unit), separability(classes, unit)], dim=-1)
