@@ -12,7 +12,7 @@ import itertools
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError
 from metad2a_plugin.spaces.base import Architecture, Cost, SearchSpace
@@ -41,6 +41,7 @@ DATAFLOW = ((0, 1), (0, 2), (0, 4), (1, 3), (1, 5), (2, 6), (3, 6), (4, 7), (5, 
 
 _FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
 _NONE, _SKIP, _CONV1, _CONV3 = range(4)
+_Flag = TypeVar("_Flag", bool, "torch.Tensor")
 
 
 class NASBench201(SearchSpace):
@@ -168,8 +169,8 @@ class NASBench201(SearchSpace):
     def costs(
         self,
         vertices: torch.Tensor,
-        num_classes: int = 10,
         input_size: int = 32,
+        num_classes: int = 10,
         channels: int = 16,
         cells: int = 5,
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -177,8 +178,8 @@ class NASBench201(SearchSpace):
 
         Args:
             vertices: int64 ``[n, 8]``.
-            num_classes: outputs of the classifier.
             input_size: height and width of the square input, in pixels.
+            num_classes: outputs of the classifier.
             channels: width of the first stage.
             cells: cells per stage.
 
@@ -209,8 +210,8 @@ class NASBench201(SearchSpace):
         """The cell as an expression: ``0`` its input, ``#`` zeros, ``+`` a node's sum, ``(x)@op`` an operation.
 
         Operations on a zero node 1 are zeros, skips vanish and sums are sorted, as in the benchmark's own count
-        of 6,466 distinct cells. Equal keys mean equal functions up to operations that
-        only ever see zeros. The converse is not complete: ``#+0`` and ``#+#+0`` stay apart, as in that count
+        of 6,466 distinct cells. Equal keys mean equal functions up to operations that only ever see zeros.
+        The converse is not complete: ``#+0`` and ``#+#+0`` stay apart, as in that count
         (dropping every zero and flattening every sum would leave 4,930 classes).
         """
         return _canonical(self.validate(architecture).choices)
@@ -370,7 +371,7 @@ def _parse_node(node: str, number: int, text: str) -> Iterator[int]:
         yield OPS.index(op)
 
 
-def _connected(on: Sequence[Any]) -> Any:
+def _connected(on: Sequence[_Flag]) -> _Flag:
     """Whether node 0 reaches node 3, for one flag (bool or bool tensor) per cell edge."""
     node2 = on[1] | on[0] & on[2]
     return on[3] | on[0] & on[4] | node2 & on[5]
