@@ -1,0 +1,190 @@
+"""Latency (and energy) of NAS-Bench-201 cells on real devices, predicted by small linear models.
+
+Features of a cell are fixed functions of its six operations, the same for every device; the logarithm of a
+device's latency is one weight vector times them. So the shipped file is one matrix, and the predictions for
+all 15,625 cells and all devices are one matmul. Fitted by ``benchmarks/train_latency.py``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+
+from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.predictors._latency_features import NUM_FEATURES, cell_features, cell_ranks
+from metad2a_plugin.spaces.nasbench201 import NASBench201
+
+PRETRAINED = Path(__file__).parents[1] / "pretrained" / "latency"
+SUPPORTED = 0.75
+"""A cell counts as supported from this score on; the scores are fitted to 1 (supported) and 0 (not)."""
+
+
+class LatencyModel:
+    """Predicts what a device would measure for a cell; `LatencyModel.load` reads the shipped one.
+
+    >>> model = LatencyModel.load()
+    >>> model.unit("pixel3"), model.unit("edgegpu_energy")
+    ('ms', 'mJ')
+
+    Args:
+        weights: float32 ``[devices, NUM_FEATURES]``, of the logarithm of the measured value.
+        support: float32 ``[m, NUM_FEATURES]``, one row for each device that cannot run every cell.
+        config: the parsed ``config.json``; its ``devices`` are in the order of the rows of `weights`.
+    """
+
+    def __init__(self, weights: torch.Tensor, support: torch.Tensor, config: dict[str, Any]) -> None:
+        self.config = config
+        self._devices: dict[str, dict[str, Any]] = config["devices"]
+        self._weights = weights
+        self._support = support
+
+    @classmethod
+    def load(cls, directory: Path | None = None) -> LatencyModel:
+        """Read ``model.safetensors`` and ``config.json`` of a directory; the shipped one by default.
+
+        Raises:
+            CheckpointError: a file is missing, damaged, or of another kind.
+        """
+        directory = PRETRAINED if directory is None else Path(directory)
+        fix = (
+            "reinstall metad2a-plugin" if directory == PRETRAINED else "run benchmarks/train_latency.py again"
+        )
+        try:
+            config_bytes = (directory / "config.json").read_bytes()
+            weight_bytes = (directory / "model.safetensors").read_bytes()
+        except OSError as error:
+            raise CheckpointError(
+                f"no latency model in {str(directory)!r} ({error.strerror}: {Path(error.filename).name}); "
+                f"expected config.json and model.safetensors: {fix}"
+            ) from error
+        try:
+            tensors = load_safetensors(weight_bytes)
+            model = cls(tensors["weights"], tensors["support"], json.loads(config_bytes))
+            model._check()
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, SafetensorError) as error:
+            raise CheckpointError(
+                f"the latency model in {str(directory)!r} is damaged or of another kind "
+                f"({type(error).__name__}: {str(error).splitlines()[0]}): {fix}"
+            ) from error
+        return model
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Names of what can be predicted.
+
+        ``pixel3`` is a latency, ``eyeriss_energy`` an energy, ``titanx_32`` a batch of 32 images, and
+        ``pixel3_imagenet16`` a network for 16 x 16 images of 120 classes; the rest is for CIFAR-10.
+        """
+        return tuple(self._devices)
+
+    def unit(self, device: str) -> str:
+        """``ms`` for a latency, ``mJ`` for an energy.
+
+        Raises:
+            ConfigError: no such device.
+        """
+        return str(self._device(device)["unit"])
+
+    def error(self, device: str) -> dict[str, float]:
+        """How far predictions were off on held-out cells.
+
+        Relative errors are |predicted - measured| / measured.
+        Keys: ``spearman``, ``mape`` (mean relative error), ``p95`` (95th percentile of it), ``within_10``
+        (share of cells within 10%), ``floor_mape`` (the noise of the measurements themselves), ``cells`` (how
+        many were held out), ``bound_violations`` and ``bound_recall`` (see the model card).
+
+        Raises:
+            ConfigError: no such device.
+        """
+        return dict(self._device(device)["error"])
+
+    def predict(self, device: str, vertices: torch.Tensor) -> torch.Tensor:
+        """Predicted values, float32 ``[n]``, in the device's `unit`, for encoded cells int64 ``[n, 8]``.
+
+        Dead cells and cells the device does not support get a number too, but an unchecked one.
+
+        Raises:
+            ConfigError: no such device.
+            ArchitectureError: a row is no cell.
+        """
+        self._device(device)
+        return self._table[cell_ranks(vertices), self.devices.index(device)]
+
+    def supported_mask(self, device: str, vertices: torch.Tensor) -> torch.Tensor:
+        """Whether the device is predicted to run each cell, bool ``[n]``, for vertices int64 ``[n, 8]``.
+
+        Raises:
+            ConfigError: no such device.
+            ArchitectureError: a row is no cell.
+        """
+        row = self._device(device)["support"]
+        ranks = cell_ranks(vertices)
+        if row is None:
+            return torch.ones(len(ranks), dtype=torch.bool)
+        return self._support_table[ranks, row]
+
+    def bound_mask(self, device: str, limit: float, vertices: torch.Tensor) -> torch.Tensor:
+        """Whether cells are safely within a hard limit, bool ``[n]``.
+
+        A cell passes if ``predicted * (1 + p95) <= limit``, with `error`'s ``p95``, if the device is
+        predicted to support it, and if it is not dead (no error was measured for dead cells).
+
+        Args:
+            device: one of `devices`.
+            limit: in the device's `unit`.
+            vertices: int64 ``[n, 8]``.
+
+        Raises:
+            ConfigError: no such device, or `limit` is not a positive number.
+            ArchitectureError: a row is no cell.
+        """
+        margin = 1 + self._device(device)["error"]["p95"]
+        if not isinstance(limit, (int, float)) or isinstance(limit, bool) or not limit > 0:
+            raise ConfigError(
+                f"the limit for {device!r} must be a positive number of {self.unit(device)}, got {limit!r}"
+            )
+        within = self.predict(device, vertices) * margin <= limit
+        return within & self.supported_mask(device, vertices) & ~NASBench201().dead_mask(vertices).cpu()
+
+    # -- private -----------------------------------------------------------------------------
+    def _device(self, name: str) -> dict[str, Any]:
+        if name not in self._devices:
+            near = difflib.get_close_matches(str(name), self.devices, n=1, cutoff=0.5)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ConfigError(f"unknown device {name!r}{hint}; the devices are {', '.join(self.devices)}")
+        return self._devices[name]
+
+    def _check(self) -> None:
+        """Raise ValueError, KeyError or TypeError unless the parts fit together."""
+        for name, tensor in (("weights", self._weights), ("support", self._support)):
+            if tensor.ndim != 2 or tensor.shape[1] != NUM_FEATURES or not tensor.isfinite().all():
+                raise ValueError(f"{name} of shape {list(tensor.shape)}, expected finite [n, {NUM_FEATURES}]")
+        if len(self._weights) != len(self._devices):
+            raise ValueError(f"{len(self._weights)} weight vectors for {len(self._devices)} devices")
+        for name, entry in self._devices.items():
+            row, p95 = entry["support"], float(entry["error"]["p95"])
+            if entry["unit"] not in ("ms", "mJ") or not p95 >= 0:
+                raise ValueError(f"device {name!r} has unit {entry['unit']!r} and p95 {p95}")
+            if row is not None and not 0 <= row < len(self._support):
+                raise ValueError(f"device {name!r} points at support row {row} of {len(self._support)}")
+
+    # The space is small: the first call predicts all of it, every later one is a look-up.
+    @cached_property
+    def _tables(self) -> tuple[torch.Tensor, torch.Tensor]:
+        features = cell_features()
+        return (features @ self._weights.T).exp(), features @ self._support.T >= SUPPORTED
+
+    @property
+    def _table(self) -> torch.Tensor:
+        return self._tables[0]
+
+    @property
+    def _support_table(self) -> torch.Tensor:
+        return self._tables[1]
