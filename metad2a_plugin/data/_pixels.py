@@ -10,6 +10,10 @@ from PIL import Image, UnidentifiedImageError
 
 from metad2a_plugin.errors import DatasetError
 
+# Raster formats only: Pillow hands some others (EPS) to outside programs, whatever the file is called.
+Image.init()
+_KNOWN = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
+_FORMATS = tuple(name for name in _KNOWN if name in Image.OPEN)
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -41,7 +45,7 @@ def decode(data: bytes, size: int | None = None) -> Image.Image:
     if not data:
         raise OSError("the file is empty")
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError as error:
         raise OSError("not an image, or a damaged one") from error
     if size is not None:

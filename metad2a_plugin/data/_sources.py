@@ -335,7 +335,13 @@ def read_arrays(images: Any, labels: Any, name: str = "arrays", full: float | No
             f"{len(pixels)} images but {len(indices)} labels; every image needs exactly one label"
         )
     axis = channel_axis(pixels.shape[1:], channels_first=is_tensor(images))
-    return Reading(ArraySource(pixels, axis, full or full_scale(pixels)), indices, class_names, name)
+    full = full or full_scale(pixels)
+    if 0 < (high := float(pixels.max())) < full / 8:
+        _warn(
+            f"the largest pixel of {name!r} is {high:g}, taken as almost black on a scale of 0..{full:g}; "
+            f"if {high:g} means white, pass images / {high:g}"
+        )
+    return Reading(ArraySource(pixels, axis, full), indices, class_names, name)
 
 
 def read_npz(path: Path) -> Reading:
@@ -376,7 +382,7 @@ def read_digits() -> Reading:
     try:
         from sklearn.datasets import load_digits  # type: ignore[import-untyped]
     except ImportError as error:
-        raise MissingExtraError("scikit-learn", "digits", "the dataset 'sklearn:digits'") from error
+        raise MissingExtraError("scikit-learn", "sklearn", "the dataset 'sklearn:digits'") from error
     data = load_digits()
     return read_arrays(data.images, data.target, "digits", full=16.0)
 
@@ -420,10 +426,19 @@ def is_torch_dataset(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.utils.data.Dataset)
 
 
-def _torch_labels(dataset: Any, count: int) -> list[Any]:
-    """The `targets` attribute where it agrees with the items, else one pass over the items."""
+def _stated(dataset: Any) -> tuple[Any, Any]:
+    """`targets` and `classes` as a dataset, or the one behind a `Subset`, states them; None for what it does not."""
+    if isinstance(dataset, sys.modules["torch"].utils.data.Subset):
+        targets, classes = _stated(dataset.dataset)
+        return targets if targets is None else [targets[i] for i in dataset.indices], classes
     targets = getattr(dataset, "targets", None)
-    if targets is not None and np.ndim(targets) == 1 and len(targets) == count:
+    usable = targets is not None and np.ndim(targets) == 1 and len(targets) == len(dataset)
+    return targets if usable else None, getattr(dataset, "classes", None)
+
+
+def _torch_labels(dataset: Any, targets: Any, count: int) -> list[Any]:
+    """The stated `targets` where they agree with the items, else one pass over the items."""
+    if targets is not None:
         probes = {0, count // 2, count - 1}
         if all(_label(_pair(dataset, i)[1]) == _label(targets[i]) for i in probes):
             return [_label(t) for t in targets]
@@ -461,6 +476,6 @@ def read_torch(dataset: Any) -> Reading:
         ) from error
     if not count:
         raise DatasetError(f"{name} is empty; expected (image, label) items of at least two classes")
-    names = getattr(dataset, "classes", None)
-    labels, class_names = index_labels(_torch_labels(dataset, count), list(names) if names else None)
+    targets, names = _stated(dataset)
+    labels, class_names = index_labels(_torch_labels(dataset, targets, count), list(names) if names else None)
     return Reading(TorchSource(dataset), labels, class_names, name)

@@ -59,6 +59,13 @@ class ImageDataset:
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    def summary(self) -> str:
+        """One line on what was read: images, classes, images a class."""
+        counts = np.bincount(self.labels, minlength=self.num_classes)
+        fewest, most = counts.min(), counts.max()
+        each = f"{most}" if fewest == most else f"{fewest} to {most} (median {np.median(counts):g})"
+        return f"{self.name}: {len(self)} images, {self.num_classes} classes, {each} a class ({few(list(self.class_names))})"
+
     def key(self, i: int) -> str:
         """Relative path, or position, of image `i`."""
         return self._reading.source.key(int(self._indices[i]))
@@ -271,7 +278,8 @@ def load_dataset(
         source: a folder of class folders; a ``.zip`` of one (read in place); an ``.npz`` with arrays
             ``images``/``labels``, ``x``/``y`` or ``x_train``/``y_train``; a tuple ``(images, labels)`` of numpy
             arrays or tensors, images ``[n, h, w]``, ``[n, h, w, c]`` or ``[n, c, h, w]`` with values 0..255 or
-            0..1; a torch `Dataset` of ``(image, label)``; ``"sklearn:digits"``; or an `ImageDataset`.
+            0..1; a torch `Dataset` of ``(image, label)``, without random augmentation, which would make its
+            cached features useless; ``"sklearn:digits"``; or an `ImageDataset`.
             A layout with train/ and val/ or test/ gives its train part, and a warning says so.
         name: replaces the name taken from the source.
         max_images_per_class: keep at most so many random images of each class.
@@ -322,10 +330,13 @@ def _read_path(source: str | Path) -> _sources.Reading:
     if not text or not os.path.exists(path):  # unlike Path.exists, never raises
         if re.match(r"[A-Za-z]\w+:", text):
             raise DatasetError(
-                f"unknown dataset {text!r}: the only built-in name is 'sklearn:digits', and nothing is downloaded. "
+                f"unknown dataset {text[:300]!r}: the only built-in name is 'sklearn:digits', and nothing is downloaded. "
                 f"Expected {_KINDS}"
             )
-        raise DatasetError(f"no file or folder {text!r} (working folder: {os.getcwd()}). Expected {_KINDS}")
+        shown = text if len(text) <= 300 else text[:300] + "..."
+        raise DatasetError(f"no file or folder {shown!r} (working folder: {os.getcwd()}). Expected {_KINDS}")
+    if not os.access(path, os.R_OK):
+        raise DatasetError(f"{text!r} may not be read by this user; check its permissions")
     if path.is_dir():
         return _sources.read_folder(path)
     suffix = path.suffix.lower()

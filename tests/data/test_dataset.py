@@ -317,6 +317,22 @@ def test_torch_tensors_and_subsets() -> None:
     assert load_dataset(Subset(tensors, [0, 1, 3, 4])).labels.tolist() == [0, 1, 0, 1]
 
 
+def test_torch_subset_keeps_class_names_and_decodes_only_on_demand() -> None:
+    pets = Pets([0, 1, 2] * 10)
+    dataset = load_dataset(Subset(Subset(pets, range(20)), [4, 0, 3, 7]))
+    assert dataset.class_names == ("cat", "dog") and dataset.labels.tolist() == [1, 0, 0, 1]
+    assert pets.made <= 3
+    assert dataset.image(0)[0, 0].tolist() == [4, 1, 0]
+
+
+@pytest.mark.parametrize(("high", "kind"), [(1, np.uint8), (16, np.float64), (4095, np.uint16)])
+def test_almost_black_arrays_are_a_warning(high: int, kind: type) -> None:
+    images = np.full((4, 3, 3), high, kind)
+    with pytest.warns(DatasetWarning, match=f"largest pixel of 'arrays' is {high}, .*pass images / {high}"):
+        load_dataset((images, [0, 1, 0, 1]))
+    assert load_dataset((images / high, [0, 1, 0, 1])).image(0).min() == 255
+
+
 def test_digits() -> None:
     pytest.importorskip("sklearn")
     digits = load_dataset("sklearn:digits")
@@ -326,11 +342,19 @@ def test_digits() -> None:
 
 def test_digits_without_sklearn_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(MissingExtraError, match=r"metad2a-plugin\[digits\]"):
+    with pytest.raises(MissingExtraError, match=r"metad2a-plugin\[sklearn\]"):
         load_dataset("sklearn:digits")
 
 
 # -- parts ---------------------------------------------------------------------------------------
+def test_summary(folder: Path) -> None:
+    dataset = load_dataset(folder)
+    assert dataset.summary() == (
+        "flowers: 12 images, 3 classes, 3 to 5 (median 4) a class ('lily', 'rose', 'tulip')"
+    )
+    assert ", 2 a class" in dataset.sample(2).summary()
+
+
 def test_pass_through_name_and_limit(folder: Path) -> None:
     dataset = load_dataset(folder)
     assert load_dataset(dataset).content_hash == dataset.content_hash
@@ -427,6 +451,16 @@ def test_sound_dataset_is_verified_unchanged(folder: Path) -> None:
 
 def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
+
+
+def test_postscript_named_as_an_image_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*args: object, **options: object) -> None:
+        raise AssertionError("an outside program was started")
+
+    monkeypatch.setattr(subprocess, "Popen", run)
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n"
+    with pytest.raises(DatasetError, match="not an image"):
+        _one_image(tmp_path, lambda path: _write(path, program), "png")
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")

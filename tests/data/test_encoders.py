@@ -79,6 +79,15 @@ def test_default_is_the_shipped_folder(checkpoint: Path, monkeypatch: pytest.Mon
     assert get_encoder().name == get_encoder("default").name == "default"
 
 
+def test_shipped_encoder_tells_images_apart() -> None:
+    encoder = get_encoder()
+    flat = torch.stack([torch.full((3, encoder.size, encoder.size), v, dtype=torch.uint8) for v in (20, 230)])
+    noise = torch.randint(0, 256, flat.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    features = encoder(torch.cat([flat, noise]))
+    assert features.shape == (4, encoder.dim) and features.dtype == torch.float32
+    assert torch.cdist(features, features)[~torch.eye(4, dtype=torch.bool)].min() > 1e-2
+
+
 def test_unknown_names() -> None:
     with pytest.raises(
         ConfigError, match="unknown image encoder 'defalut'; did you mean 'default'.*torchvision:"
