@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 
 from metad2a_plugin.errors import CheckpointError, ConfigError, MissingExtraError
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.registry import get_space
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 
 FORMAT = "metad2a-network-1"
@@ -45,7 +45,7 @@ class ImageClassifier(nn.Module):
         ArchitectureError: the architecture is not of `space`.
         ConfigError: an option is out of range, or the names do not fit the number of classes.
 
-    >>> space = NASBench201()
+    >>> space = get_space("nasbench201")
     >>> cell = space.parse("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|")
     >>> classifier = ImageClassifier(space, cell, num_classes=3, channels=4, cells=1).eval()
     >>> classifier(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape
@@ -214,7 +214,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
 def _rebuild(
     described: Mapping[str, Any], weights: Mapping[str, torch.Tensor], space: SearchSpace | None
 ) -> ImageClassifier:
-    space = _find_space(described["space"]) if space is None else space
+    space = get_space(described["space"]) if space is None else space
     if space.name != described["space"]:
         raise CheckpointError(f"its search space is {described['space']!r}, not {space.name!r}")
     architecture = space.parse(described["architecture"])
@@ -235,16 +235,6 @@ def _rebuild(
     )
     classifier.network.load_state_dict(weights)
     return classifier
-
-
-def _find_space(name: str) -> SearchSpace:
-    if name == NASBench201.name:
-        return NASBench201()
-    found = entry_points(group="metad2a_plugin.spaces", name=name)
-    if not found:
-        raise CheckpointError(f"its search space {name!r} is not installed; pass it as space=")
-    space: SearchSpace = next(iter(found)).load()()
-    return space
 
 
 def _digest(weights: Mapping[str, torch.Tensor]) -> str:
