@@ -1,0 +1,1 @@
+"""Neural building blocks: attention over sets and gated recurrence over graphs, as batched tensor code."""

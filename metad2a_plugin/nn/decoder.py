@@ -1,0 +1,101 @@
+"""Vertex-by-vertex decoder of graphs that share one edge list (D-VAE, NeurIPS 2019, Sec. 3.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.nn.dag import Edges, MessageCell, predecessors
+
+INPUT, OUTPUT = 0, 1
+"""Types of the first and the last vertex in every search space; no other vertex has them."""
+
+
+class DagDecoder(nn.Module):
+    """From a latent vector to the types and edges of a graph, one vertex at a time.
+
+    The type of a vertex is drawn from the state of the one before it. Then each earlier vertex, nearest first,
+    is joined to it or not, judged from both states, and the new vertex's state is updated by every edge.
+    """
+
+    def __init__(self, edges: Edges, num_types: int, hidden: int, latent: int) -> None:
+        super().__init__()
+        self._sources = predecessors(edges)
+        self.cell = MessageCell(num_types, len(self._sources), hidden)
+        self.start = nn.Linear(latent, hidden)
+        self.type_head = nn.Sequential(
+            nn.Linear(hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, num_types)
+        )
+        self.edge_head = nn.Sequential(nn.Linear(2 * hidden, 4 * hidden), nn.ReLU(), nn.Linear(4 * hidden, 1))
+
+    def nll(self, z: torch.Tensor, vertices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Teacher-forced negative log-likelihood of the types and of the edges, ``[n]`` each, in nats.
+
+        Args:
+            z: ``[n, latent]``.
+            vertices: int64 ``[n, vertices]``; the first vertex is given, not predicted.
+        """
+        states = [self._first_state(z)]
+        sent: list[torch.Tensor] = []
+        type_nll, edge_nll = z.new_zeros(len(z)), z.new_zeros(len(z))
+        for v in range(1, vertices.shape[1]):
+            sent.append(self.cell.message(states[-1], v - 1))
+            type_nll = type_nll + F.cross_entropy(
+                self.type_head(states[-1]), vertices[:, v], reduction="none"
+            )
+            state, pairs = self._join(v, vertices[:, v], states, sent)
+            scores = self.edge_head(torch.stack(pairs, dim=1)).squeeze(-1)
+            truth = torch.tensor(
+                [float(u in self._sources[v]) for u in range(v - 1, -1, -1)], device=z.device
+            )
+            edge_nll = edge_nll + F.binary_cross_entropy_with_logits(
+                scores, truth.expand_as(scores), reduction="none"
+            ).sum(1)
+            states.append(state)
+        return type_nll, edge_nll
+
+    def sample(
+        self, z: torch.Tensor, generator: torch.Generator | None = None, temperature: float = 1.0
+    ) -> torch.Tensor:
+        """Draw the inner vertices' types, int64 ``[n, vertices]``; `PaperGenerator.sample` says how it differs.
+
+        Raises:
+            ConfigError: `temperature` is not positive.
+        """
+        if not temperature > 0:
+            raise ConfigError(
+                f"temperature must be positive, got {temperature!r}; values near 0 give the likeliest type"
+            )
+        states = [self._first_state(z)]
+        sent: list[torch.Tensor] = []
+        types = [torch.full((len(z),), INPUT, device=z.device)]
+        for v in range(1, len(self._sources) - 1):
+            sent.append(self.cell.message(states[-1], v - 1))
+            scores = self.type_head(states[-1]) / temperature
+            scores[:, [INPUT, OUTPUT]] = -torch.inf
+            types.append(torch.multinomial(scores.softmax(1), 1, generator=generator).squeeze(1))
+            states.append(self._join(v, types[-1], states, sent)[0])
+        return torch.stack([*types, torch.full_like(types[0], OUTPUT)], dim=1)
+
+    def _first_state(self, z: torch.Tensor) -> torch.Tensor:
+        types = torch.full((len(z),), INPUT, device=z.device)
+        return self.cell(types, self.cell.lift(self.start(z).tanh()))
+
+    def _join(
+        self, vertex: int, types: torch.Tensor, states: list[torch.Tensor], sent: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """The state of `vertex` with all its edges, and what each edge's decision saw, nearest vertex first.
+
+        The pairs ``[n, 2 * hidden]`` hold an earlier vertex's state and the new one's before that decision.
+        """
+        received = self.cell.silence(len(types))
+        state = self.cell(types, received)
+        pairs = []
+        for u in range(vertex - 1, -1, -1):
+            pairs.append(torch.cat([states[u], state], dim=1))
+            if u in self._sources[vertex]:
+                received = received + sent[u]
+                state = self.cell(types, received)
+        return state, pairs
