@@ -9,7 +9,6 @@ import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file
@@ -23,6 +22,9 @@ from metad2a_plugin.spaces.nasbench201 import EDGES
 
 ACCURACY_MEAN, ACCURACY_STD = 71.57154, 6.69316
 """Mean and standard deviation, in percent, of the 4,230 accuracies the released predictor was trained on."""
+
+HEADS = 4
+"""Attention heads of the released set encoders; the tensors do not tell."""
 
 _SET_ENCODER = {
     f"set_encoder.{ours}.{layer}": f"{theirs}.{name}"
@@ -73,7 +75,6 @@ _GENERATOR_UNUSED = {
     ),
     *(f"set_fc.0.{name}" for name in _LINEAR),
 }
-_OTHER = {"generator": ("pred_fc.0.weight", "predictor"), "predictor": ("grud.weight_hh", "generator")}
 
 
 def load_release_generator(path: str | os.PathLike[str], edges: Edges = EDGES) -> PaperGenerator:
@@ -87,11 +88,10 @@ def load_release_generator(path: str | os.PathLike[str], edges: Edges = EDGES) -
         CheckpointError: the file is missing, damaged, holds pickled objects, or is no such state dict.
     """
     state = _read(path)
-    sizes = _sizes(path, state, "generator", "grud", "fc3.weight", "decoding_gate.0.weight", edges)
+    if "pred_fc.0.weight" in state:
+        raise CheckpointError(f"{os.fspath(path)!r} is a predictor's; read it with load_release_predictor")
     with torch.device("meta"):
-        model = PaperGenerator(
-            edges, sizes.types, feature_dim=sizes.features, hidden=sizes.hidden, latent=sizes.latent[1]
-        )
+        model = PaperGenerator(edges, **_sizes(path, state, "grud", "decoding_gate.0", edges))
     _fill(path, model, state, _GENERATOR, _GENERATOR_UNUSED)
     return model.eval()
 
@@ -99,11 +99,10 @@ def load_release_generator(path: str | os.PathLike[str], edges: Edges = EDGES) -
 def load_release_predictor(path: str | os.PathLike[str], edges: Edges = EDGES) -> PaperPredictor:
     """The released predictor, in evaluation mode on the CPU; arguments and errors as `load_release_generator`."""
     state = _read(path)
-    sizes = _sizes(path, state, "predictor", "grue_forward", "fc1.weight", "gate_forward.0.weight", edges)
+    if "grud.weight_hh" in state:
+        raise CheckpointError(f"{os.fspath(path)!r} is a generator's; read it with load_release_generator")
     with torch.device("meta"):
-        model = PaperPredictor(
-            edges, sizes.types, feature_dim=sizes.features, hidden=sizes.hidden, latent=sizes.latent[0]
-        )
+        model = PaperPredictor(edges, **_sizes(path, state, "grue_forward", "gate_forward.0", edges))
     _fill(path, model, state, _PREDICTOR, _PREDICTOR_UNUSED)
     return model.eval()
 
@@ -131,40 +130,34 @@ def _read(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     return state
 
 
-class _Sizes(NamedTuple):
-    types: int
-    hidden: int
-    features: int
-    latent: tuple[int, int]  # of the layer's output and input
-
-
 def _sizes(
-    path: str | os.PathLike[str],
-    state: Mapping[str, torch.Tensor],
-    kind: str,
-    gru: str,
-    latent: str,
-    gate: str,
-    edges: Edges,
-) -> _Sizes:
-    names = (f"{gru}.weight_ih", f"{gru}.weight_hh", "intra_setpool.enc.0.mab.fc_q.weight", latent, gate)
-    missing = [name for name in names if name not in state or state[name].ndim != 2]
-    if missing:
-        mark, other = _OTHER[kind]
-        hint = f"; it looks like a {other}'s, read it with load_release_{other}" if mark in state else ""
+    path: str | os.PathLike[str], state: Mapping[str, torch.Tensor], gru: str, gate: str, edges: Edges
+) -> dict[str, int]:
+    """The dimensions of the model whose recurrence has these names, as its arguments."""
+    names = (f"{gru}.weight_ih", f"{gate}.weight", "intra_setpool.enc.0.mab.fc_q.weight")
+    for name in names:
+        if name not in state or state[name].ndim != 2 or 0 in state[name].shape:
+            raise CheckpointError(
+                f"{os.fspath(path)!r} is not a released state dict: it has no matrix {name!r}"
+            )
+    (_, types), (hidden, joined), (latent, features) = (state[name].shape for name in names)
+    vertices = len(predecessors(edges))
+    if joined - hidden != vertices:
         raise CheckpointError(
-            f"{os.fspath(path)!r} is not a released {kind}'s state dict: "
-            f"it has no matrix {missing[0]!r}{hint}"
+            f"{os.fspath(path)!r} is for graphs of {joined - hidden} vertices, but the edges given join {vertices}; "
+            "pass the edge list of the checkpoint's search space"
         )
-    types, hidden, features = (state[name].shape[1] for name in names[:3])
-    vertices = state[gate].shape[1] - hidden
-    if vertices != len(predecessors(edges)):
+    if latent % HEADS:
         raise CheckpointError(
-            f"{os.fspath(path)!r} is for graphs of {vertices} vertices, but the edges given join "
-            f"{len(predecessors(edges))}; pass the edge list of the checkpoint's search space"
+            f"{os.fspath(path)!r}: a latent width of {latent} does not divide into the release's {HEADS} heads"
         )
-    outputs, inputs = state[latent].shape
-    return _Sizes(types, hidden, features, (outputs, inputs))
+    return {
+        "num_types": types,
+        "feature_dim": features,
+        "hidden": hidden,
+        "latent": latent,
+        "heads": HEADS,
+    }
 
 
 def _fill(

@@ -13,7 +13,9 @@ from metad2a_plugin.spaces.nasbench201 import EDGES, NASBench201
 CHAIN = tuple((v, v + 1) for v in range(21))
 
 
-def plain_pass(cell: MessageCell, types: list[int], order: list[int], senders: dict[int, list[int]]) -> torch.Tensor:
+def plain_pass(
+    cell: MessageCell, types: list[int], order: list[int], senders: dict[int, list[int]]
+) -> torch.Tensor:
     """One graph, one vertex at a time, with the modules as they are."""
     count = cell.gate.in_features - cell.hidden
     states: dict[int, torch.Tensor] = {}
@@ -33,7 +35,10 @@ def plain_code(encoder: DagEncoder, edges: tuple[tuple[int, int], ...], types: t
     after = {v: [t for s, t in edges if s == v] for v in order}
     codes = []
     for row in types.tolist():
-        ends = plain_pass(encoder.ahead, row, order, before), plain_pass(encoder.back, row, order[::-1], after)
+        ends = (
+            plain_pass(encoder.ahead, row, order, before),
+            plain_pass(encoder.back, row, order[::-1], after),
+        )
         codes.append(encoder.code(encoder.join(torch.cat(ends, dim=1))))
     return torch.cat(codes)
 

@@ -26,7 +26,7 @@ def test_samples_follow_the_likelihood_of_their_types() -> None:
     torch.manual_seed(3)
     decoder = DagDecoder(((0, 1), (1, 2), (2, 3)), num_types=4, hidden=6, latent=3).requires_grad_(False)
     for weight in decoder.type_head.parameters():
-        weight *= 4
+        weight.mul_(4)
     z = torch.randn(1, 3)
     graphs = torch.tensor([[INPUT, a, b, OUTPUT] for a in (2, 3) for b in (2, 3)])
     # The output's own type is not sampled, and input and output types are left out of every draw.
