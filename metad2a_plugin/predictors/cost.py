@@ -1,0 +1,28 @@
+"""The plainest predictors, which every other one must beat: bigger networks are better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from metad2a_plugin.predictor import Predictor
+from metad2a_plugin.spaces.base import Architecture
+
+if TYPE_CHECKING:
+    from metad2a_plugin.data.task import Task
+
+
+class ParamsPredictor(Predictor):
+    """Scores an architecture by its parameters, in millions."""
+
+    def predict(self, task: Task | None, architectures: Sequence[Architecture]) -> torch.Tensor:
+        return torch.tensor([self.space.cost(a).params for a in architectures], dtype=torch.float32)
+
+
+class FlopsPredictor(Predictor):
+    """Scores an architecture by its multiply-accumulates, in millions."""
+
+    def predict(self, task: Task | None, architectures: Sequence[Architecture]) -> torch.Tensor:
+        return torch.tensor([self.space.cost(a).flops for a in architectures], dtype=torch.float32)

@@ -1,0 +1,145 @@
+"""Search spaces, strategies and predictors by name: the built-in ones and those of installed plug-ins.
+
+A plug-in names its classes in the entry points of its own distribution; nothing here needs to know it::
+
+    [project.entry-points."metad2a_plugin.strategies"]
+    greedy = "my_package.greedy:Greedy"
+
+>>> available("spaces")[0]
+'nasbench201'
+>>> get_strategy("random").__name__
+'RandomSearch'
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.predictor import Predictor
+from metad2a_plugin.spaces.base import SearchSpace
+from metad2a_plugin.strategy import Strategy
+
+DISTRIBUTION = "metad2a-plugin"
+
+# Strings, so that listing imports nothing and a source checkout needs no installation.
+BUILT_IN: dict[str, dict[str, str]] = {
+    "spaces": {
+        "nasbench201": "metad2a_plugin.spaces.nasbench201:NASBench201",
+    },
+    "strategies": {
+        "local-search": "metad2a_plugin.strategies.local_search:LocalSearch",
+        "random": "metad2a_plugin.strategies.random_search:RandomSearch",
+        "regularized-evolution": "metad2a_plugin.strategies.regularized_evolution:RegularizedEvolution",
+    },
+    "predictors": {
+        "flops": "metad2a_plugin.predictors.cost:FlopsPredictor",
+        "params": "metad2a_plugin.predictors.cost:ParamsPredictor",
+    },
+    "encoders": {
+        "default": "metad2a_plugin.data.encoders:DefaultEncoder",
+    },
+}
+"""``module:attribute`` of every built-in, by kind and name; ``setup.py`` declares the same entry points."""
+
+
+def available(kind: str) -> tuple[str, ...]:
+    """Names of one kind (``spaces``, ``strategies``, ``predictors``, ``encoders``), sorted; imports no plug-in.
+
+    Raises:
+        ConfigError: no such kind.
+    """
+    return tuple(sorted({*_built_in(kind), *_plug_ins(kind)}))
+
+
+def get_space(name: str) -> SearchSpace:
+    """A search space.
+
+    Raises:
+        ConfigError: no such space, or its plug-in is broken.
+    """
+    space: SearchSpace = _load("spaces", name, SearchSpace)()
+    return space
+
+
+def get_strategy(name: str) -> type[Strategy]:
+    """The class of a search strategy; call it as ``get_strategy(name)(space, seed=0)``.
+
+    Raises:
+        ConfigError: no such strategy, or its plug-in is broken.
+    """
+    return _load("strategies", name, Strategy)
+
+
+def get_predictor(name: str) -> type[Predictor]:
+    """The class of a performance predictor; call it as ``get_predictor(name)(space)``.
+
+    Raises:
+        ConfigError: no such predictor, or its plug-in is broken.
+    """
+    return _load("predictors", name, Predictor)
+
+
+def _built_in(kind: str) -> dict[str, str]:
+    if kind not in BUILT_IN:
+        raise ConfigError(f"unknown kind {kind!r}; the kinds are {', '.join(BUILT_IN)}")
+    return BUILT_IN[kind]
+
+
+def _plug_ins(kind: str) -> dict[str, list[EntryPoint]]:
+    """Entry points of other distributions by name; a built-in's name cannot be taken."""
+    found: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=f"metad2a_plugin.{kind}"):
+        if _owner(point) == DISTRIBUTION:
+            continue
+        if point.name in BUILT_IN[kind]:
+            warnings.warn(
+                f"{_owner(point)} offers {point.name!r} among the {kind}, which is the name of a built-in: "
+                "ignored; it must be registered under another name",
+                stacklevel=4,
+            )
+            continue
+        # The same distribution can be on the path twice, for instance installed and as a checkout.
+        twins = found.setdefault(point.name, [])
+        if all(_owner(point) != _owner(twin) for twin in twins):
+            twins.append(point)
+    return found
+
+
+def _owner(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "an unnamed distribution"
+
+
+def _load(kind: str, name: str, base: type) -> Any:
+    built_in = _built_in(kind)
+    if name in built_in:
+        module, _, attribute = built_in[name].partition(":")
+        return getattr(import_module(module), attribute)
+    points = _plug_ins(kind).get(name, [])
+    if not points:
+        known = available(kind)
+        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ConfigError(f"no {name!r} among the {kind}{hint}; known are {', '.join(known)}")
+    if len(points) > 1:
+        raise ConfigError(
+            f"{name!r} is offered among the {kind} by {' and '.join(map(_owner, points))}; uninstall all but one"
+        )
+    return _load_plug_in(points[0], kind, base)
+
+
+def _load_plug_in(point: EntryPoint, kind: str, base: type) -> Any:
+    where = f"{point.name!r} among the {kind}, from {_owner(point)} ({point.value})"
+    try:
+        loaded = point.load()
+    except Exception as error:  # importing somebody else's module can raise anything
+        raise ConfigError(
+            f"{where}, cannot be imported: {type(error).__name__}: {error}; upgrade or uninstall {_owner(point)}"
+        ) from error
+    if not (isinstance(loaded, type) and issubclass(loaded, base)):
+        raise ConfigError(f"{where}, must be a subclass of {base.__module__}.{base.__name__}, got {loaded!r}")
+    return loaded

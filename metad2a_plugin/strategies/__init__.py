@@ -1,0 +1,7 @@
+"""Search strategies behind the ask/tell interface `metad2a_plugin.strategy.Strategy`, one module each."""
+
+from metad2a_plugin.strategies.local_search import LocalSearch
+from metad2a_plugin.strategies.random_search import RandomSearch
+from metad2a_plugin.strategies.regularized_evolution import RegularizedEvolution
+
+__all__ = ["LocalSearch", "RandomSearch", "RegularizedEvolution"]

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from metad2a_plugin.registry import BUILT_IN, get_space, get_strategy
+from metad2a_plugin.spaces.base import SearchSpace
+from metad2a_plugin.strategies import LocalSearch, RandomSearch, RegularizedEvolution
+from metad2a_plugin.strategy import Strategy
+from metad2a_plugin.testing import StrategyConformance
+
+VARIANTS = {
+    "random": lambda space, seed: RandomSearch(space, seed=seed),
+    "random-canonical": lambda space, seed: RandomSearch(space, seed=seed, dedupe="canonical"),
+    "evolution": lambda space, seed: RegularizedEvolution(space, seed=seed),
+    "evolution-small": lambda space, seed: RegularizedEvolution(space, seed=seed, population_size=4, sample_size=2),
+    "evolution-encoding": lambda space, seed: RegularizedEvolution(space, seed=seed, dedupe="encoding"),
+    "evolution-canonical": lambda space, seed: RegularizedEvolution(space, seed=seed, dedupe="canonical"),
+    "local-steepest": lambda space, seed: LocalSearch(space, seed=seed),
+    "local-first": lambda space, seed: LocalSearch(space, seed=seed, improvement="first"),
+    "local-canonical": lambda space, seed: LocalSearch(space, seed=seed, dedupe="canonical"),
+}
+
+
+@pytest.fixture(params=list(VARIANTS), autouse=True)
+def variant(request, monkeypatch):
+    monkeypatch.setattr(OnToySpace, "variant", request.param, raising=False)
+
+
+class OnToySpace(StrategyConformance):
+    variant: str
+
+    def make(self, space: SearchSpace, seed: int) -> Strategy:
+        return VARIANTS[self.variant](space, seed)
+
+
+class TestOnToySpace(OnToySpace):
+    pass
+
+
+class TestOnNASBench201(OnToySpace):
+    def make_space(self) -> SearchSpace:
+        return get_space("nasbench201")
+
+
+@pytest.mark.parametrize("name", ["random", "regularized-evolution", "local-search"])
+def test_found_by_name(name):
+    assert name in BUILT_IN["strategies"]
+    assert get_strategy(name)(get_space("nasbench201"), seed=0).ask(2)
