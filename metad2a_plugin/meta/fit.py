@@ -2,17 +2,20 @@
 
 One latent quality q(cell) is seen through up to three likelihoods:
 
-1. accuracies of the meta-database: ``offset + q(cell) + g(dataset) + protocol + noise``;
+1. accuracies of the meta-database: ``offset + q(cell) + g(dataset) + h(cell, dataset) + protocol + noise``;
 2. *which* cells the meta-database holds at all: its authors kept good ones, so being in it is evidence,
    ``P(in) = ceiling * sigmoid(a + slope * q)`` (a selection model in the sense of Heckman, 1979);
 3. optionally, benchmark tables: normal scores of the accuracy of every cell on a known dataset.
 
-q is linear in cell descriptors, g in the dataset's code; both have Gaussian priors.
+q is linear in cell descriptors, g in the dataset's code, h in products of the two; all have Gaussian priors.
+h counts in proportion to the chance that the database would hold the cell: it says nothing of other cells.
+With tables, q also has one effect per cell, as far as the meta-database shows it to carry over (`_cell_effect`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +35,9 @@ class FitConfig:
     Attributes:
         members: models in the ensemble.
         subspace: structural descriptors each member sees.
-        cell_prior, task_prior: prior variance of the two linear maps, on features of unit mean square.
+        cell_prior, task_prior, interaction_prior: prior variances of the linear maps, on features of unit
+            mean square.
+        factors: principal components of the dataset code that may change a descriptor's weight.
         selection: use the evidence of which cells the database holds.
         table_weight: weight of each table's log-likelihood (a table has more rows than the database).
         folds, fold_members: cross-validation over tasks that measures the noise level.
@@ -41,8 +46,10 @@ class FitConfig:
 
     members: int = 20
     subspace: int = 8
-    cell_prior: float = 0.03
-    task_prior: float = 2.0
+    cell_prior: float = 0.05
+    task_prior: float = 3.0
+    interaction_prior: float = 0.01
+    factors: int = 8
     selection: bool = True
     table_weight: float = 0.25
     folds: int = 5
@@ -59,6 +66,19 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
+class BenchmarkTable:
+    """Accuracies of a whole population of cells on one known dataset.
+
+    Attributes:
+        accuracy: percent, ``[population]``.
+        noise: standard deviation, over repetitions of the training, of each of these numbers; ``[population]``.
+    """
+
+    accuracy: torch.Tensor
+    noise: torch.Tensor
+
+
+@dataclass(frozen=True)
 class _Problem:
     """Everything members share. q = cells @ w; g = tasks @ v."""
 
@@ -67,6 +87,7 @@ class _Problem:
     tables: torch.Tensor  # [tables, population] normal scores
     row_cells: torch.Tensor  # [rows, descriptors]
     row_tasks: torch.Tensor  # [rows, task features]
+    row_factors: torch.Tensor  # [rows, factors]
     value: torch.Tensor  # [rows]
     protocol: torch.Tensor  # [rows]
 
@@ -104,17 +125,22 @@ def _fit_member(problem: _Problem, keep: torch.Tensor, rows: torch.Tensor, confi
     row_tasks, value, second = problem.row_tasks[rows], problem.value[rows], problem.protocol[rows].float()
     w = torch.zeros(cells.shape[1], requires_grad=True)
     v = torch.zeros(row_tasks.shape[1], requires_grad=True)
+    structural = keep[keep < len(descriptors.STRUCTURE)]
+    crossed = _cross(problem.row_factors[rows], problem.row_cells[rows][:, structural])
+    u = torch.zeros(crossed.shape[1], requires_grad=True)
     # offset, protocol offset, selection intercept, log slope, ceiling logit, log noise of each protocol
     h = torch.tensor([0.0, -3.0, -1.0, 1.0, -0.5, -0.7, -0.3], requires_grad=True)
     t = torch.tensor([[0.0, 0.0, -1.0]]).repeat(len(problem.tables), 1).requires_grad_()
     optimizer = torch.optim.LBFGS(
-        [w, v, h, t], max_iter=config.iterations, history_size=20, line_search_fn="strong_wolfe"
+        [w, v, u, h, t], max_iter=config.iterations, history_size=20, line_search_fn="strong_wolfe"
     )
 
     def objective() -> torch.Tensor:
         optimizer.zero_grad()
         log_noise = torch.where(second > 0, h[6], h[5])
-        mean = h[0] + row_cells @ w + row_tasks @ v + h[1] * second
+        row_q = row_cells @ w
+        gate = torch.sigmoid(h[2] + h[3].exp() * row_q) if config.selection else 1.0
+        mean = h[0] + row_q + row_tasks @ v + gate * (crossed @ u) + h[1] * second
         loss = (0.5 * (value - mean) ** 2 * torch.exp(-2 * log_noise) + log_noise).sum()
         q = cells @ w
         if config.selection:
@@ -124,6 +150,7 @@ def _fit_member(problem: _Problem, keep: torch.Tensor, rows: torch.Tensor, confi
             error = (table - shift - slope.exp() * q) ** 2
             loss = loss + config.table_weight * (0.5 * error * torch.exp(-2 * noise) + noise).sum()
         loss = loss + 0.5 * (w.square().sum() / config.cell_prior + v.square().sum() / config.task_prior)
+        loss = loss + 0.5 * u.square().sum() / config.interaction_prior
         loss = loss + 0.05 * h[1:].square().sum()
         loss.backward()
         return loss
@@ -131,7 +158,15 @@ def _fit_member(problem: _Problem, keep: torch.Tensor, rows: torch.Tensor, confi
     optimizer.step(objective)  # type: ignore[no-untyped-call]
     full = torch.zeros(problem.cells.shape[1])
     full[keep] = w.detach()
-    return {"w": full, "v": v.detach(), "offset": h[0].detach(), "second": h[1].detach()}
+    interaction = torch.zeros(problem.row_factors.shape[1], problem.cells.shape[1])
+    interaction[:, structural] = u.detach().view(-1, len(structural))
+    gate = torch.stack([h[2], h[3].exp()]).detach() if config.selection else torch.tensor([math.inf, 0.0])
+    return {"w": full, "u": interaction, "v": v.detach(), "offset": h[0].detach(), "second": h[1].detach(), "gate": gate}
+
+
+def _cross(factors: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+    """All products, ``[n, f]`` and ``[n, d]`` to ``[n, f * d]``."""
+    return (factors[:, :, None] * cells[:, None, :]).flatten(1)
 
 
 def _subspace(structural: int, total: int, config: FitConfig, member: int) -> torch.Tensor:
@@ -150,11 +185,19 @@ def _noise(problem: _Problem, groups: torch.Tensor, structural: int, config: Fit
         for m in range(config.fold_members):
             keep = _subspace(structural, problem.cells.shape[1], config, m)
             fitted = _fit_member(problem, keep, inside, config)
-            mean = problem.row_cells[outside] @ fitted["w"] + problem.row_tasks[outside] @ fitted["v"]
-            mean = mean + fitted["offset"] + fitted["second"] * problem.protocol[outside]
+            mean = _mean(problem, fitted, outside)
             error[outside] += (problem.value[outside] - mean) / config.fold_members
     quantiles = [error[problem.protocol == p].abs().quantile(0.9) for p in problem.protocol.unique()]
     return torch.stack([quantiles[0], quantiles[-1]]) / 1.645
+
+
+def _mean(problem: _Problem, fitted: dict[str, torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
+    """What a fitted member expects of rows, ``[rows]``."""
+    q = problem.row_cells[rows] @ fitted["w"]
+    crossed = _cross(problem.row_factors[rows], problem.row_cells[rows]) @ fitted["u"].flatten()
+    gate = torch.sigmoid(fitted["gate"][0] + fitted["gate"][1] * q)
+    level = fitted["offset"] + fitted["second"] * problem.protocol[rows]
+    return level + q + problem.row_tasks[rows] @ fitted["v"] + gate * crossed
 
 
 def _second_protocol_logit(row_cells: torch.Tensor, protocol: torch.Tensor) -> torch.Tensor:
@@ -180,7 +223,7 @@ def fit_ensemble(
     population: torch.Tensor,
     config: FitConfig | None = None,
     *,
-    tables: torch.Tensor | None = None,
+    tables: Sequence[BenchmarkTable] = (),
     rows: torch.Tensor | None = None,
     on_member: Callable[[int], None] = lambda member: None,
 ) -> SubspaceEnsemble:
@@ -190,7 +233,7 @@ def fit_ensemble(
         database, classes: from `load_database` and `ClassFeatures.group`.
         population: the cells the database's authors could have chosen, encoded, int64 ``[population, vertices]``.
         config: settings.
-        tables: accuracies of `population` on known datasets, ``[tables, population]``.
+        tables: accuracies of `population` on known datasets.
         rows: rows to train on; default all of the training split.
         on_member: called after each member, for progress.
 
@@ -198,8 +241,12 @@ def fit_ensemble(
         ConfigError: a table's length is not the population's.
     """
     config = config or FitConfig()
-    if tables is not None and tables.shape[-1] != len(population):
-        raise ConfigError(f"tables have {tables.shape[-1]} columns for {len(population)} architectures")
+    for table in tables:
+        if table.accuracy.shape != (len(population),) or table.noise.shape != (len(population),):
+            raise ConfigError(
+                f"a table has {len(table.accuracy)} accuracies and {len(table.noise)} noise levels for "
+                f"{len(population)} architectures"
+            )
     rows = torch.nonzero(~database.valid).squeeze(1) if rows is None else rows
     anchors = classes.prototypes()[classes.count > 0]
 
@@ -223,12 +270,16 @@ def fit_ensemble(
     groups = [*torch.split(torch.arange(feature.shape[1] - 8), len(anchors)), torch.arange(-8, 0)]
     for group in groups:
         whitening[:, group] /= _unit_scale(feature[:, group])
+    row_tasks = ((row_code - task_center) / spread) @ whitening
+    factors = torch.pca_lowrank(row_tasks, config.factors, niter=6)[2]
+    factors = whitening @ (factors / (row_tasks @ factors).std(0))
     problem = _Problem(
         cells=(raw - center) / scale,
         held=_held(population, database.vertices[rows][database.protocol[rows] == 0]),
-        tables=torch.stack([normal_scores(t) for t in tables]) if tables is not None else torch.empty(0, len(raw)),
+        tables=torch.stack([normal_scores(t.accuracy) for t in tables]) if tables else torch.empty(0, len(raw)),
         row_cells=(row_raw - center) / scale,
-        row_tasks=((row_code - task_center) / spread) @ whitening,
+        row_tasks=row_tasks,
+        row_factors=(((row_code - task_center) / spread) @ factors).clamp(-3, 3),
         value=(database.accuracy[rows] - CENTER) / SCALE,
         protocol=database.protocol[rows],
     )
@@ -238,20 +289,77 @@ def fit_ensemble(
         keep = _subspace(structure.shape[1], raw.shape[1], config, member)
         fitted.append(_fit_member(problem, keep, everything, config))
         on_member(member)
+    weight = torch.stack([f["w"] for f in fitted])
+    interaction = torch.stack([f["u"] for f in fitted])
+    second_logit = _second_protocol_logit(problem.row_cells, problem.protocol)
+    effect = torch.empty(0)
+    if tables:
+        found = _cell_effect(problem, fitted, tables, _row_index(population, database.vertices[rows]))
+        effect = torch.zeros(descriptors.NUM_CELLS)
+        effect[descriptors.rank(population)] = found
+        # One more descriptor, of weight 1 in every member.
+        weight = torch.cat([weight, torch.ones(len(weight), 1)], dim=1)
+        interaction, second_logit = F.pad(interaction, (0, 1)), F.pad(second_logit, (0, 1))
     return SubspaceEnsemble(
         cell_center=center,
         cell_scale=scale,
-        cell_weight=torch.stack([f["w"] for f in fitted]),
+        cell_weight=weight,
+        cell_effect=effect,
         anchors=anchors,
         unit=torch.tensor([anchor_unit(anchors)]),
         task_center=task_center,
         task_scale=spread,
         task_weight=torch.stack([whitening @ f["v"] for f in fitted]),
+        factors=factors,
+        interaction=interaction,
+        gate=torch.stack([f["gate"] for f in fitted]),
+        radius=problem.row_factors.norm(dim=1).quantile(0.99)[None],
         offset=torch.stack([f["offset"] for f in fitted]),
         second_offset=torch.stack([f["second"] for f in fitted]),
-        second_logit=_second_protocol_logit(problem.row_cells, problem.protocol),
+        second_logit=second_logit,
         noise=_noise(problem, database.task[rows], structure.shape[1], config),
     )
+
+
+def _cell_effect(
+    problem: _Problem, fitted: list[dict[str, torch.Tensor]], tables: Sequence[BenchmarkTable], index: torch.Tensor
+) -> torch.Tensor:
+    """What the tables say of single cells beyond the descriptors, as far as other datasets bear it out; ``[population]``.
+
+    Each table's residual is shrunk by its reliability; how much of it carries over to other datasets is a least
+    squares fit to the residuals of the meta-database, whose rows hold the cells `index` of the population.
+    """
+    quality = torch.stack([problem.cells @ f["w"] for f in fitted]).mean(0)
+    quality, spread = quality - quality.mean(), quality.std()
+    residuals = []
+    for scores, table in zip(problem.tables, tables, strict=True):
+        unit = spread / scores.std()
+        residual = unit * scores - quality
+        noise = unit * _slope(table.accuracy, scores) * table.noise
+        signal = (residual.var() - noise.square().mean()).clamp(min=0.1 * residual.var())
+        residuals.append(residual * signal / (signal + noise.square()))
+    everything = torch.arange(len(index))
+    left = problem.value - torch.stack([_mean(problem, f, everything) for f in fitted]).mean(0)
+    main = problem.protocol == 0
+    seen = torch.stack(residuals, dim=1)[index[main]]
+    carried = torch.linalg.lstsq(seen - seen.mean(0), (left[main] - left[main].mean())[:, None]).solution[:, 0]
+    return torch.stack(residuals, dim=1) @ carried.clamp(0, 2)
+
+
+def _slope(values: torch.Tensor, scores: torch.Tensor, window: int = 50) -> torch.Tensor:
+    """Change of the score per unit of value around each element, ``[n]``."""
+    order = values.argsort()
+    position = torch.arange(len(order))
+    high, low = order[(position + window).clamp(max=len(order) - 1)], order[(position - window).clamp(min=0)]
+    slope = torch.empty_like(scores)
+    slope[order] = (scores[high] - scores[low]) / (values[high] - values[low]).clamp(min=1e-3)
+    return slope
+
+
+def _row_index(population: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Position in `population` of the cell of each row, int64 ``[rows]``."""
+    ranks, order = descriptors.rank(population).sort()
+    return order[torch.searchsorted(ranks, descriptors.rank(rows))]
 
 
 def normal_scores(values: torch.Tensor) -> torch.Tensor:
@@ -263,6 +371,4 @@ def normal_scores(values: torch.Tensor) -> torch.Tensor:
 
 def _held(population: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """1 where a row of `population` is among `rows`; float32 ``[population]``."""
-    base = int(population.max()) + 1
-    powers = base ** torch.arange(population.shape[1])
-    return torch.isin((population * powers).sum(1), (rows * powers).sum(1)).float()
+    return torch.isin(descriptors.rank(population), descriptors.rank(rows)).float()

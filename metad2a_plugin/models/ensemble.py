@@ -44,10 +44,16 @@ class SubspaceEnsemble:
     Attributes:
         cell_center, cell_scale: standardisation of the cell descriptors, ``[descriptors]``.
         cell_weight: ``[members, descriptors]``; zero outside a member's subspace.
+        cell_effect: one number per cell in lexicographic order, counted as one more descriptor, ``[15625]``;
+            empty without benchmark tables.
         anchors: class prototypes the dataset code refers to, ``[anchors, dim]``.
         unit: median squared distance between anchors, ``[1]``.
         task_center, task_scale: standardisation of the dataset code, ``[code]``.
         task_weight: ``[members, code]``.
+        factors: projection of the standardised code to a few principal components, ``[code, factors]``.
+        interaction: how each component changes the weight of a descriptor, ``[members, factors, descriptors]``.
+        gate: intercept and slope, ``[members, 2]``, of the share of the interaction that a cell takes.
+        radius: norm of the factors that 99% of the meta-training rows stay within, ``[1]``.
         offset: mean accuracy of each member, ``[members]``.
         second_offset: difference of the second evaluation protocol of the meta-database, ``[members]``.
         second_logit: log-odds of that protocol from the cell descriptors, ``[1 + descriptors]``.
@@ -57,11 +63,16 @@ class SubspaceEnsemble:
     cell_center: torch.Tensor
     cell_scale: torch.Tensor
     cell_weight: torch.Tensor
+    cell_effect: torch.Tensor
     anchors: torch.Tensor
     unit: torch.Tensor
     task_center: torch.Tensor
     task_scale: torch.Tensor
     task_weight: torch.Tensor
+    factors: torch.Tensor
+    interaction: torch.Tensor
+    gate: torch.Tensor
+    radius: torch.Tensor
     offset: torch.Tensor
     second_offset: torch.Tensor
     second_logit: torch.Tensor
@@ -90,7 +101,10 @@ class SubspaceEnsemble:
     def cell_features(self, vertices: torch.Tensor) -> torch.Tensor:
         """Standardised descriptors, ``[n, vertices]`` to ``[n, descriptors]``."""
         raw = torch.cat(nasbench201.describe(vertices.cpu()), dim=1).to(self.cell_center.device)
-        return (raw - self.cell_center) / self.cell_scale
+        columns = [(raw - self.cell_center) / self.cell_scale]
+        if len(self.cell_effect):
+            columns.append(self.cell_effect[nasbench201.rank(vertices).to(self.cell_effect.device), None])
+        return torch.cat(columns, dim=1)
 
     def codes(self, prototypes: torch.Tensor) -> torch.Tensor:
         """Standardised codes of tasks given as class prototypes ``[tasks, classes, dim]``; ``[tasks, code]``."""
@@ -111,9 +125,15 @@ class SubspaceEnsemble:
 
     def members(self, code: torch.Tensor | None, cells: torch.Tensor) -> torch.Tensor:
         """Each member's accuracy in percent, ``[n, members]``; `code` is ``[code]`` or ``[n, code]``."""
-        value = cells @ self.cell_weight.T + self.offset
+        quality = cells @ self.cell_weight.T
+        value = quality + self.offset
         if code is not None:
-            value = value + code @ self.task_weight.T
+            factors = code @ self.factors
+            share = (self.radius / factors.norm(dim=-1, keepdim=True)).clamp(max=1) ** 4
+            factors = (share * factors.clamp(-3, 3)).expand(len(cells), -1)
+            crossed = torch.einsum("nf,mfd,nd->nm", factors, self.interaction, cells)
+            gate = torch.sigmoid(self.gate[:, 0] + self.gate[:, 1] * quality)
+            value = value + code @ self.task_weight.T + gate * crossed
         return CENTER + SCALE * value
 
     def predict_code(self, code: torch.Tensor | None, cells: torch.Tensor) -> Prediction:

@@ -7,7 +7,7 @@ import itertools
 import torch
 from torch.nn.functional import one_hot
 
-from metad2a_plugin.spaces._nasbench201_descriptors import one_hot_pairs, prune, structure
+from metad2a_plugin.spaces._nasbench201_descriptors import one_hot_pairs, prune, rank, structure
 from metad2a_plugin.spaces.nasbench201 import CELL_EDGES, OPS, NASBench201
 
 NUM_FEATURES = 1895
@@ -48,8 +48,7 @@ def cell_ranks(vertices: torch.Tensor) -> torch.Tensor:
         ArchitectureError: a row is no cell.
     """
     NASBench201().dead_mask(vertices)  # raises on rows that are no cell
-    powers = len(OPS) ** torch.arange(len(CELL_EDGES) - 1, -1, -1)
-    return ((vertices[:, 1:-1].cpu().long() - 2) * powers).sum(1)
+    return rank(vertices.cpu().long())
 
 
 def _counts(ops: torch.Tensor) -> torch.Tensor:

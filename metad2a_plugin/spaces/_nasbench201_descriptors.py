@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 # Operation indices of each input-output path: 3<-0; 3<-1<-0; 3<-2<-0; 3<-2<-1<-0.
 _PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))
 _NONE, _SKIP, _CONV1, _CONV3, _POOL = range(5)
+NUM_CELLS = 5**6
 
 STRUCTURE = (
     *(f"count_{op}" for op in ("skip", "conv1", "conv3", "pool")),
@@ -23,6 +26,12 @@ STRUCTURE = (
     "dead",
 )
 """Names of the columns of `structure`."""
+
+
+def rank(vertices: torch.Tensor) -> torch.Tensor:
+    """Position of encoded cells int64 ``[n, 8]`` in the lexicographic order of their operations, int64 ``[n]``."""
+    powers = 5 ** torch.arange(5, -1, -1, device=vertices.device)
+    return ((vertices[:, 1:-1] - 2) * powers).sum(1)
 
 
 def prune(ops: torch.Tensor) -> torch.Tensor:
@@ -52,7 +61,7 @@ def structure(ops: torch.Tensor) -> torch.Tensor:
     """
     alive = torch.stack([(ops[:, list(path)] != _NONE).all(1) for path in _PATHS], dim=1)
 
-    def along_paths(weight: list[float]) -> torch.Tensor:
+    def along_paths(weight: Sequence[float]) -> torch.Tensor:
         value = torch.tensor(weight)[ops]
         return torch.stack([value[:, list(path)].sum(1) for path in _PATHS], dim=1)
 

@@ -110,6 +110,41 @@ class SearchSpace(ABC):
             ArchitectureError: wrong shape, or a row that is no architecture of this space.
         """
 
+    # -- many encoded architectures at once; override what the space can do as tensor code -----
+    def all_vertices(self) -> torch.Tensor:
+        """`encode` of every architecture, int64 ``[size, num_vertices]``, in `enumerate` order.
+
+        Raises:
+            ConfigError: the space is too large to list.
+        """
+        return self.encode(list(self.enumerate()))
+
+    def simplify(self, vertices: torch.Tensor) -> torch.Tensor:
+        """The cheapest architectures that compute the same as `vertices`, int64 ``[n, num_vertices]`` both."""
+        return vertices
+
+    def canonical_ids(self, vertices: torch.Tensor) -> torch.Tensor:
+        """Numbers that are equal where `canonical` is equal, int64 ``[n]``; comparable within one call only."""
+        import torch
+
+        numbers: dict[str, int] = {}
+        keys = [self.canonical(a) for a in self.decode(vertices)]
+        return torch.tensor([numbers.setdefault(key, len(numbers)) for key in keys], dtype=torch.int64)
+
+    def dead_mask(self, vertices: torch.Tensor) -> torch.Tensor:
+        """`is_dead` of many architectures, bool ``[n]``."""
+        import torch
+
+        return torch.tensor([self.is_dead(a) for a in self.decode(vertices)], dtype=torch.bool)
+
+    def costs(self, vertices: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """`cost` of many architectures: params and FLOPs in millions, float64 ``[n]`` each."""
+        import torch
+
+        costs = [self.cost(a, **options) for a in self.decode(vertices)]
+        params, flops = ([getattr(c, what) for c in costs] for what in ("params", "flops"))
+        return torch.tensor(params, dtype=torch.float64), torch.tensor(flops, dtype=torch.float64)
+
     # -- graphs and networks -----------------------------------------------------------------
     @abstractmethod
     def canonical(self, architecture: Architecture) -> str:
@@ -120,7 +155,7 @@ class SearchSpace(ABC):
         """True when no operation lets the input reach the output."""
 
     @abstractmethod
-    def to_networkx(self, architecture: Architecture) -> nx.DiGraph:
+    def to_networkx(self, architecture: Architecture) -> nx.DiGraph[int]:
         """The architecture as a directed graph whose nodes carry an ``op`` attribute."""
 
     @abstractmethod

@@ -193,6 +193,14 @@ class NASBench201(SearchSpace):
         # Sums of integers below 2**53 are exact in float64.
         return params.total(conv1, conv3) / 1e6, flops.total(conv1, conv3) / 1e6
 
+    def simplify(self, vertices: torch.Tensor) -> torch.Tensor:
+        """The cells with every operation that lies on no path from input to output replaced by ``none``."""
+        import torch
+
+        from metad2a_plugin.spaces._nasbench201_descriptors import prune
+
+        return torch.cat([vertices[:, :1], prune(self._choices(vertices)) + 2, vertices[:, -1:]], dim=1)
+
     def dead_mask(self, vertices: torch.Tensor) -> torch.Tensor:
         """`is_dead` of many cells, bool ``[n]``, for vertices int64 ``[n, 8]``."""
         return ~_connected((self._choices(vertices) != _NONE).unbind(1))
@@ -219,12 +227,12 @@ class NASBench201(SearchSpace):
     def is_dead(self, architecture: Architecture) -> bool:
         return not _connected([op != _NONE for op in self.validate(architecture).choices])
 
-    def to_networkx(self, architecture: Architecture, edges: Sequence[tuple[int, int]] = EDGES) -> nx.DiGraph:
+    def to_networkx(self, architecture: Architecture, edges: Sequence[tuple[int, int]] = EDGES) -> nx.DiGraph[int]:
         """The 8 vertices of `encode`, each with its type's name as ``op``, joined by `EDGES` or `DATAFLOW`."""
         import networkx as nx
 
         ops = [OPS[op] for op in self.validate(architecture).choices]
-        graph = nx.DiGraph(name=self.format(architecture))
+        graph: nx.DiGraph[int] = nx.DiGraph(name=self.format(architecture))
         graph.add_nodes_from((v, {"op": op}) for v, op in enumerate(("input", *ops, "output")))
         graph.add_edges_from(edges)
         return graph
