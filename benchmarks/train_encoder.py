@@ -15,6 +15,7 @@ import json
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,7 +81,9 @@ def distillation_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Ten
 
 
 @torch.inference_mode()
-def evaluate(model: torch.nn.Module, images: torch.Tensor, targets: torch.Tensor, labels: np.ndarray) -> dict[str, float]:
+def evaluate(
+    model: torch.nn.Module, images: torch.Tensor, targets: torch.Tensor, labels: np.ndarray
+) -> dict[str, float]:
     """Fit to the teacher, and 20-way nearest-centroid accuracy (half the images make the centroids)."""
     model.eval()
     out = torch.cat([model(b) for b in images.split(256)])
@@ -122,8 +125,8 @@ def main() -> None:
     train = torch.from_numpy(np.flatnonzero(~held_out))
     test = torch.from_numpy(np.flatnonzero(held_out))
 
-    config = {"stem": [24, 48], "widths": [48, 96, 192], "depths": [1, 2, 2], "dim": targets.shape[1]}
-    model = DistilledEncoder(**config).to(memory_format=torch.channels_last)  # type: ignore[arg-type]
+    config: dict[str, Any] = {"stem": [24, 48], "widths": [48, 96, 192], "depths": [1, 2, 2], "dim": targets.shape[1]}
+    model = DistilledEncoder(**config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.05)
     steps = len(train) // args.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=steps * args.epochs, pct_start=0.1)
@@ -168,7 +171,14 @@ def main() -> None:
     metrics = evaluate(model, images[test], targets[test], classes[test])
     half = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     save_file({k: v.contiguous() for k, v in half.items()}, args.out / "model.safetensors")
-    card = {"name": "default", "size": SIZE, "model": config, "epochs": args.epochs, "seed": args.seed, "held_out": metrics}
+    card = {
+        "name": "default",
+        "size": SIZE,
+        "model": config,
+        "epochs": args.epochs,
+        "seed": args.seed,
+        "held_out": metrics,
+    }
     (args.out / "config.json").write_text(json.dumps(card, indent=2) + "\n")
 
 

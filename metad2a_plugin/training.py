@@ -175,8 +175,10 @@ class TrainResult:
 
     @property
     def best_epoch(self) -> int:
-        """The first epoch of highest accuracy, from 1. Its accuracy is chosen on the data it is measured on,
-        and so is too high on average."""
+        """The first epoch of highest accuracy, from 1.
+
+        That accuracy is chosen on the data it is measured on, and so is too high on average.
+        """
         return max(self.history, key=lambda epoch: epoch.accuracy).epoch
 
     @property

@@ -1,4 +1,4 @@
-"""Where images come from: folders, zips, npz files, arrays, torch Datasets. Nothing is decoded before it is asked for."""
+"""Where images come from: folders, zips, npz files, arrays, torch Datasets; decoded only when asked for."""
 
 from __future__ import annotations
 
@@ -380,9 +380,9 @@ def read_npz(path: Path) -> Reading:
 def read_digits() -> Reading:
     """scikit-learn's 1,797 handwritten digits, 8 x 8, grey levels 0..16."""
     try:
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+        from sklearn.datasets import load_digits
     except ImportError as error:
-        raise MissingExtraError("scikit-learn", "sklearn", "the dataset 'sklearn:digits'") from error
+        raise MissingExtraError("scikit-learn", "digits", "the dataset 'sklearn:digits'") from error
     data = load_digits()
     return read_arrays(data.images, data.target, "digits", full=16.0)
 

@@ -64,7 +64,8 @@ class ImageDataset:
         counts = np.bincount(self.labels, minlength=self.num_classes)
         fewest, most = counts.min(), counts.max()
         each = f"{most}" if fewest == most else f"{fewest} to {most} (median {np.median(counts):g})"
-        return f"{self.name}: {len(self)} images, {self.num_classes} classes, {each} a class ({few(list(self.class_names))})"
+        names = few(list(self.class_names))
+        return f"{self.name}: {len(self)} images, {self.num_classes} classes, {each} a class ({names})"
 
     def key(self, i: int) -> str:
         """Relative path, or position, of image `i`."""
@@ -141,7 +142,7 @@ class ImageDataset:
         """
         chosen = np.asarray(indices)
         chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
-        if len(chosen) and not (0 <= chosen.min() and chosen.max() < len(self)):
+        if len(chosen) and (chosen.min() < 0 or chosen.max() >= len(self)):
             raise DatasetError(
                 f"indices run from {chosen.min()} to {chosen.max()}, expected 0 to {len(self) - 1} for {self.name!r}"
             )
@@ -330,8 +331,8 @@ def _read_path(source: str | Path) -> _sources.Reading:
     if not text or not os.path.exists(path):  # unlike Path.exists, never raises
         if re.match(r"[A-Za-z]\w+:", text):
             raise DatasetError(
-                f"unknown dataset {text[:300]!r}: the only built-in name is 'sklearn:digits', and nothing is downloaded. "
-                f"Expected {_KINDS}"
+                f"unknown dataset {text[:300]!r}: the only built-in name is 'sklearn:digits', and nothing is "
+                f"downloaded. Expected {_KINDS}"
             )
         shown = text if len(text) <= 300 else text[:300] + "..."
         raise DatasetError(f"no file or folder {shown!r} (working folder: {os.getcwd()}). Expected {_KINDS}")

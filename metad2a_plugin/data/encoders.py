@@ -113,7 +113,7 @@ class TorchvisionEncoder(ImageEncoder):
 
     def __init__(self, model: str, device: str = "cpu") -> None:
         try:
-            from torchvision import models  # type: ignore[import-not-found]
+            from torchvision import models
         except ImportError as error:
             raise MissingExtraError("torchvision", "torchvision", f"encoder 'torchvision:{model}'") from error
         except RuntimeError as error:  # what torchvision raises beside a torch it was not built for

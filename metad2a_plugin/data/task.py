@@ -64,7 +64,9 @@ class Task:
                 index[d, row] = rng.choice(members, images_per_class, replace=len(members) < images_per_class)
         return self.features[torch.from_numpy(index)]
 
-    def prototypes(self, draws: int = 10, *, images_per_class: int = 50, max_classes: int = 20, seed: int = 0) -> torch.Tensor:
+    def prototypes(
+        self, draws: int = 10, *, images_per_class: int = 50, max_classes: int = 20, seed: int = 0
+    ) -> torch.Tensor:
         """Mean feature of each class over at most `images_per_class` images, float32 ``[draws, classes, dim]``.
 
         Of more than `max_classes` classes, each draw takes a random subset (the meta-training tasks have 20).

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import struct
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -245,13 +244,13 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", BAD)
 def test_refused_with_a_sentence_and_nothing_left(kind: str, tmp_path: Path, cache: Path) -> None:
     make, message = BAD[kind]
     source = make(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(DatasetError, match=message), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with pytest.raises(DatasetError, match=message):
         extract_task(load_dataset(source), MeanColour())
     assert sorted(tmp_path.rglob("*")) == before
     assert not [path for path in cache.rglob("*") if path.is_file()]

@@ -90,10 +90,10 @@ def test_shipped_encoder_tells_images_apart() -> None:
 
 def test_unknown_names() -> None:
     with pytest.raises(
-        ConfigError, match="unknown image encoder 'defalut'; did you mean 'default'.*torchvision:"
+        ConfigError, match=r"unknown image encoder 'defalut'; did you mean 'default'.*torchvision:"
     ):
         get_encoder("defalut")
-    with pytest.raises(ConfigError, match="device 'nowhere' cannot be used here .*try 'cpu'"):
+    with pytest.raises(ConfigError, match=r"device 'nowhere' cannot be used here .*try 'cpu'"):
         get_encoder("default", device="nowhere")
 
 
@@ -122,7 +122,7 @@ def test_third_party_encoder_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_entry_point_that_makes_no_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     _register(monkeypatch, lambda device: object())
-    with pytest.raises(ConfigError, match="entry point 'mean-colour' .* made a object, no ImageEncoder"):
+    with pytest.raises(ConfigError, match=r"entry point 'mean-colour' .* made a object, no ImageEncoder"):
         get_encoder("mean-colour")
 
 
@@ -177,7 +177,7 @@ def test_torchvision_errors(torchvision: types.SimpleNamespace, monkeypatch: pyt
         raise OSError("name or service not known")
 
     torchvision.get_model = offline
-    with pytest.raises(CheckpointError, match="cannot be downloaded .*use the encoder 'default'"):
+    with pytest.raises(CheckpointError, match=r"cannot be downloaded .*use the encoder 'default'"):
         get_encoder("torchvision:resnet18")
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(MissingExtraError, match=r"metad2a-plugin\[torchvision\]"):

@@ -54,7 +54,7 @@ def test_edges_are_live_exactly_on_paths_from_input_to_output() -> None:
 
 @pytest.mark.parametrize("name", ["cell.gif", "cell", "svg"])
 def test_other_suffixes_are_refused_and_leave_nothing(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match=".svg or .png"):
+    with pytest.raises(ConfigError, match=r"\.svg or \.png"):
         SPACE.draw(CELL, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
