@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Tests run in parallel processes already, and a sum over several threads can differ in its last bits.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Loaded machines are slow at times: no deadline. Derandomized: the same commit gives the same result.
 settings.register_profile("metad2a", deadline=None, derandomize=True)
 settings.load_profile("metad2a")
