@@ -45,7 +45,10 @@ class PaperGenerator(nn.Module):
 
     def encode(self, sets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log-variance of the latent, ``[b, latent]`` each, of sets ``[b, classes, images, dim]``."""
-        code = self.set_encoder(sets)
+        return self.latent(self.set_encoder(sets))
+
+    def latent(self, code: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and log-variance of the latent, ``[b, latent]`` each, of set codes ``[b, latent]``."""
         return self.mu(code), self.logvar(code)
 
     def loss(
@@ -61,7 +64,13 @@ class PaperGenerator(nn.Module):
         Returns:
             ``loss = vertex_nll + edge_nll + KL_WEIGHT * kl``, scalars.
         """
-        mu, logvar = self.encode(sets)
+        return self.loss_of_code(self.set_encoder(sets), vertices, generator)
+
+    def loss_of_code(
+        self, code: torch.Tensor, vertices: torch.Tensor, generator: torch.Generator | None = None
+    ) -> dict[str, torch.Tensor]:
+        """`loss` of sets that are encoded already, codes ``[b, latent]``."""
+        mu, logvar = self.latent(code)
         z = mu
         if self.training:
             noise = torch.randn(mu.shape, generator=generator, device=mu.device)
@@ -95,3 +104,19 @@ class PaperGenerator(nn.Module):
             ConfigError: `temperature` is not positive.
         """
         return self.decoder.sample(z, generator, temperature)
+
+    def sample_distinct(
+        self, z: torch.Tensor, n: int, generator: torch.Generator | None = None, temperature: float = 1.0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw up to `n` different architectures for one latent vector ``[1, latent]``; see `DagDecoder`.
+
+        Drawn without replacement from the distribution of `sample`, so that no draw repeats.
+
+        Returns:
+            int64 ``[m, vertices]`` in the order drawn, and log-probabilities of their types in nats, float64
+            ``[m]``; ``m < n`` only where the space holds no more.
+
+        Raises:
+            ConfigError: `temperature` is not positive, `n` is below 1, or `z` is not one vector.
+        """
+        return self.decoder.sample_distinct(z, n, generator, temperature)

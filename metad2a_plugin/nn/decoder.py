@@ -64,10 +64,7 @@ class DagDecoder(nn.Module):
         Raises:
             ConfigError: `temperature` is not positive.
         """
-        if not temperature > 0:
-            raise ConfigError(
-                f"temperature must be positive, got {temperature!r}; values near 0 give the likeliest type"
-            )
+        _check_temperature(temperature)
         states = [self._first_state(z)]
         sent: list[torch.Tensor] = []
         types = [torch.full((len(z),), INPUT, device=z.device)]
@@ -79,9 +76,61 @@ class DagDecoder(nn.Module):
             states.append(self._join(v, types[-1], states, sent)[0])
         return torch.stack([*types, torch.full_like(types[0], OUTPUT)], dim=1)
 
+    @torch.no_grad()
+    def sample_distinct(
+        self, z: torch.Tensor, n: int, generator: torch.Generator | None = None, temperature: float = 1.0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw different graphs for one latent vector, without replacement from the distribution of `sample`.
+
+        Stochastic beam search (Kool, van Hoof and Welling, ICML 2019): each graph has a key, its
+        log-probability plus Gumbel noise, and the `n` graphs of largest key are found top-down, because the key
+        of a partial graph, the largest of all its completions, can be drawn before they are known.
+
+        Args:
+            z: ``[1, latent]``.
+            n: how many graphs; a space that holds fewer is returned whole.
+            generator: source of the noise, on the device of `z`.
+            temperature: divides the scores of the types.
+
+        Returns:
+            Types, int64 ``[m, vertices]`` with ``m <= n``, in the order of a draw one after the other
+            (decreasing key), and their log-probabilities in nats, float64 ``[m]``.
+
+        Raises:
+            ConfigError: `temperature` is not positive, `n` is below 1, or `z` is not one vector.
+        """
+        _check_temperature(temperature)
+        if n < 1 or z.dim() != 2 or len(z) != 1:
+            raise ConfigError(
+                f"distinct graphs, at least 1, are drawn for one latent vector [1, latent]; got n={n} and z of "
+                f"shape {list(z.shape)}"
+            )
+        states = [self._first_state(z)]
+        sent: list[torch.Tensor] = []
+        types = torch.full((1, 1), INPUT, device=z.device)
+        log_p = torch.zeros(1, dtype=torch.float64, device=z.device)
+        # The order of keys does not depend on the largest one, so the root's needs no noise.
+        key = torch.zeros_like(log_p)
+        for v in range(1, len(self._sources) - 1):
+            sent.append(self.cell.message(states[-1], v - 1))
+            scores = self.type_head(states[-1]).double() / temperature
+            scores[:, [INPUT, OUTPUT]] = -torch.inf
+            child_log_p = log_p[:, None] + scores.log_softmax(1)
+            child_key = _keys_below(key, child_log_p, generator).flatten()
+            # Input and output types have the key -inf; all others are finite.
+            kept = min(n, len(scores) * (scores.shape[1] - 2))
+            key, chosen = child_key.topk(kept)
+            parent, drawn = chosen // scores.shape[1], chosen % scores.shape[1]
+            log_p = child_log_p.flatten()[chosen]
+            types = torch.cat([types[parent], drawn[:, None]], dim=1)
+            states, sent = [s[parent] for s in states], [m[parent] for m in sent]
+            states.append(self._join(v, drawn, states, sent)[0])
+        return F.pad(types, (0, 1), value=OUTPUT), log_p
+
     def _first_state(self, z: torch.Tensor) -> torch.Tensor:
         types = torch.full((len(z),), INPUT, device=z.device)
-        return self.cell(types, self.cell.lift(self.start(z).tanh()))
+        state: torch.Tensor = self.cell(types, self.cell.lift(self.start(z).tanh()))
+        return state
 
     def _join(
         self, vertex: int, types: torch.Tensor, states: list[torch.Tensor], sent: list[torch.Tensor]
@@ -99,3 +148,24 @@ class DagDecoder(nn.Module):
                 received = received + sent[u]
                 state = self.cell(types, received)
         return state, pairs
+
+
+def _check_temperature(temperature: float) -> None:
+    if not temperature > 0:
+        raise ConfigError(
+            f"temperature must be positive, got {temperature!r}; values near 0 give the likeliest type"
+        )
+
+
+def _keys_below(
+    key: torch.Tensor, child_log_p: torch.Tensor, generator: torch.Generator | None
+) -> torch.Tensor:
+    """Keys of children ``[n, types]``, the largest of each row being the parent's `key` ``[n]``.
+
+    Gumbel noise conditioned on its maximum, in the numerically stable form of Kool et al., Appendix B.3.
+    """
+    noise = -torch.empty_like(child_log_p).exponential_(generator=generator).log()
+    free = child_log_p + noise
+    below = free - free.amax(1, keepdim=True)
+    gap = key[:, None] - free + torch.log(-torch.expm1(below))
+    return key[:, None] - gap.relu() - torch.log1p(torch.exp(-gap.abs()))

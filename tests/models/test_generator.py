@@ -96,3 +96,19 @@ def test_training_makes_the_shown_cell_the_likeliest(generator: PaperGenerator, 
     z = generator.encode(kinds)[0].repeat(50, 1)
     samples = generator.sample(z, torch.Generator().manual_seed(0), temperature=0.2)
     assert (samples == cells.repeat(50, 1)).all(1).float().mean() > 0.9
+
+
+def test_distinct_samples_prefer_likely_cells(generator: PaperGenerator) -> None:
+    z = torch.randn(1, 8, generator=torch.Generator().manual_seed(2))
+    everything = generator.sample_distinct(z, 20_000, torch.Generator().manual_seed(1), temperature=0.05)[1]
+    cells, log_p = generator.sample_distinct(z, 300, torch.Generator().manual_seed(0), temperature=0.05)
+    assert len(set(SPACE.decode(cells))) == 300
+    assert log_p.mean() > everything.quantile(0.75)
+
+
+def test_loss_of_a_code_is_the_loss_of_its_set(
+    generator: PaperGenerator, sets: torch.Tensor, cells: torch.Tensor
+) -> None:
+    seeded = torch.Generator().manual_seed
+    of_code = generator.loss_of_code(generator.set_encoder(sets), cells, seeded(0))["loss"]
+    torch.testing.assert_close(of_code, generator.loss(sets, cells, seeded(0))["loss"])

@@ -67,3 +67,80 @@ def test_low_temperature_gives_the_likeliest_types(decoder: DagDecoder) -> None:
 def test_bad_temperature(decoder: DagDecoder, temperature: float) -> None:
     with pytest.raises(ConfigError, match="temperature must be positive"):
         decoder.sample(torch.zeros(1, 5), temperature=temperature)
+
+
+# -- draws without replacement ---------------------------------------------------------------------
+def test_distinct_samples_are_distinct_cells_and_seeded(decoder: DagDecoder) -> None:
+    z = torch.randn(1, 5, generator=torch.Generator().manual_seed(4))
+    cells, log_p = decoder.sample_distinct(z, 500, torch.Generator().manual_seed(0))
+    assert cells.dtype == torch.int64 and cells.shape == (500, 8) and log_p.shape == (500,)
+    assert len(set(NASBench201().decode(cells))) == 500
+    again, other = (
+        decoder.sample_distinct(z, 500, torch.Generator().manual_seed(seed))[0] for seed in (0, 1)
+    )
+    assert torch.equal(cells, again) and not torch.equal(cells, other)
+
+
+def test_the_whole_space_is_drawn_with_probabilities_that_sum_to_one(decoder: DagDecoder) -> None:
+    z = torch.randn(1, 5, generator=torch.Generator().manual_seed(4))
+    cells, log_p = decoder.sample_distinct(z, 20_000, torch.Generator().manual_seed(0))
+    assert len(cells.unique(dim=0)) == len(cells) == 5**6
+    assert log_p.exp().sum().item() == pytest.approx(1)
+
+
+def _pairs_decoder() -> tuple[DagDecoder, torch.Tensor]:
+    """A space of two inner vertices of three types, with uneven probabilities."""
+    torch.manual_seed(7)
+    decoder = DagDecoder(((0, 1), (1, 2), (0, 2), (2, 3)), num_types=5, hidden=6, latent=3).requires_grad_(
+        False
+    )
+    for weight in decoder.type_head.parameters():
+        weight.mul_(3)
+    return decoder, torch.randn(1, 3)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_the_log_probabilities_are_those_of_sample(temperature: float) -> None:
+    decoder, z = _pairs_decoder()
+    graphs, log_p = decoder.sample_distinct(z, 9, torch.Generator().manual_seed(0), temperature)
+    draws = decoder.sample(z.expand(40_000, -1), torch.Generator().manual_seed(1), temperature)
+    found = (draws[:, None] == graphs).all(-1).double().mean(0)
+    torch.testing.assert_close(found, log_p.exp(), atol=0.01, rtol=0)
+
+
+def test_distinct_samples_come_in_the_order_of_sequential_draws_without_replacement() -> None:
+    """Frequencies of every ordered pair against p(a) p(b) / (1 - p(a)), within five standard errors."""
+    decoder, z = _pairs_decoder()
+    graphs, log_p = decoder.sample_distinct(z, 9)
+    p = log_p.exp()
+    assert p.max() > 4 * p.min()
+    exact = (p[:, None] * p / (1 - p[:, None])).fill_diagonal_(0)
+    generator, runs = torch.Generator().manual_seed(0), 2000
+    counts = torch.zeros(9, 9)
+    for _ in range(runs):
+        two = decoder.sample_distinct(z, 2, generator)[0]
+        first, second = (two[:, None] == graphs).all(-1).long().argmax(1).tolist()
+        counts[first, second] += 1
+    error = (exact * (1 - exact) / runs).sqrt()
+    assert ((counts / runs - exact).abs() <= 5 * error).all()
+
+
+def test_distinct_samples_of_a_space_too_large_to_enumerate() -> None:
+    torch.manual_seed(0)
+    chain = [(v, v + 1) for v in range(21)]
+    decoder = DagDecoder(chain, num_types=29, hidden=12, latent=5)
+    graphs, log_p = decoder.sample_distinct(torch.randn(1, 5), 100, torch.Generator().manual_seed(0))
+    assert len(graphs.unique(dim=0)) == 100
+    assert ((graphs[:, 1:-1] > OUTPUT) & (graphs[:, 1:-1] < 29)).all()
+    assert torch.isfinite(log_p).all()
+
+
+@pytest.mark.parametrize(("n", "rows"), [(0, 1), (5, 2), (5, 0)])
+def test_distinct_samples_need_one_latent_and_a_number(decoder: DagDecoder, n: int, rows: int) -> None:
+    with pytest.raises(ConfigError, match="one latent vector"):
+        decoder.sample_distinct(torch.zeros(rows, 5), n)
+
+
+def test_distinct_samples_refuse_a_bad_temperature(decoder: DagDecoder) -> None:
+    with pytest.raises(ConfigError, match="temperature must be positive"):
+        decoder.sample_distinct(torch.zeros(1, 5), 3, temperature=0.0)
