@@ -41,6 +41,7 @@ DATAFLOW = ((0, 1), (0, 2), (0, 4), (1, 3), (1, 5), (2, 6), (3, 6), (4, 7), (5, 
 
 _FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
 _NONE, _SKIP, _CONV1, _CONV3 = range(4)
+_COST_OPTIONS = {"num_classes": 10, "input_size": 32, "channels": 16, "cells": 5}
 _Flag = TypeVar("_Flag", bool, "torch.Tensor")
 
 
@@ -166,28 +167,18 @@ class NASBench201(SearchSpace):
         vertices[:, 1:-1] = torch.tensor(_official_order()) + 2
         return vertices
 
-    def costs(
-        self,
-        vertices: torch.Tensor,
-        input_size: int = 32,
-        num_classes: int = 10,
-        channels: int = 16,
-        cells: int = 5,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def costs(self, vertices: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """`cost` of many cells: params and FLOPs in millions, float64 ``[n]`` each.
 
         Args:
             vertices: int64 ``[n, 8]``.
-            input_size: height and width of the square input, in pixels.
-            num_classes: outputs of the classifier.
-            channels: width of the first stage.
-            cells: cells per stage.
+            **options: those of `cost`.
 
         Raises:
             ArchitectureError: a row is no cell.
-            ConfigError: an option is not a positive integer.
+            ConfigError: an option is unknown or not a positive integer.
         """
-        params, flops = _count(num_classes, input_size, channels, cells)
+        params, flops = _count(*_options(options, **_COST_OPTIONS))
         choices = self._choices(vertices)
         conv1, conv3 = ((choices == op).sum(1).double() for op in (_CONV1, _CONV3))
         # Sums of integers below 2**53 are exact in float64.
@@ -264,7 +255,7 @@ class NASBench201(SearchSpace):
         Raises:
             ConfigError: an option is unknown or not a positive integer.
         """
-        params, flops = _count(*_options(options, num_classes=10, input_size=32, channels=16, cells=5))
+        params, flops = _count(*_options(options, **_COST_OPTIONS))
         choices = self.validate(architecture).choices
         convs = choices.count(_CONV1), choices.count(_CONV3)
         return Cost(params.total(*convs) / 1e6, flops.total(*convs) / 1e6)

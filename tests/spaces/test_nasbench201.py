@@ -284,7 +284,11 @@ def test_cost_refuses_options_that_are_no_positive_integers(options: dict[str, i
 
 
 def test_unknown_options_are_refused_by_name() -> None:
-    for call in (SPACE.cost, lambda cell, **options: SPACE.build(cell, 10, **options)):
+    for call in (
+        SPACE.cost,
+        lambda cell, **options: SPACE.costs(SPACE.encode([cell]), **options),
+        lambda cell, **options: SPACE.build(cell, 10, **options),
+    ):
         with pytest.raises(ConfigError, match=r"unknown option 'depth'.*cells"):
             call(SPACE.parse(GOOD), depth=3)
 
