@@ -581,7 +581,7 @@ def _device(name: str) -> torch.device:
 def _seeded(seed: tuple[int, ...], device: torch.device) -> Iterator[None]:
     """The global generators seeded, and afterwards as they were."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
+        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]) >> 1)
         yield
 
 
