@@ -24,6 +24,8 @@ from metad2a_plugin.spaces.nasbench201 import NASBench201
 if TYPE_CHECKING:
     import torch
 
+    from metad2a_plugin.meta.fit import BenchmarkTable
+
     Cell = Architecture | int
     Cells = Sequence[Architecture] | Sequence[int] | np.ndarray | torch.Tensor
 
@@ -187,6 +189,30 @@ class NASBench201Table:
     def unique_key(self, cell: Cell) -> str:
         """The benchmark's own isomorphism string: equal for cells whose networks are equal."""
         return self._unique[self.index_of(cell)]
+
+    def training_table(self, dataset: str) -> BenchmarkTable:
+        """What meta-training can learn from a dataset of the benchmark: mean of both splits, and its noise.
+
+        The noise is the recorded deviation between seeds, at least its median, over the root of the number of
+        trainings that the mean is made of (on CIFAR-10 the splits were trained apart, so those count twice).
+
+        Raises:
+            ConfigError: unknown dataset.
+        """
+        import torch
+
+        from metad2a_plugin.meta.fit import BenchmarkTable
+
+        short = DATASETS[_one_of("dataset", dataset, DATASETS)]
+        column, trainings = {
+            "cifar10": ("cifar10_valid_seedstd", 2),
+            "imagenet16": ("imagenet16_valtest_seedstd", 1),
+        }[short]
+        deviation = self.column(column)
+        deviation = np.maximum(deviation, np.median(deviation))
+        noise = deviation / np.sqrt(trainings * self.column("n_seeds"))
+        accuracy = (self.accuracies(dataset, "valid") + self.accuracies(dataset, "test")) / 2
+        return BenchmarkTable(torch.from_numpy(accuracy).float(), torch.from_numpy(noise).float())
 
     # -- private -----------------------------------------------------------------------------
     def _in_range(self, index: np.ndarray) -> np.ndarray:

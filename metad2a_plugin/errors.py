@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 
 class MetaD2AError(ValueError):
     """Base of every error this package raises for wrong input."""
@@ -31,3 +33,14 @@ class MissingExtraError(MetaD2AError, ImportError):
             f"{purpose} needs the package {package!r}, which is not installed. "
             f"Install it with: pip install 'metad2a-plugin[{extra}]'"
         )
+
+
+def require(extra: str, purpose: str, *packages: str) -> None:
+    """Refuse early, without importing anything, what would fail later for want of a package.
+
+    Raises:
+        MissingExtraError: one of `packages` is not installed.
+    """
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, extra, purpose)

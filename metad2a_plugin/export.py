@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import tempfile
@@ -17,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
-from metad2a_plugin.errors import CheckpointError, ConfigError, MissingExtraError
+from metad2a_plugin.errors import CheckpointError, ConfigError, require
 from metad2a_plugin.registry import get_space
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 
@@ -162,9 +161,7 @@ def export_onnx(path: str | os.PathLike[str], classifier: ImageClassifier) -> No
         MissingExtraError: onnx or onnxscript is not installed (extra ``onnx``).
         ConfigError: the file cannot be written.
     """
-    for package in ("onnx", "onnxscript"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, "onnx", "ONNX export")
+    require("onnx", "ONNX export", "onnx", "onnxscript")
     side = classifier.input_size
     # A batch of one would be specialised to a constant.
     example = torch.zeros(2, 3, side, side, dtype=torch.uint8, device=classifier.mean.device)

@@ -33,11 +33,13 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     "strategies": {
         "local-search": "metad2a_plugin.strategies.local_search:LocalSearch",
+        "metad2a": "metad2a_plugin.strategies.metad2a:MetaD2AStrategy",
         "random": "metad2a_plugin.strategies.random_search:RandomSearch",
         "regularized-evolution": "metad2a_plugin.strategies.regularized_evolution:RegularizedEvolution",
     },
     "predictors": {
         "flops": "metad2a_plugin.predictors.cost:FlopsPredictor",
+        "metad2a": "metad2a_plugin.predictors.metad2a:MetaD2APredictor",
         "params": "metad2a_plugin.predictors.cost:ParamsPredictor",
     },
     "encoders": {

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch.nn import functional as F
@@ -26,6 +27,10 @@ from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase
 from metad2a_plugin.models.ensemble import CENTER, SCALE, SubspaceEnsemble
 from metad2a_plugin.models.set_code import embed, separability
 from metad2a_plugin.spaces import _nasbench201_descriptors as descriptors
+
+Member = dict[str, torch.Tensor]
+"""Fitted weights of one member."""
+Remember = Callable[[str, Callable[[], Member]], Member]
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ def _unit_scale(x: torch.Tensor) -> torch.Tensor:
     return x.square().sum(1).mean().sqrt().clamp(min=1e-9)
 
 
-def _fit_member(problem: _Problem, keep: torch.Tensor, rows: torch.Tensor, config: FitConfig) -> dict[str, torch.Tensor]:
+def _fit_member(problem: _Problem, keep: torch.Tensor, rows: torch.Tensor, config: FitConfig) -> Member:
     """One member on the descriptors in `keep` and the rows in `rows`."""
     cells, row_cells = problem.cells[:, keep], problem.row_cells[rows][:, keep]
     row_tasks, value, second = problem.row_tasks[rows], problem.value[rows], problem.protocol[rows].float()
@@ -155,13 +160,14 @@ def _fit_member(problem: _Problem, keep: torch.Tensor, rows: torch.Tensor, confi
         loss.backward()
         return loss
 
-    optimizer.step(objective)  # type: ignore[no-untyped-call]
+    optimizer.step(objective)
     full = torch.zeros(problem.cells.shape[1])
     full[keep] = w.detach()
     interaction = torch.zeros(problem.row_factors.shape[1], problem.cells.shape[1])
     interaction[:, structural] = u.detach().view(-1, len(structural))
     gate = torch.stack([h[2], h[3].exp()]).detach() if config.selection else torch.tensor([math.inf, 0.0])
-    return {"w": full, "u": interaction, "v": v.detach(), "offset": h[0].detach(), "second": h[1].detach(), "gate": gate}
+    offset, second = h[:2].detach()
+    return {"w": full, "u": interaction, "v": v.detach(), "offset": offset, "second": second, "gate": gate}
 
 
 def _cross(factors: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
@@ -175,7 +181,9 @@ def _subspace(structural: int, total: int, config: FitConfig, member: int) -> to
     return torch.cat([chosen.sort().values, torch.arange(structural, total)])
 
 
-def _noise(problem: _Problem, groups: torch.Tensor, structural: int, config: FitConfig) -> torch.Tensor:
+def _noise(
+    problem: _Problem, groups: torch.Tensor, structural: int, config: FitConfig, remember: Remember
+) -> torch.Tensor:
     """Held-out error of each protocol by cross-validation over tasks: the 90% quantile over 1.645, ``[2]``."""
     generator = torch.Generator().manual_seed(config.seed)
     fold = torch.randint(config.folds, (int(groups.max()) + 1,), generator=generator)[groups]
@@ -184,14 +192,14 @@ def _noise(problem: _Problem, groups: torch.Tensor, structural: int, config: Fit
         inside, outside = torch.nonzero(fold != k).squeeze(1), torch.nonzero(fold == k).squeeze(1)
         for m in range(config.fold_members):
             keep = _subspace(structural, problem.cells.shape[1], config, m)
-            fitted = _fit_member(problem, keep, inside, config)
+            fitted = remember(f"fold-{k}-{m}", partial(_fit_member, problem, keep, inside, config))
             mean = _mean(problem, fitted, outside)
             error[outside] += (problem.value[outside] - mean) / config.fold_members
     quantiles = [error[problem.protocol == p].abs().quantile(0.9) for p in problem.protocol.unique()]
     return torch.stack([quantiles[0], quantiles[-1]]) / 1.645
 
 
-def _mean(problem: _Problem, fitted: dict[str, torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
+def _mean(problem: _Problem, fitted: Member, rows: torch.Tensor) -> torch.Tensor:
     """What a fitted member expects of rows, ``[rows]``."""
     q = problem.row_cells[rows] @ fitted["w"]
     crossed = _cross(problem.row_factors[rows], problem.row_cells[rows]) @ fitted["u"].flatten()
@@ -213,7 +221,7 @@ def _second_protocol_logit(row_cells: torch.Tensor, protocol: torch.Tensor) -> t
         loss.backward()
         return loss
 
-    optimizer.step(objective)  # type: ignore[no-untyped-call]
+    optimizer.step(objective)
     return weight.detach()
 
 
@@ -225,7 +233,7 @@ def fit_ensemble(
     *,
     tables: Sequence[BenchmarkTable] = (),
     rows: torch.Tensor | None = None,
-    on_member: Callable[[int], None] = lambda member: None,
+    remember: Remember = lambda name, fit: fit(),
 ) -> SubspaceEnsemble:
     """Train the default predictor on the database's training rows.
 
@@ -235,7 +243,8 @@ def fit_ensemble(
         config: settings.
         tables: accuracies of `population` on known datasets.
         rows: rows to train on; default all of the training split.
-        on_member: called after each member, for progress.
+        remember: called with the name of each of the ``members + folds * fold_members`` fits and what makes it; may
+            keep the weights and return them instead, to go on after an interruption.
 
     Raises:
         ConfigError: a table's length is not the population's.
@@ -248,7 +257,8 @@ def fit_ensemble(
                 f"{len(population)} architectures"
             )
     rows = torch.nonzero(~database.valid).squeeze(1) if rows is None else rows
-    anchors = classes.prototypes()[classes.count > 0]
+    # Rounded as a checkpoint stores them, so that the weights fit the anchors that will be read back.
+    anchors = classes.prototypes()[classes.count > 0].half().float()
 
     structure, pairs = descriptors.describe(population)
     raw = torch.cat([structure, pairs], dim=1)
@@ -283,12 +293,12 @@ def fit_ensemble(
         value=(database.accuracy[rows] - CENTER) / SCALE,
         protocol=database.protocol[rows],
     )
-    fitted = []
     everything = torch.arange(len(rows))
+    fitted = []
     for member in range(config.members):
         keep = _subspace(structure.shape[1], raw.shape[1], config, member)
-        fitted.append(_fit_member(problem, keep, everything, config))
-        on_member(member)
+        fit = partial(_fit_member, problem, keep, everything, config)
+        fitted.append(remember(f"member-{member}", fit))
     weight = torch.stack([f["w"] for f in fitted])
     interaction = torch.stack([f["u"] for f in fitted])
     second_logit = _second_protocol_logit(problem.row_cells, problem.protocol)
@@ -317,17 +327,17 @@ def fit_ensemble(
         offset=torch.stack([f["offset"] for f in fitted]),
         second_offset=torch.stack([f["second"] for f in fitted]),
         second_logit=second_logit,
-        noise=_noise(problem, database.task[rows], structure.shape[1], config),
+        noise=_noise(problem, database.task[rows], structure.shape[1], config, remember),
     )
 
 
 def _cell_effect(
-    problem: _Problem, fitted: list[dict[str, torch.Tensor]], tables: Sequence[BenchmarkTable], index: torch.Tensor
+    problem: _Problem, fitted: list[Member], tables: Sequence[BenchmarkTable], index: torch.Tensor
 ) -> torch.Tensor:
-    """What the tables say of single cells beyond the descriptors, as far as other datasets bear it out; ``[population]``.
+    """What the tables say of single cells beyond the descriptors, as far as it carries over; ``[population]``.
 
-    Each table's residual is shrunk by its reliability; how much of it carries over to other datasets is a least
-    squares fit to the residuals of the meta-database, whose rows hold the cells `index` of the population.
+    Each table's residual is shrunk by its reliability. How much of it holds for other datasets is a least squares
+    fit to the residuals of the meta-database, whose rows hold the cells `index` of the population.
     """
     quality = torch.stack([problem.cells @ f["w"] for f in fitted]).mean(0)
     quality, spread = quality - quality.mean(), quality.std()

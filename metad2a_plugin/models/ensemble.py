@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import torch
 
 from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.models.set_code import task_code
 from metad2a_plugin.spaces import _nasbench201_descriptors as nasbench201
+
+if TYPE_CHECKING:
+    from metad2a_plugin.data.task import Task
 
 CENTER, SCALE = 73.0, 5.0
 """Accuracies (percent) are modelled as ``CENTER + SCALE * value``."""
@@ -110,6 +114,15 @@ class SubspaceEnsemble:
         """Standardised codes of tasks given as class prototypes ``[tasks, classes, dim]``; ``[tasks, code]``."""
         raw = task_code(prototypes.to(self.anchors.device), self.anchors, float(self.unit))
         return (raw - self.task_center) / self.task_scale
+
+    def distance(self, task: Task) -> float:
+        """Norm of the dataset's factors over `radius`: up to 1 for 99% of the meta-training rows."""
+        factors = self.codes(task.prototypes()).mean(0) @ self.factors
+        return float(factors.norm() / self.radius)
+
+    def predict_task(self, task: Task | None, vertices: torch.Tensor) -> Prediction:
+        """`predict` for a task, from the mean features of its classes."""
+        return self.predict(None if task is None else task.prototypes(), vertices)
 
     @torch.inference_mode()
     def predict(self, prototypes: torch.Tensor | None, vertices: torch.Tensor) -> Prediction:

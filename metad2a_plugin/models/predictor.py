@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.models.ensemble import Prediction
 from metad2a_plugin.nn.dag import DagEncoder, Edges
 from metad2a_plugin.nn.set_transformer import SetEncoder
 from metad2a_plugin.spaces.nasbench201 import EDGES
+
+if TYPE_CHECKING:
+    from metad2a_plugin.data.task import Task
 
 _BLOCK = 256  # graphs scored at a time, so that the hidden layer of [draws, graphs] stays small
 
@@ -72,3 +80,59 @@ class PaperPredictor(nn.Module):
         codes = self.set_code(sets)[:, None]
         blocks = [self.head(codes, block) for block in self.graph_code(vertices).split(_BLOCK)]
         return torch.cat(blocks, dim=1)
+
+
+@dataclass(frozen=True)
+class PaperAccuracy:
+    """A trained `PaperPredictor` with the scale of its scores, as a checkpoint holds it.
+
+    Attributes:
+        network: the predictor, in evaluation mode.
+        center, scale: ``percent = center + scale * score``.
+        noise: standard deviation of a measured accuracy around a prediction, percent.
+    """
+
+    network: PaperPredictor
+    center: float
+    scale: float
+    noise: float
+
+    DRAWS: ClassVar[int] = 10
+    """Image sets whose scores are averaged, as in the release."""
+
+    @property
+    def feature_dim(self) -> int:
+        return self.network.set_encoder.feature_dim
+
+    @torch.inference_mode()
+    def predict_task(self, task: Task | None, vertices: torch.Tensor) -> Prediction:
+        """Accuracies of encoded architectures, int64 ``[n, vertices]``.
+
+        Raises:
+            ConfigError: `task` is None; the paper's predictor cannot do without a dataset.
+        """
+        if task is None:
+            raise ConfigError("the paper's predictor needs a dataset; give one, or use the model 'nasbench201'")
+        device = self.network.out.weight.device
+        scores = self.network.score(task.draw(self.DRAWS).to(device), vertices.to(device))
+        percent = (self.center + self.scale * scores).cpu()
+        return Prediction(percent.mean(0), (percent.var(0) + self.noise**2).sqrt())
+
+    def distance(self, task: Task) -> None:
+        """Not known for this model."""
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        weights = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        return weights | {"scale": torch.tensor([self.center, self.scale, self.noise])}
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, torch.Tensor]) -> PaperAccuracy:
+        """Raises KeyError or RuntimeError when tensors are missing, unknown or of another shape."""
+        weights = {name.removeprefix("network."): t for name, t in state.items() if name != "scale"}
+        latent, feature_dim = weights["set_encoder.images.0.fc_q.weight"].shape
+        network = PaperPredictor(feature_dim=feature_dim, hidden=weights["fc.weight"].shape[0], latent=latent)
+        network.load_state_dict(weights)
+        return cls(network.eval(), *state["scale"].tolist())
+
+    def to(self, device: str | torch.device) -> PaperAccuracy:
+        return replace(self, network=self.network.to(device))

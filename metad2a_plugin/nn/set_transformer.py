@@ -73,6 +73,7 @@ class SetEncoder(nn.Module):
 
     def __init__(self, feature_dim: int = 512, latent: int = 56, heads: int = 4) -> None:
         super().__init__()
+        self.feature_dim, self.heads = feature_dim, heads
         self.images = set_pool(feature_dim, latent, heads)
         self.classes = set_pool(latent, latent, heads)
 

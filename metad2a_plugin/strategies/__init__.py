@@ -1,7 +1,8 @@
 """Search strategies behind the ask/tell interface `metad2a_plugin.strategy.Strategy`, one module each."""
 
 from metad2a_plugin.strategies.local_search import LocalSearch
+from metad2a_plugin.strategies.metad2a import MetaD2AStrategy
 from metad2a_plugin.strategies.random_search import RandomSearch
 from metad2a_plugin.strategies.regularized_evolution import RegularizedEvolution
 
-__all__ = ["LocalSearch", "RandomSearch", "RegularizedEvolution"]
+__all__ = ["LocalSearch", "MetaD2AStrategy", "RandomSearch", "RegularizedEvolution"]

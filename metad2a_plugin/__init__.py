@@ -1,0 +1,83 @@
+"""MetaD2A: from an image dataset to a neural architecture in seconds.
+
+>>> from metad2a_plugin import MetaD2A
+>>> result = MetaD2A.from_pretrained("nasbench201").search("path/to/images")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metad2a_plugin.data import Task, extract_task, load_dataset
+    from metad2a_plugin.export import export_network, export_onnx, load_network
+    from metad2a_plugin.predictor import Predictor
+    from metad2a_plugin.registry import available, get_predictor, get_space, get_strategy
+    from metad2a_plugin.search import Candidate, MetaD2A, SearchResult
+    from metad2a_plugin.spaces.base import Architecture, SearchSpace
+    from metad2a_plugin.strategy import Strategy
+    from metad2a_plugin.training import TrainConfig, TrainResult, train_architecture, train_many
+
+# Names are resolved on first use, so that importing the package does not import torch.
+_HOMES = {
+    "Architecture": "spaces.base",
+    "Candidate": "search",
+    "MetaD2A": "search",
+    "Predictor": "predictor",
+    "SearchResult": "search",
+    "SearchSpace": "spaces.base",
+    "Strategy": "strategy",
+    "Task": "data",
+    "TrainConfig": "training",
+    "TrainResult": "training",
+    "available": "registry",
+    "export_network": "export",
+    "export_onnx": "export",
+    "extract_task": "data",
+    "get_predictor": "registry",
+    "get_space": "registry",
+    "get_strategy": "registry",
+    "load_dataset": "data",
+    "load_network": "export",
+    "train_architecture": "training",
+    "train_many": "training",
+}
+
+__all__ = [
+    "Architecture",
+    "Candidate",
+    "MetaD2A",
+    "Predictor",
+    "SearchResult",
+    "SearchSpace",
+    "Strategy",
+    "Task",
+    "TrainConfig",
+    "TrainResult",
+    "available",
+    "export_network",
+    "export_onnx",
+    "extract_task",
+    "get_predictor",
+    "get_space",
+    "get_strategy",
+    "load_dataset",
+    "load_network",
+    "train_architecture",
+    "train_many",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("metad2a-plugin")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

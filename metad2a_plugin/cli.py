@@ -1,0 +1,472 @@
+"""The command line: ``metad2a search | train | export | meta-train | list``.
+
+Torch is imported by the commands that need it, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from metad2a_plugin.errors import ConfigError, MetaD2AError, require
+
+if TYPE_CHECKING:
+    from metad2a_plugin.data import ImageDataset
+    from metad2a_plugin.search import SearchResult
+    from metad2a_plugin.spaces.base import Architecture, SearchSpace
+
+app = typer.Typer(
+    help="From an image dataset to a neural architecture in seconds.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Dataset = Annotated[
+    str,
+    typer.Argument(
+        help="A folder of class folders, a .zip of one, an .npz with images and labels, or 'sklearn:digits'.",
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str, typer.Option(help="A shipped checkpoint ('metad2a list models'), or a folder of metad2a meta-train.")
+]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
+Device = Annotated[str, typer.Option(help="A torch device, such as cpu or cuda.")]
+Top = Annotated[int, typer.Option(help="How many architectures to show.")]
+Candidates = Annotated[
+    int | None,
+    typer.Option(
+        help="Networks to generate and rank; by default all of a space of up to 20,000.", show_default=False
+    ),
+]
+MaxParams = Annotated[float | None, typer.Option(help="Hard limit, millions of parameters.", show_default=False)]
+MaxFlops = Annotated[
+    float | None, typer.Option(help="Hard limit, millions of multiply-accumulates.", show_default=False)
+]
+MaxLatency = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="DEVICE=MS",
+        help="Hard limit on a device ('metad2a list devices'), such as pixel3=10; may be repeated.",
+        show_default=False,
+    ),
+]
+InputSize = Annotated[int, typer.Option(help="Side of the images the network will see, pixels.")]
+
+
+# -- search --------------------------------------------------------------------------------------
+@app.command()
+def search(
+    dataset: Dataset,
+    model: Model = "nasbench201",
+    space: Annotated[
+        str | None, typer.Option(help="Search space; must be the model's.", show_default=False)
+    ] = None,
+    candidates: Candidates = None,
+    top: Top = 10,
+    max_params: MaxParams = None,
+    max_flops: MaxFlops = None,
+    max_latency: MaxLatency = None,
+    input_size: InputSize = 32,
+    json: Annotated[Path | None, typer.Option(help="Write the result here.", show_default=False)] = None,
+    draw: Annotated[Path | None, typer.Option(help="Draw the cells into this folder.", show_default=False)] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Write the networks, untrained, into this folder.", show_default=False),
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Rank architectures for a dataset, without training any."""
+    for folder in (draw, export, json.parent if json else None):
+        if folder is not None:
+            _writable(folder)
+    if draw is not None:
+        require("draw", "drawing an architecture", "matplotlib")
+    result = _search(
+        dataset,
+        model,
+        space,
+        device,
+        candidates=candidates,
+        top=top,
+        max_params=max_params,
+        max_flops=max_flops,
+        max_latency=_limits(max_latency),
+        input_size=input_size,
+        seed=seed,
+    )
+    from metad2a_plugin.report import print_search
+
+    print_search(result)
+    if json is not None:
+        result.save(json)
+        typer.echo(f"result: {json}")
+    if draw is not None:
+        typer.echo(f"drawings: {result.draw(draw)[0].parent}")
+    if export is not None:
+        from metad2a_plugin.export import ImageClassifier, export_network
+        from metad2a_plugin.registry import get_space
+
+        for candidate in result.candidates:
+            network = ImageClassifier(
+                get_space(result.space),
+                candidate.architecture,
+                result.num_classes,
+                input_size=input_size,
+                seed=seed,
+            )
+            export_network(export / f"{candidate.rank:02d}.safetensors", network)
+        typer.echo(f"networks, untrained: {export}")
+
+
+def _search(
+    dataset: str | ImageDataset, model: str, space: str | None, device: str, **options: Any
+) -> SearchResult:
+    from metad2a_plugin.search import MetaD2A
+
+    searcher = MetaD2A.from_pretrained(model, device)
+    if space is not None and space != searcher.space.name:
+        raise ConfigError(f"the model {model!r} is of the space {searcher.space.name!r}, not {space!r}")
+    return searcher.search(dataset, **options)
+
+
+def _limits(texts: list[str] | None) -> dict[str, float]:
+    limits = {}
+    for text in texts or ():
+        device, _, number = text.rpartition("=")
+        try:
+            limits[device] = float(number)
+        except ValueError:
+            device = ""
+        if not device:
+            raise ConfigError(
+                f"--max-latency {text!r} must be DEVICE=MILLISECONDS, such as pixel3=10; "
+                "'metad2a list devices' shows the devices"
+            )
+    return limits
+
+
+def _writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written before any long work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the folder {str(folder)!r}: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"the folder {str(folder)!r} cannot be written; choose another")
+
+
+# -- train ---------------------------------------------------------------------------------------
+@app.command()
+def train(
+    dataset: Dataset,
+    architecture: Annotated[
+        list[str] | None,
+        typer.Option("--architecture", "-a", help="What to train; may be repeated.", show_default=False),
+    ] = None,
+    result: Annotated[
+        Path | None,
+        typer.Option(help="Train the best of a search's --json file.", exists=False, show_default=False),
+    ] = None,
+    top: Annotated[int, typer.Option(help="How many of the best to train.")] = 3,
+    random: Annotated[int, typer.Option(help="Also train so many random architectures, to compare.")] = 0,
+    model: Model = "nasbench201",
+    epochs: Annotated[int, typer.Option(help="Passes over the training part.")] = 30,
+    batch_size: Annotated[int, typer.Option(help="Largest batch.")] = 128,
+    lr: Annotated[float, typer.Option(help="Highest learning rate.")] = 0.1,
+    input_size: InputSize = 32,
+    channels: Annotated[
+        int | None, typer.Option(help="Width of the first stage; 16 in the benchmark.", show_default=False)
+    ] = None,
+    cells: Annotated[
+        int | None, typer.Option(help="Cells per stage; 5 in the benchmark.", show_default=False)
+    ] = None,
+    flip: Annotated[bool, typer.Option(help="Mirror images at random; for photographs.")] = False,
+    validation: Annotated[float, typer.Option(help="Share of the images held out.")] = 0.2,
+    max_images_per_class: Annotated[
+        int | None, typer.Option(help="Use at most so many images of a class.", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where runs are kept; the same command goes on from there.")] = Path(
+        "runs/train"
+    ),
+    onnx: Annotated[bool, typer.Option(help="Also write network.onnx beside each network.")] = False,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="A torch device; auto takes a GPU where there is one.")] = "auto",
+) -> None:
+    """Train architectures on a dataset and report their validation accuracy.
+
+    Without --architecture or --result, the dataset is searched first and the best are trained.
+    """
+    import random as randomness
+
+    from metad2a_plugin.data import load_dataset
+    from metad2a_plugin.export import export_onnx
+    from metad2a_plugin.registry import get_space
+    from metad2a_plugin.report import print_training
+    from metad2a_plugin.training import TrainConfig, prepare, train_many
+
+    if onnx:
+        require("onnx", "ONNX export", "onnx", "onnxscript")
+    if architecture and result:
+        raise ConfigError("--architecture and --result both say what to train; give one of them")
+    config = TrainConfig(
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        flip=flip,
+        input_size=input_size,
+        channels=channels,
+        cells=cells,
+        validation=validation,
+        seed=seed,
+        device=device,
+    )
+    _writable(out)
+    images = load_dataset(dataset, max_images_per_class=max_images_per_class, seed=seed)
+    space: SearchSpace
+    if architecture:
+        space = get_space("nasbench201")
+        chosen = {f"given {i}": space.parse(text) for i, text in enumerate(architecture, 1)}
+    else:
+        if result:
+            space, best = _best_of(result, top)
+        else:
+            # Only the training part is shown to the search: the validation images stay unseen.
+            train_part, _ = images.split(validation, config.split_seed)
+            found = _search(train_part, model, None, "cpu", top=top, input_size=input_size, seed=seed)
+            space, best = get_space(found.space), found.architectures
+        chosen = {f"rank {i}": cell for i, cell in enumerate(best, 1)}
+    rng = randomness.Random(seed)
+    chosen |= {f"random {i}": _random_live(space, rng) for i in range(1, random + 1)}
+    data = prepare(images, config)
+    trained = train_many(space, list(chosen.values()), data, config, out)
+    print_training(images, list(chosen), trained)
+    for run in trained:
+        if onnx and run.run_dir is not None:
+            export_onnx(run.run_dir / "network.onnx", run.network)
+
+
+def _best_of(path: Path, top: int) -> tuple[SearchSpace, list[Architecture]]:
+    import json
+
+    from metad2a_plugin.registry import get_space
+
+    try:
+        found = json.loads(path.read_bytes())
+        space = get_space(found["space"])
+        texts = [candidate["architecture"] for candidate in found["candidates"][:top]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"cannot read a search result from {str(path)!r} ({type(error).__name__}: {error}); "
+            "write one with metad2a search --json"
+        ) from error
+    return space, [space.parse(text) for text in texts]
+
+
+def _random_live(space: SearchSpace, rng: Any) -> Architecture:
+    while space.is_dead(cell := space.sample(rng)):
+        pass
+    return cell
+
+
+# -- export --------------------------------------------------------------------------------------
+@app.command()
+def export(
+    network: Annotated[
+        str, typer.Argument(help="A network.safetensors of metad2a train, or an architecture string.")
+    ],
+    out: Annotated[Path, typer.Argument(help="A file that ends in .safetensors or .onnx.")],
+    num_classes: Annotated[int, typer.Option(help="Outputs of a network built from a string.")] = 10,
+    input_size: InputSize = 32,
+    seed: Seed = 0,
+) -> None:
+    """Write a network as a safetensors or ONNX file that needs no code of its own to be read."""
+    if out.suffix not in (".safetensors", ".onnx"):
+        raise ConfigError(f"{str(out)!r} must end in .safetensors or .onnx")
+    if out.suffix == ".onnx":
+        require("onnx", "ONNX export", "onnx", "onnxscript")
+    from metad2a_plugin.export import ImageClassifier, export_network, export_onnx, load_network
+    from metad2a_plugin.registry import get_space
+
+    _writable(out.parent)
+    if "|" in network:
+        space = get_space("nasbench201")
+        classifier = ImageClassifier(
+            space, space.parse(network), num_classes, input_size=input_size, seed=seed
+        )
+    else:
+        classifier = load_network(network)
+    write = export_onnx if out.suffix == ".onnx" else export_network
+    write(out, classifier)
+    cost = classifier.cost
+    typer.echo(f"{out}: {cost.params:.3f} M parameters, {cost.flops:.1f} M multiply-accumulates")
+
+
+# -- meta-train ----------------------------------------------------------------------------------
+@app.command("meta-train")
+def meta_train(
+    out: Annotated[Path, typer.Argument(help="The checkpoint's folder.")],
+    database: Annotated[
+        Path | None,
+        typer.Option(help="Folder of rows, tasks and classes; METAD2A_DATA/metad2a.", show_default=False),
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            help="Images of the classes, a folder or zip; METAD2A_DATA/images/imagenet64.zip.", show_default=False
+        ),
+    ] = None,
+    tables: Annotated[
+        Path | None,
+        typer.Option(help="A NAS-Bench-201 table (nb201.csv.gz) to learn from as well.", show_default=False),
+    ] = None,
+    table_datasets: Annotated[
+        str, typer.Option(help="Which of its datasets, joined by commas.")
+    ] = "cifar10,imagenet16-120",
+    recipe: Annotated[
+        str, typer.Option(help="default; paper (the paper's models); release (and the authors' schedule).")
+    ] = "default",
+    encoder: Annotated[str, typer.Option(help="Image encoder.")] = "default",
+    protocol_step: Annotated[
+        float | None,
+        typer.Option(
+            help="Rows whose accuracy is no multiple of it were measured otherwise; 0.2 for the released database.",
+            show_default=False,
+        ),
+    ] = None,
+    generator: Annotated[bool, typer.Option(help="Train a generator too.")] = True,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Unfinished work; beside OUT by default.", show_default=False)
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Meta-train a predictor and a generator on a meta-database; the same command goes on after an interruption."""
+    from metad2a_plugin.data import load_dataset
+    from metad2a_plugin.meta.train import MetaTrainConfig, default_data
+    from metad2a_plugin.meta.train import meta_train as run
+    from metad2a_plugin.report import print_metrics, stages
+
+    config = MetaTrainConfig(
+        recipe=recipe,
+        encoder=encoder,
+        protocol_step=protocol_step,
+        generator=generator,
+        seed=seed,
+        device=device,
+    )
+    _writable(out)
+    benchmark = {}
+    if tables is not None:
+        from metad2a_plugin.adapters.nas_bench_201 import NASBench201Table
+
+        table = NASBench201Table.load(tables)
+        benchmark = {name: table.training_table(name) for name in table_datasets.split(",") if name}
+    source = images or default_data() / "images" / "imagenet64.zip"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # single-image classes are none of the database's
+        dataset = load_dataset(source)
+    with stages() as progress:
+        checkpoint = run(
+            database or default_data() / "metad2a",
+            dataset,
+            out,
+            config,
+            tables=benchmark,
+            run_dir=run_dir,
+            progress=progress,
+            command=" ".join(["metad2a", *sys.argv[1:]]),
+        )
+    print_metrics(checkpoint)
+    typer.echo(f"checkpoint: {out}")
+
+
+# -- list ----------------------------------------------------------------------------------------
+@app.command("list")
+def list_names(
+    what: Annotated[
+        str, typer.Argument(help="models, devices, spaces, strategies, predictors or encoders.")
+    ] = "",
+) -> None:
+    """Show the names that options take."""
+    from metad2a_plugin.registry import BUILT_IN
+
+    def models() -> list[str]:
+        from metad2a_plugin.models.checkpoint import shipped
+
+        return list(shipped())
+
+    def devices() -> list[str]:
+        from metad2a_plugin.predictors.latency import LatencyModel
+
+        model = LatencyModel.load()
+        return [f"{name} ({model.unit(name)})" for name in model.devices]
+
+    kinds: dict[str, Callable[[], list[str]]] = {"models": models, "devices": devices}
+    kinds |= {kind: partial(_available, kind) for kind in BUILT_IN}
+    if what and what not in kinds:
+        raise ConfigError(f"there is no list of {what!r}; the lists are {', '.join(kinds)}")
+    for kind in [what] if what else kinds:
+        typer.echo(f"{kind}: {', '.join(kinds[kind]())}")
+
+
+def _available(kind: str) -> list[str]:
+    from metad2a_plugin.registry import available
+
+    return list(available(kind))
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"metad2a-plugin {installed('metad2a-plugin')}")
+        raise typer.Exit
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; wrong input ends in one sentence on stderr and status 2.
+
+    Args:
+        arguments: without the program's name; those of the process by default.
+    """
+    warnings.showwarning = _show_warning
+    try:
+        status = app(arguments, prog_name="metad2a", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except MetaD2AError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted; nothing finished is lost: the same command goes on", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # a usage error of the command line library
+            raise
+        context = getattr(error, "ctx", None)
+        hint = f"{context.command_path} --help" if context else "metad2a --help"
+        print(f"error: {error.format_message()} ('{hint}' shows the options)", file=sys.stderr)
+    return 2
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    if issubclass(category, (DeprecationWarning, PendingDeprecationWarning)):
+        return
+    print(f"warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""Meta-trained checkpoints: a predictor, a generator, and what they were trained on, in one folder.
+
+``config.json`` says what the tensors of ``model.safetensors`` are; neither can run code. `meta.train.meta_train`
+writes such folders, and the shipped ones are found by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as from_safetensors
+from safetensors.torch import save as to_safetensors
+
+from metad2a_plugin.errors import CheckpointError
+from metad2a_plugin.export import write_atomically
+from metad2a_plugin.models.ensemble import Prediction, SubspaceEnsemble
+from metad2a_plugin.models.generator import PaperGenerator
+from metad2a_plugin.models.predictor import PaperAccuracy
+
+if TYPE_CHECKING:
+    from metad2a_plugin.data.task import Task
+
+FORMAT = "metad2a-checkpoint-1"
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
+_HALF = ("generator.", "predictor.network.", "predictor.anchors", "predictor.interaction")
+
+
+class AccuracyModel(Protocol):
+    """What a checkpoint's predictor can do."""
+
+    @property
+    def feature_dim(self) -> int:
+        """Length of the image features it reads."""
+
+    def predict_task(self, task: Task | None, vertices: torch.Tensor) -> Prediction:
+        """Accuracies of encoded architectures, int64 ``[n, vertices]``, on a dataset.
+
+        None predicts for the average meta-training task, where the model can do that.
+        """
+
+    def distance(self, task: Task) -> float | None:
+        """How far the dataset lies from those of meta-training: up to 1 is among them; None if not known."""
+
+    def state_dict(self) -> dict[str, torch.Tensor]: ...
+
+    def to(self, device: str | torch.device) -> AccuracyModel: ...
+
+
+PREDICTORS: dict[str, type[SubspaceEnsemble] | type[PaperAccuracy]] = {
+    "ensemble": SubspaceEnsemble,
+    "paper": PaperAccuracy,
+}
+"""Kinds of predictor by their name in ``config.json``."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A meta-trained pair of models.
+
+    Attributes:
+        name: of the folder.
+        space: registry name of the search space.
+        encoder: registry name of the image encoder whose features the models read.
+        encoder_fingerprint: of that encoder's weights.
+        predictor: ranks architectures.
+        generator: proposes them; None where only the predictor was trained.
+        training: settings, data and metrics of the meta-training, plain JSON values.
+    """
+
+    name: str
+    space: str
+    encoder: str
+    encoder_fingerprint: str
+    predictor: AccuracyModel
+    generator: PaperGenerator | None
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        return next(kind for kind, cls in PREDICTORS.items() if isinstance(self.predictor, cls))
+
+    def to(self, device: str | torch.device) -> Checkpoint:
+        """The same models on a torch device."""
+        generator = None if self.generator is None else self.generator.to(device)
+        return Checkpoint(
+            self.name,
+            self.space,
+            self.encoder,
+            self.encoder_fingerprint,
+            self.predictor.to(device),
+            generator,
+            self.training,
+        )
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write the folder; ``config.json`` comes last, so that a folder that has one is complete.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        tensors = {f"predictor.{name}": tensor for name, tensor in self.predictor.state_dict().items()}
+        if self.generator is not None:
+            tensors |= {f"generator.{name}": tensor for name, tensor in self.generator.state_dict().items()}
+        weights = to_safetensors({name: _stored(name, tensor) for name, tensor in tensors.items()})
+        config = {
+            "format": FORMAT,
+            "space": self.space,
+            "encoder": {"name": self.encoder, "fingerprint": self.encoder_fingerprint},
+            "predictor": self.kind,
+            "generator": None if self.generator is None else _sizes(self.generator),
+            "sha256": hashlib.sha256(weights).hexdigest(),
+            "training": dict(self.training),
+        }
+        write_atomically(Path(directory) / "model.safetensors", weights)
+        write_atomically(Path(directory) / "config.json", (json.dumps(config, indent=1) + "\n").encode())
+
+
+def _sizes(generator: PaperGenerator) -> dict[str, int]:
+    """Its arguments."""
+    return {
+        "feature_dim": generator.set_encoder.feature_dim,
+        "hidden": generator.decoder.cell.hidden,
+        "latent": generator.mu.in_features,
+        "heads": generator.set_encoder.heads,
+    }
+
+
+def _stored(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.half() if name.startswith(_HALF) else tensor
+
+
+def shipped() -> tuple[str, ...]:
+    """Names of the checkpoints that come with the package."""
+    return tuple(sorted(p.parent.name for p in PRETRAINED.glob("*/config.json") if _is_checkpoint(p)))
+
+
+def _is_checkpoint(config: Path) -> bool:
+    return json.loads(config.read_bytes()).get("format") == FORMAT
+
+
+def load_checkpoint(name: str | os.PathLike[str]) -> Checkpoint:
+    """Read a shipped checkpoint by name, or a folder that `Checkpoint.save` wrote; on the CPU.
+
+    Raises:
+        CheckpointError: no such name or folder, or its files are damaged or of another kind.
+    """
+    inside = isinstance(name, str) and name in shipped()
+    folder = PRETRAINED / name if inside else Path(name).expanduser()
+    fix = "reinstall metad2a-plugin" if inside else "run metad2a meta-train again"
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"no checkpoint {os.fspath(name)!r}: give one of {', '.join(shipped())}, or a folder with config.json and "
+            "model.safetensors that metad2a meta-train wrote"
+        )
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+        if not isinstance(config, dict) or config.get("format") != FORMAT:
+            raise ValueError(f"its format is not {FORMAT!r}")
+        weights = (folder / "model.safetensors").read_bytes()
+        if hashlib.sha256(weights).hexdigest() != config["sha256"]:
+            raise ValueError("model.safetensors is not the file that config.json was written with")
+        tensors = {key: tensor.float() for key, tensor in from_safetensors(weights).items()}
+        predictor = PREDICTORS[config["predictor"]].from_state_dict(_part(tensors, "predictor."))
+        generator = None
+        if config["generator"] is not None:
+            generator = PaperGenerator(**config["generator"])
+            generator.load_state_dict(_part(tensors, "generator."))
+            generator.eval()
+        return Checkpoint(
+            name=folder.name,
+            space=config["space"],
+            encoder=config["encoder"]["name"],
+            encoder_fingerprint=config["encoder"]["fingerprint"],
+            predictor=predictor,
+            generator=generator,
+            training=config["training"],
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"the checkpoint {os.fspath(name)!r} cannot be read ({type(error).__name__}: {error}): {fix}"
+        ) from error
+
+
+def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,143 @@
+"""MetaD2A as a search strategy: propose what the meta-trained predictor ranks highest, then learn from the values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.strategy import Strategy
+
+if TYPE_CHECKING:
+    import torch
+
+    from metad2a_plugin.search import MetaD2A
+
+_LEARN_FROM = 5
+"""Tells after which the order follows the values too."""
+_LENGTH = 1.0
+"""Length scale of the kernel, in changed decisions."""
+_NOISE = 0.3
+"""Standard deviation of a value, in deviations of the values told."""
+_TRUST = 0.5
+"""Slope expected of values on predictions, both standardised."""
+
+
+class MetaD2AStrategy(Strategy):
+    """Proposes networks in the order of their predicted accuracy on a dataset; none twice.
+
+    With `adapt`, the order follows the told values from the fifth on: a Gaussian process over changed decisions,
+    with the prediction as its mean, is maximised by its upper confidence bound. This goes beyond the paper, which
+    trains the first few in the predicted order; ``adapt=False`` does that.
+
+    Args:
+        space: the search space; the model must be of it.
+        seed: of the choice of images and of the generator.
+        dataset: what to search for: anything `MetaD2A.search` takes. None ranks for the average meta-training
+            task, without any dataset.
+        model: a shipped checkpoint, its folder, or a `MetaD2A`.
+        candidates: as in `MetaD2A.search`.
+        max_params, max_flops, max_latency, input_size: as in `MetaD2A.search`.
+        adapt: learn from the told values.
+
+    Raises:
+        ConfigError: the model is of another space, or no architecture is within the limits.
+        CheckpointError: the model cannot be read.
+        DatasetError: the dataset cannot be used.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        seed: int = 0,
+        dataset: Any = None,
+        model: str | MetaD2A = "nasbench201",
+        candidates: int | None = None,
+        max_params: float | None = None,
+        max_flops: float | None = None,
+        max_latency: Mapping[str, float] | None = None,
+        input_size: int = 32,
+        adapt: bool = True,
+    ) -> None:
+        super().__init__(space, seed=seed)
+        from metad2a_plugin.search import MetaD2A
+
+        self.adapt = adapt
+        self._searcher = model if isinstance(model, MetaD2A) else MetaD2A.from_pretrained(model)
+        if self._searcher.space.name != space.name:
+            raise ConfigError(
+                f"the model {self._searcher.checkpoint.name!r} is of the space {self._searcher.space.name!r}, "
+                f"not {space.name!r}; give a model of {space.name!r}"
+            )
+        self._ranking = self._searcher.rank(
+            dataset,
+            candidates=candidates,
+            max_params=max_params,
+            max_flops=max_flops,
+            max_latency=max_latency,
+            input_size=input_size,
+            seed=seed,
+        )
+        self._vertices, self._accuracy = self._ranking.vertices, self._ranking.prediction.mean.double()
+        self._asked: set[int] = set()
+
+    def _ask(self, n: int) -> list[Architecture]:
+        import torch
+
+        score = self._score()
+        score[sorted(self._asked)] = -torch.inf
+        chosen = score.argsort(descending=True, stable=True)[: min(n, len(score) - len(self._asked))]
+        self._asked |= set(chosen.tolist())
+        return self.space.decode(self._vertices[chosen])
+
+    def _tell(self, architecture: Architecture, value: float) -> None:
+        found = self._index.get(self._key(architecture))
+        if found is not None:
+            self._asked.add(found)
+
+    def _score(self) -> torch.Tensor:
+        """Of every ranked network, ``[networks]``; higher is better."""
+        import torch
+
+        if not self.adapt or len(self.history) < _LEARN_FROM:
+            return self._accuracy.clone()
+        told = self.space.simplify(self.space.encode([a for a, _ in self.history]))
+        values = torch.tensor([v for _, v in self.history], dtype=torch.float64)
+        values = (values - values.mean()) / values.std().clamp(min=1e-9)
+        predicted = self._searcher.predict(self._ranking.task, told).mean.double()
+        unit = predicted.std().clamp(min=0.1 * self._accuracy.std())
+
+        def mean(accuracy: torch.Tensor) -> torch.Tensor:
+            return _TRUST * (accuracy - predicted.mean()) / unit
+
+        covariance = _kernel(told, told) + _NOISE**2 * torch.eye(len(told), dtype=torch.float64)
+        factor = torch.linalg.cholesky(covariance)
+        cross = _kernel(told, self._vertices)
+        whitened = torch.linalg.solve_triangular(factor, cross, upper=False)
+        residual = torch.linalg.solve_triangular(factor, (values - mean(predicted))[:, None], upper=False)
+        variance = (1 - whitened.square().sum(0)).clamp(min=0)
+        return mean(self._accuracy) + (whitened.T @ residual)[:, 0] + variance.sqrt()
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {self._key(a): i for i, a in enumerate(self.space.decode(self._vertices))}
+
+    def _key(self, architecture: Architecture) -> str:
+        simple = self.space.decode(self.space.simplify(self.space.encode([architecture])))[0]
+        return self.space.canonical(simple)
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"asked": sorted(self._asked)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._asked = set(state["asked"])
+
+
+def _kernel(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """``exp(-changed decisions / length)`` of encoded architectures, float64 ``[n, m]``."""
+    changed = (a[:, None] != b[None]).sum(-1)
+    return (-changed.double() / _LENGTH).exp()
