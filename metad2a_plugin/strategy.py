@@ -17,7 +17,7 @@ import random
 from abc import ABC, abstractmethod
 from typing import Any
 
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 
 
@@ -79,12 +79,24 @@ class Strategy(ABC):
         """Everything needed to go on after a restart, in lists, dicts, numbers and strings."""
         version, internal, gauss = self.rng.getstate()
         return {
+            "strategy": type(self).__name__,
+            "space": self.space.name,
             "rng": [version, list(internal), gauss],
             "history": [[self.space.format(a), v] for a, v in self.history],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`."""
+        """Continue from `state_dict`.
+
+        Raises:
+            CheckpointError: the state is of another strategy or search space.
+        """
+        for key, mine in (("strategy", type(self).__name__), ("space", self.space.name)):
+            if not isinstance(state, dict) or state.get(key) != mine:
+                found = state.get(key) if isinstance(state, dict) else type(state).__name__
+                raise CheckpointError(
+                    f"this state is of {key} {found!r}, not {mine!r}; load it where it was saved from"
+                )
         version, internal, gauss = state["rng"]
         self.rng.setstate((version, tuple(internal), gauss))
         self.history = [(self.space.parse(text), float(value)) for text, value in state["history"]]
