@@ -42,7 +42,7 @@ def print_search(result: SearchResult) -> None:
             c.architecture_str,
         )
     console.print(table)
-    how = "all networks of the space" if result.source == "exhaustive" else "generated networks"
+    how = "different networks, all of the space," if result.source == "exhaustive" else "generated networks"
     left_out = ", ".join(f"{count:,} {reason}" for reason, count in result.rejected.items() if count)
     console.print(
         f"{result.dataset}: {result.num_classes} classes; {result.considered:,} {how} ranked by {result.model} "

@@ -320,6 +320,7 @@ def fit_ensemble(
         task_center=task_center,
         task_scale=spread,
         task_weight=torch.stack([whitening @ f["v"] for f in fitted]),
+        task_spread=(row_tasks @ torch.stack([f["v"] for f in fitted]).mean(0)).std()[None],
         factors=factors,
         interaction=interaction,
         gate=torch.stack([f["gate"] for f in fitted]),

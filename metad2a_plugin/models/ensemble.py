@@ -54,6 +54,7 @@ class SubspaceEnsemble:
         unit: median squared distance between anchors, ``[1]``.
         task_center, task_scale: standardisation of the dataset code, ``[code]``.
         task_weight: ``[members, code]``.
+        task_spread: standard deviation of the datasets' mean accuracies, ``[1]``.
         factors: projection of the standardised code to a few principal components, ``[code, factors]``.
         interaction: how each component changes the weight of a descriptor, ``[members, factors, descriptors]``.
         gate: intercept and slope, ``[members, 2]``, of the share of the interaction that a cell takes.
@@ -73,6 +74,7 @@ class SubspaceEnsemble:
     task_center: torch.Tensor
     task_scale: torch.Tensor
     task_weight: torch.Tensor
+    task_spread: torch.Tensor
     factors: torch.Tensor
     interaction: torch.Tensor
     gate: torch.Tensor
@@ -117,8 +119,15 @@ class SubspaceEnsemble:
 
     def distance(self, task: Task) -> float:
         """Norm of the dataset's factors over `radius`: up to 1 for 99% of the meta-training rows."""
-        factors = self.codes(task.prototypes()).mean(0) @ self.factors
-        return float(factors.norm() / self.radius)
+        return float(self._distance(self.codes(task.prototypes()).mean(0)))
+
+    def _distance(self, code: torch.Tensor) -> torch.Tensor:
+        """``[...]`` of codes ``[..., code]``."""
+        return (code @ self.factors).norm(dim=-1) / self.radius
+
+    def _share(self, code: torch.Tensor) -> torch.Tensor:
+        """How far what was learned of datasets is believed: 1 among those of meta-training, then falling to 0."""
+        return self._distance(code).clamp(min=1) ** -4
 
     def predict_task(self, task: Task | None, vertices: torch.Tensor) -> Prediction:
         """`predict` for a task, from the mean features of its classes."""
@@ -141,18 +150,21 @@ class SubspaceEnsemble:
         quality = cells @ self.cell_weight.T
         value = quality + self.offset
         if code is not None:
-            factors = code @ self.factors
-            share = (self.radius / factors.norm(dim=-1, keepdim=True)).clamp(max=1) ** 4
-            factors = (share * factors.clamp(-3, 3)).expand(len(cells), -1)
+            share = self._share(code)[..., None]
+            factors = (share * (code @ self.factors).clamp(-3, 3)).expand(len(cells), -1)
             crossed = torch.einsum("nf,mfd,nd->nm", factors, self.interaction, cells)
             gate = torch.sigmoid(self.gate[:, 0] + self.gate[:, 1] * quality)
-            value = value + code @ self.task_weight.T + gate * crossed
+            value = value + share * (code @ self.task_weight.T) + gate * crossed
         return CENTER + SCALE * value
 
     def predict_code(self, code: torch.Tensor | None, cells: torch.Tensor) -> Prediction:
         """`predict` from `code` and `cell_features`; a ``[n, code]`` code gives one dataset per architecture."""
         value = self.members(code, cells)
-        variance = value.var(1, correction=0) + (SCALE * self.noise[0]) ** 2
+        # Without a dataset, or far from those of meta-training, its level is unknown.
+        distance = torch.ones(()) if code is None else self._distance(code).clamp(min=1)
+        unknown = torch.ones(()) if code is None else 1 - self._share(code)
+        level = SCALE * self.task_spread * distance * unknown
+        variance = value.var(1, correction=0) + (SCALE * self.noise[0]) ** 2 + level**2
         return Prediction(value.mean(1), variance.sqrt())
 
     def mixture(
