@@ -161,13 +161,22 @@ def _fit_member(problem: _Problem, keep: torch.Tensor, rows: torch.Tensor, confi
         return loss
 
     optimizer.step(objective)
+    reached = objective().detach()
     full = torch.zeros(problem.cells.shape[1])
     full[keep] = w.detach()
     interaction = torch.zeros(problem.row_factors.shape[1], problem.cells.shape[1])
     interaction[:, structural] = u.detach().view(-1, len(structural))
     gate = torch.stack([h[2], h[3].exp()]).detach() if config.selection else torch.tensor([math.inf, 0.0])
     offset, second = h[:2].detach()
-    return {"w": full, "u": interaction, "v": v.detach(), "offset": offset, "second": second, "gate": gate}
+    return {
+        "w": full,
+        "u": interaction,
+        "v": v.detach(),
+        "offset": offset,
+        "second": second,
+        "gate": gate,
+        "objective": reached,
+    }
 
 
 def _cross(factors: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:

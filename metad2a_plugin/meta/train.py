@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 
-from metad2a_plugin.data import ImageDataset, extract_task, get_encoder
+from metad2a_plugin.data import DatasetWarning, ImageDataset, extract_task, get_encoder
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.export import write_atomically
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase, load_database
@@ -151,7 +153,10 @@ def class_features(
     wanted = {database.class_folders[c] for c in database.task_classes.unique().tolist()}
     names = np.array(images.class_names)[images.labels]
     network = get_encoder(encoder, device)
-    task = extract_task(images.subset(np.isin(names, list(wanted))), network, max_images_per_class=None)
+    with warnings.catch_warnings():
+        # Classes of no task were left out on purpose.
+        warnings.filterwarnings("ignore", message=".* have no usable image", category=DatasetWarning)
+        task = extract_task(images.subset(np.isin(names, list(wanted))), network, max_images_per_class=None)
     folders = np.array(task.class_names)[task.labels.numpy()]
     return ClassFeatures.group(task.features, folders, database, encoder), network.fingerprint
 
@@ -209,7 +214,7 @@ def _generator(
 
 
 class _Memory:
-    """Keeps every fit of an ensemble in a folder that is named by all it depends on."""
+    """Keeps every fit of an ensemble, and a log of them, in a folder that is named by all it depends on."""
 
     def __init__(
         self,
@@ -235,8 +240,11 @@ class _Memory:
         try:
             member = load_file(path)
         except (OSError, SafetensorError):
+            begin = time.perf_counter()
             member = fit()
             write_atomically(path, to_safetensors({k: v.contiguous() for k, v in member.items()}))
+            with (self.folder / "fits.csv").open("a") as log:
+                print(name, f"{member['objective']:.3f}", f"{time.perf_counter() - begin:.2f}", sep=",", file=log)
         self.done += 1
         self.progress("predictor", self.done, self.total, name)
         return member
