@@ -188,10 +188,18 @@ class MetaD2A:
     Args:
         checkpoint: the models.
         device: where they run.
+
+    Raises:
+        ConfigError: the device cannot be used, or the checkpoint's space is unknown.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
-        self.checkpoint = checkpoint.to(device)
+        try:
+            self.checkpoint = checkpoint.to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(
+                f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try 'cpu'"
+            ) from error
         self.space: SearchSpace = get_space(checkpoint.space)
         self.device = device
 

@@ -144,7 +144,10 @@ def shipped() -> tuple[str, ...]:
 
 
 def _is_checkpoint(config: Path) -> bool:
-    return json.loads(config.read_bytes()).get("format") == FORMAT
+    try:
+        return bool(json.loads(config.read_bytes())["format"] == FORMAT)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def load_checkpoint(name: str | os.PathLike[str]) -> Checkpoint:
@@ -154,9 +157,9 @@ def load_checkpoint(name: str | os.PathLike[str]) -> Checkpoint:
         CheckpointError: no such name or folder, or its files are damaged or of another kind.
     """
     inside = isinstance(name, str) and name in shipped()
-    folder = PRETRAINED / name if inside else Path(name).expanduser()
+    folder = PRETRAINED / name if inside else Path(os.path.expanduser(name))
     fix = "reinstall metad2a-plugin" if inside else "run metad2a meta-train again"
-    if not (folder / "config.json").is_file():
+    if not os.path.isfile(folder / "config.json"):  # unlike Path.is_file, never raises
         raise CheckpointError(
             f"no checkpoint {os.fspath(name)!r}: give one of {', '.join(shipped())}, or a folder with config.json and "
             "model.safetensors that metad2a meta-train wrote"
