@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from metad2a_plugin.errors import DatasetError
+from metad2a_plugin.errors import ArchitectureError, ConfigError, DatasetError
 from metad2a_plugin.spaces.base import SearchSpace
 
 
@@ -50,25 +51,39 @@ class MetaDatabase:
     class_folders: dict[int, str]
 
 
-def _rows(folder: Path, name: str, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+def _rows(folder: Path, name: str, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each row of a file and where it is, for messages."""
     path = next((p for p in (folder / f"{name}.csv.gz", folder / f"{name}.csv") if p.exists()), None)
     if path is None:
         raise DatasetError(f"no {name}.csv or {name}.csv.gz in {folder}; a meta-database needs it")
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
-        reader = csv.DictReader(lines)
-        missing = set(columns) - set(reader.fieldnames or ())
-        if missing:
-            raise DatasetError(f"{path.name} lacks the columns {sorted(missing)}; it has {reader.fieldnames}")
-        yield from reader
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8", newline="") as lines:
+            reader = csv.DictReader(lines)
+            names = reader.fieldnames or ()
+            missing = set(columns) - set(names)
+            if missing:
+                raise DatasetError(f"{path.name} lacks the columns {sorted(missing)}; it has {list(names)}")
+            for row in reader:
+                place = f"{path.name}, line {reader.line_num}"
+                if None in row or None in row.values():
+                    raise DatasetError(f"{place}: expected {len(names)} values, one for each column of the first line")
+                yield place, row
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
+        raise DatasetError(f"{path} cannot be read ({type(error).__name__}: {error}); is it damaged?") from error
 
 
 def _class_folders(path: Path) -> dict[int, str]:
     if not path.exists():
         raise DatasetError(f"no {path.name} in {path.parent}; it maps class ids to image folders (folder id name)")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read ({type(error).__name__}: {error}); is it damaged?") from error
     folders = {}
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         parts = line.split()
-        if len(parts) < 2 or not parts[1].isdigit():
+        if len(parts) < 2 or not parts[1].isdecimal():
             raise DatasetError(f"{path.name}, line {number}: expected 'folder id name', got {line!r}")
         folders[int(parts[1])] = parts[0]
     return folders
@@ -86,13 +101,24 @@ def load_database(folder: Path | str, space: SearchSpace, *, protocol_step: floa
     Raises:
         DatasetError: a file, column or value is missing or wrong; says where.
         ArchitectureError: an architecture string is not of `space`.
+        ConfigError: `protocol_step` is not positive.
     """
+    if protocol_step is not None and not 0 < protocol_step <= 100:
+        raise ConfigError(f"protocol_step must be a positive number of percent, such as 0.2, got {protocol_step!r}")
     folder = Path(folder)
     tasks: dict[int, int] = {}
     classes: list[list[int]] = []
-    for row in _rows(folder, "tasks", ("task", "class_0")):
-        tasks[int(row["task"])] = len(classes)
-        classes.append([int(v) for k, v in row.items() if k.startswith("class_") and v])
+    for place, row in _rows(folder, "tasks", ("task", "class_0")):
+        try:
+            task, members = int(row["task"]), [int(v) for k, v in row.items() if k.startswith("class_") and v]
+        except ValueError as error:
+            raise DatasetError(f"{place}: tasks and classes must be integers ({error})") from None
+        if task in tasks:
+            raise DatasetError(f"{place}: task {task} is there twice")
+        tasks[task] = len(classes)
+        classes.append(members)
+    if not classes:
+        raise DatasetError("tasks.csv holds no task")
     if len({len(c) for c in classes}) != 1:
         raise DatasetError("tasks.csv: every task must have the same number of classes")
     folders = _class_folders(folder / "map_clsloc.txt")
@@ -101,17 +127,22 @@ def load_database(folder: Path | str, space: SearchSpace, *, protocol_step: floa
         raise DatasetError(f"tasks.csv names classes that map_clsloc.txt lacks: {sorted(unknown)[:5]}")
 
     architectures, accuracy, task_index, valid, protocol = [], [], [], [], []
-    for number, row in enumerate(_rows(folder, "rows", ("task", "arch_str", "accuracy", "split")), 2):
+    for place, row in _rows(folder, "rows", ("task", "arch_str", "accuracy", "split")):
         try:
             value, task = float(row["accuracy"]), tasks[int(row["task"])]
         except (ValueError, KeyError) as error:
-            raise DatasetError(f"rows.csv, line {number}: bad number or unknown task ({error})") from None
+            raise DatasetError(f"{place}: bad number or unknown task ({error})") from None
         if not 0 <= value <= 100 or row["split"] not in ("train", "valid"):
             raise DatasetError(
-                f"rows.csv, line {number}: accuracy must be 0 to 100 and split train or valid, got "
+                f"{place}: accuracy must be 0 to 100 and split train or valid, got "
                 f"{row['accuracy']!r}, {row['split']!r}"
             )
-        architectures.append(space.parse(row["arch_str"]))
+        if row.get("protocol", "0") not in ("0", "1"):
+            raise DatasetError(f"{place}: protocol must be 0 or 1, got {row['protocol']!r}")
+        try:
+            architectures.append(space.parse(row["arch_str"]))
+        except ArchitectureError as error:
+            raise ArchitectureError(f"{place}: {error}") from None
         accuracy.append(value)
         task_index.append(task)
         valid.append(row["split"] == "valid")
@@ -119,6 +150,8 @@ def load_database(folder: Path | str, space: SearchSpace, *, protocol_step: floa
             protocol.append(int(row["protocol"]))
         else:
             protocol.append(int(protocol_step is not None and _off_grid(value, protocol_step)))
+    if len(set(valid)) < 2:
+        raise DatasetError(f"rows.csv needs rows of both splits, got {len(valid)} rows, {sum(valid)} of them valid")
     return MetaDatabase(
         vertices=space.encode(architectures),
         accuracy=torch.tensor(accuracy),
