@@ -290,7 +290,9 @@ def fit_ensemble(
     for group in groups:
         whitening[:, group] /= _unit_scale(feature[:, group])
     row_tasks = ((row_code - task_center) / spread) @ whitening
-    factors = torch.pca_lowrank(row_tasks, config.factors, niter=6)[2]
+    with torch.random.fork_rng(devices=[]):  # it starts from a random basis
+        torch.manual_seed(config.seed)
+        factors = torch.pca_lowrank(row_tasks, config.factors, niter=6)[2]
     factors = whitening @ (factors / (row_tasks @ factors).std(0))
     problem = _Problem(
         cells=(raw - center) / scale,
