@@ -116,18 +116,22 @@ def write_folder(folder: Path, toy: Toy, *, protocol: bool = True) -> Path:
 
 def class_images() -> ImageDataset:
     """Two images of each class, under the class's folder name."""
-    images = image_dataset(CLASSES, 2, size=16)
-    images.class_names = tuple(f"n{c:03d}" for c in range(CLASSES))
-    return images
+    pixels, labels = coloured(CLASSES, 2)
+    return load_dataset((pixels, np.array([f"n{c:03d}" for c in labels])), name="class images")
 
 
-def image_dataset(classes: int = 3, per_class: int = 6, *, size: int = 16, seed: int = 0) -> ImageDataset:
-    """Noise around one colour for each class."""
+def coloured(classes: int = 3, per_class: int = 6, *, size: int = 16, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Images with noise around one colour for each class, uint8 ``[n, size, size, 3]``, and labels."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(classes), per_class)
     colour = rng.integers(40, 200, (classes, 1, 1, 3))[labels]
-    images = np.clip(colour + rng.integers(-40, 40, (len(labels), size, size, 3)), 0, 255).astype(np.uint8)
-    return load_dataset((images, labels), name="colours")
+    images = np.clip(colour + rng.integers(-40, 40, (len(labels), size, size, 3)), 0, 255)
+    return images.astype(np.uint8), labels
+
+
+def image_dataset(classes: int = 3, per_class: int = 6, **options: int) -> ImageDataset:
+    """`coloured` as a dataset."""
+    return load_dataset(coloured(classes, per_class, **options), name="colours")
 
 
 @cache

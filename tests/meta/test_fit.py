@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from meta_toys import CELLS, QUICK, SPACE, Toy, quality, task_of, toy
+
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.meta.fit import BenchmarkTable, FitConfig, Member, fit_ensemble, normal_scores
+from metad2a_plugin.meta.metrics import pearson, spearman
+from metad2a_plugin.meta.train import validate
+from metad2a_plugin.models.ensemble import SubspaceEnsemble
+
+LIVE = ~SPACE.dead_mask(CELLS)
+TRUTH = quality(CELLS)
+FASTER = dataclasses.replace(QUICK, iterations=6)
+
+
+def fit(made: Toy, config: FitConfig = QUICK, **options: object) -> SubspaceEnsemble:
+    return fit_ensemble(made.database, made.classes, CELLS, config, **options)
+
+
+def same(a: SubspaceEnsemble, b: SubspaceEnsemble) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def made() -> Toy:
+    return toy()
+
+
+@pytest.fixture(scope="module")
+def model(made: Toy) -> SubspaceEnsemble:
+    return fit(made)
+
+
+@pytest.fixture(scope="module")
+def small() -> Toy:
+    return toy(rows=80)
+
+
+# -- what it learns ------------------------------------------------------------------------------
+def test_cells_it_never_saw_are_ranked_by_their_truth(made: Toy, model: SubspaceEnsemble) -> None:
+    seen = torch.isin(SPACE.canonical_ids(CELLS), SPACE.canonical_ids(made.database.vertices))
+    mean = model.predict(None, CELLS).mean
+    assert spearman(mean[LIVE & ~seen], TRUTH[LIVE & ~seen]) > 0.9
+    assert TRUTH[mean.topk(20).indices].min() > TRUTH.quantile(0.98)
+
+
+def test_knowing_the_dataset_helps_where_datasets_differ(made: Toy, model: SubspaceEnsemble) -> None:
+    metrics = validate(model, made.database, made.classes)
+    assert metrics["pearson"] > metrics["pearson_blind"] + 0.2 and metrics["pearson"] > 0.8
+    assert metrics["spearman"] > metrics["spearman_blind"] + 0.2
+    levels = [model.predict_task(task_of(made, i), CELLS[:1]).mean.item() for i in range(120, 160)]
+    assert pearson(torch.tensor(levels), made.effect[120:]) > 0.9
+
+
+def test_knowing_the_dataset_does_no_harm_where_datasets_are_alike() -> None:
+    alike = toy(effect=0.0)
+    metrics = validate(fit(alike), alike.database, alike.classes)
+    assert metrics["pearson"] > metrics["pearson_blind"] - 0.03
+
+
+def test_intervals_hold_about_nine_in_ten_validation_rows(made: Toy, model: SubspaceEnsemble) -> None:
+    metrics = validate(model, made.database, made.classes)
+    assert 0.8 <= metrics["coverage_90"] <= 1
+    # Two protocols 16 points apart; an interval of all values would be as wide as their range.
+    accuracy = made.database.accuracy[made.database.valid]
+    assert metrics["width_90"] < 0.7 * (accuracy.max() - accuracy.min())
+
+
+def test_the_second_protocol_is_told_apart_from_the_cells(made: Toy, model: SubspaceEnsemble) -> None:
+    assert 5 * model.second_offset.mean().item() == pytest.approx(-16, abs=1)
+    database = made.database
+    first = database.valid & (database.protocol == 0)
+    codes = torch.cat([model.codes(task_of(made, int(i)).prototypes()) for i in database.task[first]])
+    mean = model.predict_code(codes, model.cell_features(database.vertices[first])).mean
+    assert (mean - database.accuracy[first]).mean().abs() < 1.0, "predictions are on the first protocol's scale"
+
+
+def test_the_evidence_of_the_selection_can_be_left_out(made: Toy) -> None:
+    plain = fit(made, dataclasses.replace(FASTER, selection=False))
+    assert spearman(plain.predict(None, CELLS).mean[LIVE], TRUTH[LIVE]) > 0.85
+    assert validate(plain, made.database, made.classes)["pearson"] > 0.75
+
+
+def test_a_table_of_the_truth_helps(small: Toy) -> None:
+    noise = torch.full((len(CELLS),), 0.5)
+    disturbed = 20 + 0.5 * TRUTH + noise * torch.randn(len(CELLS), generator=torch.Generator().manual_seed(0))
+    without, with_it = (fit(small, FASTER, tables=t) for t in ((), (BenchmarkTable(disturbed, noise),)))
+    scores = [spearman(m.predict(None, CELLS).mean[LIVE], TRUTH[LIVE]) for m in (without, with_it)]
+    assert scores[1] > scores[0] + 0.02 and scores[1] > 0.9
+    assert with_it.predict(None, CELLS).mean.isfinite().all()
+
+
+# -- what it does not depend on ------------------------------------------------------------------
+def test_same_seed_same_weights_whatever_the_global_state(small: Toy) -> None:
+    state = torch.get_rng_state()
+    first = fit(small, FASTER)
+    assert torch.equal(state, torch.get_rng_state())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(123)
+        assert same(first, fit(small, FASTER))
+    assert not same(first, fit(small, dataclasses.replace(FASTER, seed=1)))
+
+
+def test_validation_rows_do_not_train(small: Toy) -> None:
+    database = small.database
+    changed = dataclasses.replace(
+        database,
+        accuracy=torch.where(database.valid, 30.0, database.accuracy),
+        vertices=torch.where(database.valid[:, None], CELLS[0], database.vertices),
+    )
+    assert same(fit(small, FASTER), fit(dataclasses.replace(small, database=changed), FASTER))
+
+
+def test_rows_can_be_chosen(small: Toy) -> None:
+    rows = torch.nonzero(~small.database.valid).squeeze(1)
+    assert same(fit(small, FASTER), fit(small, FASTER, rows=rows))
+    assert not same(fit(small, FASTER), fit(small, FASTER, rows=rows[:40]))
+
+
+# -- interruption --------------------------------------------------------------------------------
+class Interrupted(Exception):  # noqa: N818 - as a user's Ctrl-C
+    pass
+
+
+def memory(kept: dict[str, Member], stop_after: int = 10**6) -> Callable[[str, Callable[[], Member]], Member]:
+    def remember(name: str, make: Callable[[], Member]) -> Member:
+        if name not in kept:
+            if len(kept) == stop_after:
+                raise Interrupted
+            kept[name] = {k: v.clone() for k, v in make().items()}
+        return kept[name]
+
+    return remember
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 3])
+def test_an_interrupted_fit_ends_like_an_uninterrupted_one(small: Toy, stop_after: int) -> None:
+    kept: dict[str, Member] = {}
+    with pytest.raises(Interrupted):
+        fit(small, FASTER, remember=memory(kept, stop_after))
+    assert len(kept) == stop_after
+    resumed = fit(small, FASTER, remember=memory(kept))
+    assert len(kept) == FASTER.members + FASTER.folds * FASTER.fold_members
+    assert same(resumed, fit(small, FASTER))
+    # Everything is remembered: nothing is left to fit.
+    assert same(resumed, fit(small, FASTER, remember=lambda name, make: kept[name]))
+
+
+# -- wrong input ---------------------------------------------------------------------------------
+@pytest.mark.parametrize(("accuracies", "noises"), [(100, 15_625), (15_625, 100), (15_626, 15_626)])
+def test_a_table_of_another_length_is_refused(small: Toy, accuracies: int, noises: int) -> None:
+    table = BenchmarkTable(torch.rand(accuracies), torch.rand(noises))
+    with pytest.raises(ConfigError, match=f"{accuracies} accuracies and {noises} noise levels for 15625"):
+        fit(small, FASTER, tables=[table])
+
+
+@pytest.mark.parametrize("changes", [{"members": 1}, {"subspace": 0}, {"subspace": 99}], ids=str)
+def test_wrong_settings(changes: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(changes))):
+        dataclasses.replace(QUICK, **changes)
+
+
+# -- scores --------------------------------------------------------------------------------------
+@given(st.lists(st.integers(-50, 50), min_size=1, max_size=30))
+def test_normal_scores_keep_the_order_and_the_ties(values: list[int]) -> None:
+    tensor = torch.tensor(values, dtype=torch.float32)
+    scores = normal_scores(tensor)
+    assert scores.isfinite().all()
+    less, fewer = tensor[:, None] < tensor, scores[:, None] < scores
+    assert torch.equal(less, fewer)
+    assert torch.allclose(normal_scores(3 * tensor + 7), scores) and torch.allclose(normal_scores(-tensor), -scores)
+
+
+@given(st.lists(st.integers(-5, 5), min_size=2, max_size=12), st.lists(st.integers(-5, 5), min_size=2, max_size=12))
+def test_correlations_are_symmetric_and_bounded(first: list[int], second: list[int]) -> None:
+    n = min(len(first), len(second))
+    a, b = torch.tensor(first[:n]).float(), torch.tensor(second[:n]).float()
+    for correlation in (pearson, spearman):
+        assert correlation(a, b) == pytest.approx(correlation(b, a), abs=1e-9)
+        assert -1 - 1e-9 <= correlation(a, b) <= 1 + 1e-9
+        assert correlation(a, torch.ones(n)) == 0
+    assert spearman(a, b) == pytest.approx(spearman(a**3, 2 * b - 1), abs=1e-9)
+    if len(set(first[:n])) > 1:
+        assert spearman(a, -a) == pytest.approx(-1)
