@@ -44,7 +44,8 @@ class FitConfig:
             mean square.
         factors: principal components of the dataset code that may change a descriptor's weight.
         selection: use the evidence of which cells the database holds.
-        table_weight: weight of each table's log-likelihood (a table has more rows than the database).
+        table_weight: weight of each table's log-likelihood; a table has more rows than the database, and must not
+            outweigh it.
         folds, fold_members: cross-validation over tasks that measures the noise level.
         iterations: L-BFGS steps of each member.
     """
@@ -56,7 +57,7 @@ class FitConfig:
     interaction_prior: float = 0.01
     factors: int = 8
     selection: bool = True
-    table_weight: float = 0.25
+    table_weight: float = 0.05
     folds: int = 5
     fold_members: int = 4
     iterations: int = 80

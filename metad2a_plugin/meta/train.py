@@ -256,9 +256,9 @@ class _Memory:
 def validate(predictor: AccuracyModel, database: MetaDatabase, classes: ClassFeatures) -> dict[str, float]:
     """How well validation rows are predicted, with and without the dataset.
 
-    Keys: ``pearson`` and ``spearman`` of predicted and measured accuracy; the same with ``_blind`` from the
-    architecture alone, where the model can do that; ``coverage_90``, the share of rows inside their 90%
-    interval, and ``width_90``, its mean width in points.
+    Keys: ``pearson`` and ``spearman`` of predicted and measured accuracy; the same with ``_new`` on the rows of
+    tasks that no training row has, and with ``_blind`` from the architecture alone, where the model can do that;
+    ``coverage_90``, the share of rows inside their 90% interval, and ``width_90``, its mean width in points.
     """
     rows = torch.nonzero(database.valid).squeeze(1)
     metrics: dict[str, float] = {}
@@ -277,10 +277,13 @@ def validate(predictor: AccuracyModel, database: MetaDatabase, classes: ClassFea
     else:
         raise TypeError(f"cannot validate a {type(predictor).__name__}")
     truth = database.accuracy[rows]
+    new = ~torch.isin(database.task[rows], database.task[~database.valid])
     inside = ((truth >= low) & (truth <= high))[calibrated]
     return {
         "pearson": pearson(mean, truth),
         "spearman": spearman(mean, truth),
+        "pearson_new": pearson(mean[new], truth[new]),
+        "spearman_new": spearman(mean[new], truth[new]),
         **metrics,
         "coverage_90": inside.float().mean().item(),
         "width_90": (high - low)[calibrated].mean().item(),
@@ -361,9 +364,10 @@ def card(checkpoint: Checkpoint) -> str:
         "|---|---|",
         *(f"| {name} | {value:.3f} |" for name, value in metrics.items()),
         "",
-        "Correlations are on the validation rows, from images alone. `coverage_90` is the share of validation",
-        "rows inside their 90% interval. `generator_*` are percent of 1,000 architectures for each of 20",
-        "validation tasks. The spread over ten seeds is in the project's README.",
+        "Correlations are on the validation rows, from images alone: `_new` on tasks that no training row has,",
+        "`_blind` from the architecture without the images. `coverage_90` is the share of validation rows inside",
+        "their 90% interval. `generator_*` are percent of 1,000 architectures for each of 20 validation tasks. The",
+        "spread over ten seeds is in the project's README.",
         "",
         "## Made by",
         f"`{training['command'] or 'metad2a_plugin.meta.train.meta_train'}`",
