@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -238,4 +239,4 @@ def test_shipped_checkpoints_load_and_tell_how_they_were_made(name: str) -> None
     found: Checkpoint = load_checkpoint(name)
     assert found.training["metrics"]["pearson"] > 0.5
     assert (module.PRETRAINED / name / "README.md").read_text().startswith(f"# {name}")
-    assert "/" not in found.training["command"].replace("https://", ""), "paths of one machine"
+    assert not re.search(r"(^|[ =])[/~]", found.training["command"]), "a path of one machine"
