@@ -7,7 +7,6 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
+import metad2a_plugin
 from metad2a_plugin.errors import CheckpointError, ConfigError, require
 from metad2a_plugin.registry import get_space
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
@@ -100,7 +100,7 @@ class ImageClassifier(nn.Module):
             "std": self.std.flatten().tolist(),
             "params_m": self.cost.params,
             "flops_m": self.cost.flops,
-            "version": _version(),
+            "version": metad2a_plugin.__version__,
         }
 
 
@@ -162,6 +162,8 @@ def export_onnx(path: str | os.PathLike[str], classifier: ImageClassifier) -> No
         ConfigError: the file cannot be written.
     """
     require("onnx", "ONNX export", "onnx", "onnxscript")
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 7):
+        raise ConfigError(f"ONNX export needs torch 2.7 or newer, this is {torch.__version__}; upgrade torch")
     side = classifier.input_size
     # A batch of one would be specialised to a constant.
     example = torch.zeros(2, 3, side, side, dtype=torch.uint8, device=classifier.mean.device)
@@ -243,8 +245,3 @@ def _digest(weights: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _version() -> str:
-    try:
-        return version("metad2a-plugin")
-    except PackageNotFoundError:  # run from a source tree
-        return "unknown"

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import torch
 
+from metad2a_plugin._device import usable
 from metad2a_plugin.data import ImageDataset, Task, extract_task, get_encoder, load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.export import write_atomically
@@ -194,14 +195,9 @@ class MetaD2A:
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
-        try:
-            self.checkpoint = checkpoint.to(device)
-        except (RuntimeError, AssertionError) as error:
-            raise ConfigError(
-                f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try 'cpu'"
-            ) from error
+        self.checkpoint = checkpoint.to(usable(device))
         self.space: SearchSpace = get_space(checkpoint.space)
-        self.device = device
+        self.device = str(usable(device))
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str] = "nasbench201", device: str = "cpu") -> MetaD2A:

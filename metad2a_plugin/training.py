@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from metad2a_plugin._device import usable
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
 from metad2a_plugin.export import ImageClassifier, export_network, load_network, write_atomically
@@ -317,7 +318,7 @@ def train_many(
 ) -> list[TrainResult]:
     """`train_architecture` for several, on the same split; results in the order given."""
     config = config or TrainConfig()
-    device = _device(config.device)
+    device = usable(config.device)
     for architecture in architectures:  # fail before hours of training, not after
         space.cost(space.validate(architecture), **config.options)
     data = dataset if isinstance(dataset, TrainingData) else prepare(dataset, config)
@@ -563,18 +564,6 @@ def _damaged(path: Path, error: Exception) -> CheckpointError:
         f"{str(path)!r} cannot be read ({type(error).__name__}: {error}); remove the folder {str(path.parent)!r} to "
         "train this architecture again from the start"
     )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
-        raise ConfigError(
-            f"device {name!r} cannot be used ({str(error).splitlines()[0]}); use 'cpu'"
-        ) from error
-    return torch.device(name)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import nn
 
+from metad2a_plugin._device import usable
 from metad2a_plugin.errors import CheckpointError, ConfigError, MissingExtraError
 
 ENTRY_POINTS = "metad2a_plugin.encoders"
@@ -187,12 +188,7 @@ def get_encoder(name: str = "default", device: str = "cpu") -> ImageEncoder:
         CheckpointError: its weights are missing or damaged.
         MissingExtraError: it needs a package that is not installed.
     """
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try 'cpu'"
-        ) from error
+    usable(device)
     if name == "default":
         return DefaultEncoder(PRETRAINED, device)
     if name.startswith("torchvision:"):
