@@ -427,7 +427,7 @@ def _available(kind: str) -> list[str]:
     return list(available(kind))
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
     version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
 ) -> None:
