@@ -27,7 +27,8 @@ else:
 
 
 def random_cells(count: int, seed: int) -> list[Architecture]:
-    rng, cells = random.Random(seed), []
+    rng = random.Random(seed)
+    cells: list[Architecture] = []
     while len(cells) < count:
         cell = common.SPACE.sample(rng)
         if not common.SPACE.is_dead(cell):

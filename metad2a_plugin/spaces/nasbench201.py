@@ -191,7 +191,7 @@ class NASBench201(SearchSpace):
         """
         import torch
 
-        simplest = torch.tensor(_simplest(), device=vertices.device)[self._rank(vertices)]
+        simplest = _simplest().to(vertices.device)[self._rank(vertices)]
         return torch.cat([vertices[:, :1], simplest + 2, vertices[:, -1:]], dim=1)
 
     def dead_mask(self, vertices: torch.Tensor) -> torch.Tensor:
@@ -200,9 +200,7 @@ class NASBench201(SearchSpace):
 
     def canonical_ids(self, vertices: torch.Tensor) -> torch.Tensor:
         """The lowest `index` among the cells of equal `canonical` key, int64 ``[n]``, for vertices ``[n, 8]``."""
-        import torch
-
-        return torch.tensor(_canonical_ids(), device=vertices.device)[self._rank(vertices)]
+        return _canonical_ids().to(vertices.device)[self._rank(vertices)]
 
     # -- graphs and networks -----------------------------------------------------------------
     def canonical(self, architecture: Architecture) -> str:
@@ -411,8 +409,9 @@ def _function(choices: tuple[int, ...]) -> tuple[str, ...]:
 
 
 @cache
-def _simplest() -> list[tuple[int, ...]]:
-    """The cheapest cell that computes the same as each cell, by lexicographic rank of the cell."""
+def _simplest() -> torch.Tensor:
+    """Operations of the cheapest cell that computes the same, by lexicographic rank of the cell, ``[15625, 6]``."""
+    import torch
 
     def price(choices: tuple[int, ...]) -> tuple[int, int, int]:
         operations = [op for op in choices if op != _NONE]
@@ -423,7 +422,7 @@ def _simplest() -> list[tuple[int, ...]]:
     for choices, function in functions.items():
         if function not in best or price(choices) < price(best[function]):
             best[function] = choices
-    return [best[function] for function in functions.values()]
+    return torch.tensor([best[function] for function in functions.values()])
 
 
 @cache
@@ -440,8 +439,10 @@ def _official_index() -> dict[tuple[int, ...], int]:
 
 
 @cache
-def _canonical_ids() -> list[int]:
-    """The lowest official index of each cell's class, by lexicographic rank of the cell."""
+def _canonical_ids() -> torch.Tensor:
+    """The lowest official index of each cell's class, by lexicographic rank of the cell, ``[15625]``."""
+    import torch
+
     first: dict[str, int] = {}
     ids = {choices: first.setdefault(_canonical(choices), i) for i, choices in enumerate(_official_order())}
-    return [ids[choices] for choices in sorted(ids)]
+    return torch.tensor([ids[choices] for choices in sorted(ids)])

@@ -94,7 +94,8 @@ class MetaD2AStrategy(Strategy):
         return self.space.decode(self._vertices[chosen])
 
     def _tell(self, architecture: Architecture, value: float) -> None:
-        found = self._index.get(self._key(architecture))
+        [simplest] = self.space.simplify(self.space.encode([architecture])).tolist()
+        found = self._index.get(tuple(simplest))
         if found is not None:
             self._asked.add(found)
 
@@ -122,12 +123,8 @@ class MetaD2AStrategy(Strategy):
         return mean(self._accuracy) + (whitened.T @ residual)[:, 0] + variance.sqrt()
 
     @cached_property
-    def _index(self) -> dict[str, int]:
-        return {self._key(a): i for i, a in enumerate(self.space.decode(self._vertices))}
-
-    def _key(self, architecture: Architecture) -> str:
-        simple = self.space.decode(self.space.simplify(self.space.encode([architecture])))[0]
-        return self.space.canonical(simple)
+    def _index(self) -> dict[tuple[int, ...], int]:
+        return {tuple(row): i for i, row in enumerate(self._vertices.tolist())}
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"asked": sorted(self._asked)}
