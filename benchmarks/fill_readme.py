@@ -1,7 +1,4 @@
-"""Put the tables of ``benchmarks/results`` between their markers in README.md.
-
-    python benchmarks/fill_readme.py
-"""
+"""Put the tables of ``benchmarks/results`` between their markers in README.md."""
 
 from __future__ import annotations
 

@@ -64,13 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = [row("best by prediction", best), *(row(f"random {i}", [run]) for i, run in enumerate(drawn, 1))]
     rows.append(["random, all", "", common.mean_std([run.accuracy for run in drawn], 1), "", "", ""])
     header = ("cell", "architecture", "validation accuracy", "trainings", "params (M)", "MACs (M)")
-    first = best[0]
+    first, seconds = best[0], found.seconds
     text = common.markdown(header, rows) + (
-        f"\n{images.summary().partition(' (')[0]}; {first.train_images:,} for training, {first.validation_images:,} for "
-        f"validation; {options.epochs} epochs, {options.channels} channels and {options.cells} cells a stage, mean ± "
+        f"\n{images.summary().partition(' (')[0]}; {first.train_images:,} for training, {first.validation_images:,} "
+        f"for validation; {options.epochs} epochs, {options.channels} channels and {options.cells} cells a stage, mean ± "
         "standard deviation over trainings (of the random cells: over cells). Always answering the most frequent class "
-        f"reaches {first.majority_accuracy:.1f}%. Reading the images took {found.seconds['features']:.1f} s, the search "
-        f"{found.seconds['search']:.2f} s.\n"
+        f"reaches {first.majority_accuracy:.1f}%. Reading the images took {seconds['features']:.1f} s, the search "
+        f"{seconds['search']:.2f} s.\n"
     )
     results: dict[str, Any] = {
         "settings": common.settings(options),
