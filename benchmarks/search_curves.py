@@ -47,7 +47,8 @@ deviation of {runs} runs; the figure's bands are the middle half of the runs. Th
 the best by validation, where every search must end, {perfect:.2f}.
 A run of MetaD2A has its own random {images} images a class, and one of {checkpoints} checkpoints that have seen no
 table (`runs/meta_seeds/nasbench201-paper`); its fixed order is the paper's way, otherwise it learns from what it is
-told. The other strategies have the package's default settings; regularized evolution may ask for a cell again, and
+told. Who needs how many to catch up is counted by validation accuracy, which is what a search can see and its mean
+cannot fall. The other strategies have the package's default settings; regularized evolution may ask for a cell again, and
 that counts.
 """
 
@@ -70,16 +71,16 @@ class Bench:
         make: Callable[..., Strategy] = get_strategy(name)
         return make(common.SPACE, seed=run, **options)
 
-    def curve(self, method: str, run: int, queries: int) -> list[float]:
-        """Test accuracy of the incumbent after each query."""
+    def curve(self, method: str, run: int, queries: int) -> list[tuple[float, float]]:
+        """Validation and test accuracy of the incumbent after each query."""
         told, scored = (self.data.table.accuracies(self.name, split) for split in ("valid", "test"))
-        strategy, best, found = self.strategy(method, run), -np.inf, []
+        strategy, incumbent, found = self.strategy(method, run), (-np.inf, -np.inf), []
         for _ in range(queries):
             for cell in strategy.ask(1):
                 index = self.data.table.index_of(cell)
                 strategy.tell(cell, told[index])
-                if told[index] > best:
-                    best, incumbent = told[index], float(scored[index])
+                if told[index] > incumbent[0]:
+                    incumbent = (float(told[index]), float(scored[index]))
             found.append(incumbent)
         return found
 
@@ -98,8 +99,8 @@ def queries_to_reach(curve: np.ndarray, level: float) -> int | None:
     return int(reached[0]) + 1 if len(reached) else None
 
 
-def table(curves: Mapping[str, np.ndarray], longest: int) -> str:
-    """Accuracies at `AT`, and what others need to catch up with the first method, as markdown."""
+def table(curves: Mapping[str, np.ndarray], valid: Mapping[str, np.ndarray], longest: int) -> str:
+    """Test accuracies at `AT`, and what others need to catch up with MetaD2A by validation, as markdown."""
     shortest = min(curve.shape[1] for curve in curves.values())
     at = [q for q in AT if q <= shortest]
     rows = [[name, *(common.mean_std(list(curve[:, q - 1]), 2) for q in at)] for name, curve in curves.items()]
@@ -107,11 +108,11 @@ def table(curves: Mapping[str, np.ndarray], longest: int) -> str:
     rows = []
     for name in (name for name in curves if name.startswith("MetaD2A")):
         for q in (q for q in SPEED_UP_AT if q <= shortest):
-            level = float(curves[name][:, q - 1].mean())
-            needed = [queries_to_reach(curves[other].mean(0), level) for other in SLOW]
+            level = float(valid[name][:, q - 1].mean())
+            needed = [queries_to_reach(valid[other].mean(0), level) for other in SLOW]
             cells = [f"more than {longest}" if n is None else str(n) for n in needed]
             rows.append([name, str(q), f"{level:.2f}", *cells])
-    header = ("reached by", "trained", "mean accuracy", *(f"{other} needs" for other in SLOW))
+    header = ("reached by", "trained", "mean validation accuracy", *(f"{other} needs" for other in SLOW))
     return text + "\n" + common.markdown(header, rows)
 
 
@@ -160,10 +161,11 @@ def run(options: argparse.Namespace) -> None:
     folder = options.runs / "meta_seeds" / "nasbench201-paper"
     checkpoints = [folder / f"seed-{seed}" for seed in range(options.checkpoints)]
     weights = [common.fingerprint(checkpoint) for checkpoint in checkpoints]
+    valid: dict[str, dict[str, np.ndarray]] = {}
     curves: dict[str, dict[str, np.ndarray]] = {}
     for name in common.TITLES:
         bench = Bench(data, name, extract_task(data.images(name)), checkpoints)
-        curves[name] = {}
+        curves[name], valid[name] = {}, {}
         for method, (registered, settings) in METHODS.items():
             own = registered == "metad2a"
             queries = options.queries if own else max(options.queries, options.longest)
@@ -172,18 +174,27 @@ def run(options: argparse.Namespace) -> None:
                 key = settings | {"queries": queries, "weights": weights[repeat % len(weights)] if own else None}
                 kept = options.runs / "search_curves" / name / method / f"{repeat}.json"
                 found.append(common.remember(kept, key, partial(bench.curve, method, repeat, queries)))
-            curves[name][method] = np.array(found)
+            valid[name][method], curves[name][method] = np.moveaxis(np.array(found), 2, 0)
             print(f"{name}: {method} done", flush=True)
     best = {name: float(data.table.accuracies(name).max()) for name in curves}
     # Where a search that has seen every validation accuracy ends.
     perfect = {name: data.table.accuracy(int(data.table.accuracies(name, "valid").argmax()), name) for name in curves}
     texts = [
-        f"**{common.TITLES[name]}**\n\n" + table(methods, options.longest) + notes(options, best[name], perfect[name])
+        f"**{common.TITLES[name]}**\n\n"
+        + table(methods, valid[name], options.longest)
+        + notes(options, best[name], perfect[name])
         for name, methods in curves.items()
     ]
-    means = {name: {m: curve.mean(0).tolist() for m, curve in methods.items()} for name, methods in curves.items()}
-    deviations = {name: {m: curve.std(0).tolist() for m, curve in methods.items()} for name, methods in curves.items()}
-    results = {"settings": common.settings(options), "best": best, "perfect": perfect, "mean": means, "std": deviations}
+    results = {
+        "settings": common.settings(options),
+        "best": best,
+        "perfect": perfect,
+        "mean": {name: {m: curve.mean(0).tolist() for m, curve in methods.items()} for name, methods in curves.items()},
+        "std": {name: {m: curve.std(0).tolist() for m, curve in methods.items()} for name, methods in curves.items()},
+        "mean_valid": {
+            name: {m: curve.mean(0).tolist() for m, curve in methods.items()} for name, methods in valid.items()
+        },
+    }
     common.write(options.out, "search_curves", results, {"search_curves": "\n".join(texts)})
     draw(curves, best, perfect, options.out)
 

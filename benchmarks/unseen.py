@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     first, seconds = best[0], found.seconds
     text = common.markdown(header, rows) + (
         f"\n{images.summary().partition(' (')[0]}; {first.train_images:,} for training, {first.validation_images:,} "
-        f"for validation; {options.epochs} epochs, {options.channels} channels and {options.cells} cells a stage, mean ± "
+        f"for validation; {options.epochs} epochs, {options.channels} channels, {options.cells} cells a stage, mean ± "
         "standard deviation over trainings (of the random cells: over cells). Always answering the most frequent class "
         f"reaches {first.majority_accuracy:.1f}%. Reading the images took {seconds['features']:.1f} s, the search "
         f"{seconds['search']:.2f} s.\n"

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import torch
 
+from metad2a_plugin._checks import integer
 from metad2a_plugin._device import usable
 from metad2a_plugin.data import ImageDataset, Task, extract_task, get_encoder, load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError
@@ -304,7 +305,7 @@ class MetaD2A:
             DatasetError: the dataset cannot be used.
             ConfigError: an option is wrong, or no architecture is within the limits.
         """
-        _check("top", top, 1)
+        integer("top", top, 1)
         ranking = self.rank(
             dataset,
             candidates=candidates,
@@ -351,7 +352,7 @@ class MetaD2A:
         A `dataset` of None ranks the whole space for the average meta-training task.
         """
         if candidates is not None:
-            _check("candidates", candidates, 1)
+            integer("candidates", candidates, 1)
         bounds = _Bounds(self.space, max_params, max_flops, max_latency or {}, input_size)
         begin = time.perf_counter()
         task = None if dataset is None else self.task(dataset, seed=seed, progress=progress, **options)
@@ -413,11 +414,6 @@ MAX_DRAWS = 50_000
 """Draws after which the generator is taken to have no more networks within the bounds."""
 
 
-def _check(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{name} must be an integer of at least {least}, got {value!r}")
-
-
 class _Bounds:
     """Hard limits, checked before any long work."""
 
@@ -429,7 +425,7 @@ class _Bounds:
         max_latency: Mapping[str, float],
         input_size: int,
     ) -> None:
-        _check("input_size", input_size, 8)
+        integer("input_size", input_size, 8)
         for name, value in (("max_params", max_params), ("max_flops", max_flops)):
             if value is None:
                 continue

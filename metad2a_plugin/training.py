@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from metad2a_plugin._checks import BELOW_ONE, FINITE, TINY, settings
 from metad2a_plugin._device import usable
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
@@ -34,16 +35,13 @@ from metad2a_plugin.spaces.base import Architecture, SearchSpace
 _FORMAT = 1
 _EVALUATION_BATCH = 512
 _LEAST = {"epochs": 1, "batch_size": 2, "input_size": 8, "seed": 0, "split_seed": 0}
-_TINY = math.ulp(0.0)
-_BELOW_ONE = math.nextafter(1, 0)
-_FINITE = sys.float_info.max
 _RANGES: dict[str, tuple[float, float, str]] = {
-    "lr": (_TINY, _FINITE, "a positive number, such as 0.1"),
-    "momentum": (_TINY, _BELOW_ONE, "a number between 0 and 1, such as 0.9"),
-    "weight_decay": (0, _FINITE, "0 or a positive number, such as 5e-4"),
-    "warmup": (0, _BELOW_ONE, "a share of all steps, from 0 to less than 1"),
-    "label_smoothing": (0, _BELOW_ONE, "from 0 to less than 1"),
-    "validation": (_TINY, _BELOW_ONE, "a share between 0 and 1, such as 0.2"),
+    "lr": (TINY, FINITE, "a positive number, such as 0.1"),
+    "momentum": (TINY, BELOW_ONE, "a number between 0 and 1, such as 0.9"),
+    "weight_decay": (0, FINITE, "0 or a positive number, such as 5e-4"),
+    "warmup": (0, BELOW_ONE, "a share of all steps, from 0 to less than 1"),
+    "label_smoothing": (0, BELOW_ONE, "from 0 to less than 1"),
+    "validation": (TINY, BELOW_ONE, "a share between 0 and 1, such as 0.2"),
 }
 
 
@@ -95,14 +93,7 @@ class TrainConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(f"{name} must be an integer of {least} or more, got {value!r}")
-        for name, (lowest, highest, expected) in _RANGES.items():
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not lowest <= value <= highest:
-                raise ConfigError(f"{name} must be {expected}, got {value!r}")
+        settings(self, _LEAST, _RANGES)
         if self.flip and not self.augment:
             raise ConfigError("flip=True needs augment=True; set both, or neither")
 

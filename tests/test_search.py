@@ -211,10 +211,10 @@ def test_the_least_there_is_can_be_had(searcher: MetaD2A, task: Task) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"top": 0}, "top must be an integer of at least 1, got 0"),
+        ({"top": 0}, "top must be an integer of 1 or more, got 0"),
         ({"top": 2.5}, "top"),
         ({"top": True}, "top"),
-        ({"candidates": 0}, "candidates must be an integer of at least 1"),
+        ({"candidates": 0}, "candidates must be an integer of 1 or more"),
         ({"candidates": "5"}, "candidates"),
         ({"max_params": 0}, "max_params must be a positive number of millions"),
         ({"max_params": -1.0}, "max_params"),
@@ -226,7 +226,7 @@ def test_the_least_there_is_can_be_had(searcher: MetaD2A, task: Task) -> None:
         ({"max_latency": {"pixel33": 5}}, "unknown device 'pixel33'.*did you mean 'pixel3'"),
         ({"max_latency": {"pixel3": 0}}, "positive number of ms"),
         ({"max_latency": {"pixel3": math.nan}}, "positive number of ms"),
-        ({"input_size": 4}, "input_size must be an integer of at least 8"),
+        ({"input_size": 4}, "input_size must be an integer of 8 or more"),
         ({"input_size": 32.0}, "input_size"),
     ],
     ids=str,

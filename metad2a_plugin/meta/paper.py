@@ -13,7 +13,6 @@ import io
 import math
 import os
 import pickle
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import torch
 
+from metad2a_plugin._checks import FINITE, TINY, settings
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
 from metad2a_plugin.export import write_atomically
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase
@@ -35,12 +35,10 @@ _FORMAT = 1
 _WARMUP = 0.05
 _VALIDATION_SEED = 0  # the same images in every epoch and run, so that epochs can be compared
 _LEAST = {"epochs": 1, "batch_size": 1, "images_per_class": 1, "seed": 0}
-_TINY = math.ulp(0.0)
-_FINITE = sys.float_info.max
 _RANGES: dict[str, tuple[float, float, str]] = {
-    "lr": (_TINY, _FINITE, "a positive number, such as 1e-3"),
-    "weight_decay": (0, _FINITE, "0 or a positive number, such as 1e-2"),
-    "target_std": (_TINY, _FINITE, "a positive number, such as 1"),
+    "lr": (TINY, FINITE, "a positive number, such as 1e-3"),
+    "weight_decay": (0, FINITE, "0 or a positive number, such as 1e-2"),
+    "target_std": (TINY, FINITE, "a positive number, such as 1"),
 }
 _SCHEDULES = ("cosine", "plateau")
 
@@ -83,14 +81,7 @@ class PaperConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(f"{name} must be an integer of {least} or more, got {value!r}")
-        for name, (lowest, highest, expected) in _RANGES.items():
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not lowest <= value <= highest:
-                raise ConfigError(f"{name} must be {expected}, got {value!r}")
+        settings(self, _LEAST, _RANGES)
         if self.schedule not in _SCHEDULES:
             raise ConfigError(f"schedule must be one of {_SCHEDULES}, got {self.schedule!r}")
 

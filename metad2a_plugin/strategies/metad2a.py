@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +37,8 @@ class MetaD2AStrategy(Strategy):
         dataset: what to search for: anything `MetaD2A.search` takes. None ranks for the average meta-training
             task, without any dataset.
         model: a shipped checkpoint, its folder, or a `MetaD2A`.
-        candidates: as in `MetaD2A.search`.
-        max_params, max_flops, max_latency, input_size: as in `MetaD2A.search`.
         adapt: learn from the told values.
+        **options: for `MetaD2A.rank`: `candidates`, limits, `input_size`.
 
     Raises:
         ConfigError: the model is of another space, or no architecture is within the limits.
@@ -55,12 +53,8 @@ class MetaD2AStrategy(Strategy):
         seed: int = 0,
         dataset: Any = None,
         model: str | MetaD2A = "nasbench201",
-        candidates: int | None = None,
-        max_params: float | None = None,
-        max_flops: float | None = None,
-        max_latency: Mapping[str, float] | None = None,
-        input_size: int = 32,
         adapt: bool = True,
+        **options: Any,
     ) -> None:
         super().__init__(space, seed=seed)
         from metad2a_plugin.search import MetaD2A
@@ -72,15 +66,7 @@ class MetaD2AStrategy(Strategy):
                 f"the model {self._searcher.checkpoint.name!r} is of the space {self._searcher.space.name!r}, "
                 f"not {space.name!r}; give a model of {space.name!r}"
             )
-        self._ranking = self._searcher.rank(
-            dataset,
-            candidates=candidates,
-            max_params=max_params,
-            max_flops=max_flops,
-            max_latency=max_latency,
-            input_size=input_size,
-            seed=seed,
-        )
+        self._ranking = self._searcher.rank(dataset, seed=seed, **options)
         self._vertices, self._accuracy = self._ranking.vertices, self._ranking.prediction.mean.double()
         self._asked: set[int] = set()
 

@@ -1,0 +1,43 @@
+"""Checks of settings that several configurations share."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from metad2a_plugin.errors import ConfigError
+
+TINY = math.ulp(0.0)
+BELOW_ONE = math.nextafter(1, 0)
+FINITE = sys.float_info.max
+
+
+def integer(name: str, value: Any, least: int) -> None:
+    """Refuse what is no integer of at least `least`.
+
+    Raises:
+        ConfigError: says so.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{name} must be an integer of {least} or more, got {value!r}")
+
+
+def settings(config: Any, least: Mapping[str, int], ranges: Mapping[str, tuple[float, float, str]]) -> None:
+    """Check attributes of a configuration.
+
+    Args:
+        config: any object.
+        least: integers, by name, with their least value.
+        ranges: numbers, by name, with their lowest and highest value and what to say of them.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+    for name, lowest in least.items():
+        integer(name, getattr(config, name), lowest)
+    for name, (low, high, expected) in ranges.items():
+        value = getattr(config, name)
+        if not isinstance(value, (int, float)) or not low <= value <= high:
+            raise ConfigError(f"{name} must be {expected}, got {value!r}")
