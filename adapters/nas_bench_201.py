@@ -11,6 +11,7 @@ import csv
 import difflib
 import gzip
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -75,7 +76,7 @@ class NASBench201Table:
                 f"no NAS-Bench-201 table at {str(file)!r}; pass the path of nb201.csv.gz, or set METAD2A_DATA to "
                 "the folder that holds nas_bench_201/nb201.csv.gz"
             ) from None
-        except (OSError, EOFError, ValueError, KeyError, csv.Error) as error:
+        except (OSError, EOFError, ValueError, KeyError, csv.Error, zlib.error) as error:
             raise DatasetError(
                 f"{str(file)!r} is no NAS-Bench-201 table, or a damaged one ({type(error).__name__}: {error}); "
                 "expected a gzipped CSV file with the columns arch_str, unique_str and numbers"
