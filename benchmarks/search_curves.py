@@ -43,13 +43,14 @@ SLOW = ("regularized evolution", "random search")
 IMAGES = 20
 NOTES = """
 Test accuracy in percent of the best by validation accuracy, after so many trained architectures: mean and standard
-deviation of {runs} runs; the figure's bands are the middle half of the runs. The best of the table has {best:.2f},
-the best by validation, where every search must end, {perfect:.2f}.
-A run of MetaD2A has its own random {images} images a class, and one of {checkpoints} checkpoints that have seen no
-table (`runs/meta_seeds/nasbench201-paper`); its fixed order is the paper's way, otherwise it learns from what it is
-told. Who needs how many to catch up is counted by validation accuracy, which is what a search can see and its mean
-cannot fall. The other strategies have the package's default settings; regularized evolution may ask for a cell again, and
-that counts.
+deviation of {runs} runs; the figure's bands are the middle half of the runs. Who needs how many to catch up is counted
+by mean validation accuracy: that is what a search sees, and it cannot fall. A run of MetaD2A has its own random
+{images} images a class and a checkpoint that has seen no table, of {checkpoints} meta-training seeds; its fixed order
+is the paper's way, otherwise it learns from what it is told. The other strategies have the package's default settings;
+regularized evolution may ask for a cell again, and that counts.
+"""
+BEST = """
+The best of the table has {best:.2f}; the best by validation, where every search must end, {perfect:.2f}.
 """
 
 
@@ -149,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--repeats", type=int, default=30, help="runs of each strategy")
     parser.add_argument("--queries", type=int, default=150, help="architectures trained in a run of MetaD2A")
-    parser.add_argument("--longest", type=int, default=1000, help="and of the other strategies, to see them catch up")
+    parser.add_argument("--longest", type=int, default=2000, help="and of the other strategies, to see them catch up")
     parser.add_argument("--checkpoints", type=int, default=10, help="seeds of benchmarks/meta_seeds.py")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
@@ -180,29 +181,25 @@ def run(options: argparse.Namespace) -> None:
     # Where a search that has seen every validation accuracy ends.
     perfect = {name: data.table.accuracy(int(data.table.accuracies(name, "valid").argmax()), name) for name in curves}
     texts = [
-        f"**{common.TITLES[name]}**\n\n"
-        + table(methods, valid[name], options.longest)
-        + notes(options, best[name], perfect[name])
+        f"**{common.TITLES[name]}**\n\n{table(methods, valid[name], options.longest)}"
+        + BEST.format(best=best[name], perfect=perfect[name])
         for name, methods in curves.items()
     ]
+    texts.append(NOTES.format(runs=options.repeats, images=IMAGES, checkpoints=options.checkpoints))
     results = {
         "settings": common.settings(options),
         "best": best,
         "perfect": perfect,
-        "mean": {name: {m: curve.mean(0).tolist() for m, curve in methods.items()} for name, methods in curves.items()},
+        "mean": _means(curves),
+        "mean_valid": _means(valid),
         "std": {name: {m: curve.std(0).tolist() for m, curve in methods.items()} for name, methods in curves.items()},
-        "mean_valid": {
-            name: {m: curve.mean(0).tolist() for m, curve in methods.items()} for name, methods in valid.items()
-        },
     }
     common.write(options.out, "search_curves", results, {"search_curves": "\n".join(texts)})
     draw(curves, best, perfect, options.out)
 
 
-def notes(options: argparse.Namespace, best: float, perfect: float) -> str:
-    return NOTES.format(
-        runs=options.repeats, best=best, perfect=perfect, images=IMAGES, checkpoints=options.checkpoints
-    )
+def _means(curves: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, list[float]]]:
+    return {name: {m: curve.mean(0).tolist() for m, curve in methods.items()} for name, methods in curves.items()}
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ def test_a_curve_is_the_test_accuracy_of_the_best_by_validation(toy_data: Path) 
     strategy = search_curves.Bench(data, "cifar10", task, []).strategy("random search", 3)
     index = [data.table.index_of(cell) for cell in strategy.ask(20)]
     valid, test = (data.table.accuracies("cifar10", split)[index] for split in ("valid", "test"))
-    assert curve == [test[valid[: q + 1].argmax()] for q in range(20)]
+    assert [test for _, test in curve] == [test[valid[: q + 1].argmax()] for q in range(20)]
+    assert [told for told, _ in curve] == np.maximum.accumulate(valid).tolist()
 
 
 def test_queries_are_counted_from_one() -> None:
