@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from metad2a_plugin._checks import integer
 from metad2a_plugin.errors import ConfigError, MetaD2AError, require
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ Dataset = Annotated[
 Model = Annotated[
     str, typer.Option(help="A shipped checkpoint ('metad2a list models'), or a folder of metad2a meta-train.")
 ]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")]
 Device = Annotated[str, typer.Option(help="A torch device, such as cpu or cuda.")]
 Top = Annotated[int, typer.Option(help="How many architectures to show.")]
 Candidates = Annotated[
@@ -158,13 +159,12 @@ def _limits(texts: list[str] | None) -> dict[str, float]:
 
 
 def _writable(folder: Path) -> None:
-    """Refuse a folder that cannot be written before any long work."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot make the folder {str(folder)!r}: {error.strerror}") from error
-    if not os.access(folder, os.W_OK):
-        raise ConfigError(f"the folder {str(folder)!r} cannot be written; choose another")
+    """Refuse a folder that cannot be made or written before any long work; makes nothing."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))
+    if not there.is_dir():
+        raise ConfigError(f"cannot make the folder {str(folder)!r}: {str(there)!r} is a file")
+    if not os.access(there, os.W_OK):
+        raise ConfigError(f"the folder {str(there)!r} cannot be written; choose another")
 
 
 # -- train ---------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def train(
         typer.Option(help="Train the best of a search's --json file.", exists=False, show_default=False),
     ] = None,
     top: Annotated[int, typer.Option(help="How many of the best to train.")] = 3,
-    random: Annotated[int, typer.Option(help="Also train so many random architectures, to compare.")] = 0,
+    random: Annotated[int, typer.Option(min=0, help="Also train so many random architectures, to compare.")] = 0,
     model: Model = "nasbench201",
     epochs: Annotated[int, typer.Option(help="Passes over the training part.")] = 30,
     batch_size: Annotated[int, typer.Option(help="Largest batch.")] = 128,
@@ -218,6 +218,7 @@ def train(
 
     if onnx:
         require("onnx", "ONNX export", "onnx", "onnxscript")
+    integer("top", top, 1)
     if architecture and result:
         raise ConfigError("--architecture and --result both say what to train; give one of them")
     config = TrainConfig(
@@ -271,6 +272,8 @@ def _best_of(path: Path, top: int) -> tuple[SearchSpace, list[Architecture]]:
             f"cannot read a search result from {str(path)!r} ({type(error).__name__}: {error}); "
             "write one with metad2a search --json"
         ) from error
+    if not texts:
+        raise ConfigError(f"the search result {str(path)!r} holds no architecture")
     return space, [space.parse(text) for text in texts]
 
 
@@ -438,6 +441,9 @@ def _options(
         raise typer.Exit
 
 
+_INTERRUPTED = 130  # what the command line library makes of Ctrl-C
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; wrong input ends in one sentence on stderr and status 2.
 
@@ -447,12 +453,11 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.showwarning = _show_warning
     try:
         status = app(arguments, prog_name="metad2a", standalone_mode=False)
+        if status == _INTERRUPTED:
+            print("interrupted; nothing finished is lost: the same command goes on", file=sys.stderr)
         return status if isinstance(status, int) else 0
     except MetaD2AError as error:
         print(f"error: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("interrupted; nothing finished is lost: the same command goes on", file=sys.stderr)
-        return 130
     except Exception as error:
         if not hasattr(error, "format_message"):  # a usage error of the command line library
             raise

@@ -353,6 +353,7 @@ class MetaD2A:
         """
         if candidates is not None:
             integer("candidates", candidates, 1)
+        integer("seed", seed, 0)
         bounds = _Bounds(self.space, max_params, max_flops, max_latency or {}, input_size)
         begin = time.perf_counter()
         task = None if dataset is None else self.task(dataset, seed=seed, progress=progress, **options)
