@@ -228,6 +228,7 @@ def test_the_least_there_is_can_be_had(searcher: MetaD2A, task: Task) -> None:
         ({"max_latency": {"pixel3": math.nan}}, "positive number of ms"),
         ({"input_size": 4}, "input_size must be an integer of 8 or more"),
         ({"input_size": 32.0}, "input_size"),
+        ({"seed": -1}, "seed must be an integer of 0 or more"),
     ],
     ids=str,
 )
