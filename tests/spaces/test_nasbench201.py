@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError
 from metad2a_plugin.spaces import Architecture
+from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.spaces.nasbench201 import CELL_EDGES, DATAFLOW, EDGES, OPS, NASBench201
+from metad2a_plugin.testing import ToySpace
 
 SPACE = NASBench201()
 GOOD = "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"
@@ -172,7 +174,7 @@ def test_foreign_and_malformed_architectures_are_refused(cell: Architecture) -> 
     ],
 )
 def test_tensors_that_are_no_cells_are_refused(rows: torch.Tensor) -> None:
-    for method in (SPACE.decode, SPACE.costs, SPACE.dead_mask, SPACE.canonical_ids):
+    for method in (SPACE.decode, SPACE.costs, SPACE.dead_mask, SPACE.canonical_ids, SPACE.simplify):
         with pytest.raises(ArchitectureError, match="expected"):
             method(rows)
 
@@ -217,6 +219,97 @@ def test_dataflow_graph_without_none_reaches_the_output_unless_dead(cell: Archit
     graph = SPACE.to_networkx(cell, edges=DATAFLOW)
     graph.remove_nodes_from([v for v, op in graph.nodes(data="op") if op == "none"])
     assert nx.has_path(graph, 0, 7) != SPACE.is_dead(cell)
+
+
+# -- the cheapest equal cells --------------------------------------------------------------------
+def outputs(vertices: torch.Tensor) -> torch.Tensor:
+    """What cells make of a few numbers, float64 ``[n, numbers]``, with one odd function for each operation.
+
+    The functions have nothing in common but that zero stays zero, so cells whose outputs are equal here compute
+    the same by their structure alone.
+    """
+    functions = [torch.zeros_like, lambda x: x, lambda x: torch.sin(1.3 * x), lambda x: 0.7 * x + 0.31 * x**2]
+    functions.append(lambda x: torch.atan(0.9 * x) + 0.05 * x**3)
+    choices = vertices[:, 1:-1] - 2
+    nodes = [torch.tensor([0.3, -0.7, 0.9], dtype=torch.float64).expand(len(vertices), -1)]
+    edges = iter(choices.T)
+    for node in (1, 2, 3):
+        total = torch.zeros_like(nodes[0])
+        for source in range(node):
+            values = torch.stack([f(nodes[source]) for f in functions], dim=1)
+            total = total + values[torch.arange(len(vertices)), next(edges)]
+        nodes.append(total)
+    return nodes[-1]
+
+
+def test_there_are_4930_simple_cells(vertices: torch.Tensor) -> None:
+    simple = SPACE.simplify(vertices)
+    assert simple.dtype == torch.int64 and simple.shape == vertices.shape
+    assert len(simple.unique(dim=0)) == 4930
+    assert len((outputs(simple) * 1e9).round().unique(dim=0)) == 4930, "two simple cells compute the same"
+
+
+def test_a_simple_cell_computes_the_same(vertices: torch.Tensor) -> None:
+    simple = SPACE.simplify(vertices)
+    torch.testing.assert_close(outputs(simple), outputs(vertices), rtol=1e-12, atol=1e-12)
+    assert torch.equal(SPACE.dead_mask(simple), SPACE.dead_mask(vertices))
+    assert torch.equal(SPACE.simplify(simple), simple), "a simple cell is its own simplification"
+
+
+def test_a_simple_cell_is_the_cheapest_of_its_kind(vertices: torch.Tensor) -> None:
+    simple = SPACE.simplify(vertices)
+    _, kind = simple.unique(dim=0, return_inverse=True)
+    for after, before in zip(SPACE.costs(simple), SPACE.costs(vertices), strict=True):
+        assert bool((after <= before).all())
+        least = torch.full((4930,), torch.inf, dtype=torch.float64).scatter_reduce(0, kind, before, "amin")
+        assert torch.equal(least[kind], after)
+    operations = [(v != SPACE.vertex_types.index("none")).sum(1) for v in (simple, vertices)]
+    cheaper = SPACE.costs(simple)[0] < SPACE.costs(vertices)[0]
+    assert bool((cheaper | (operations[0] <= operations[1])).all())
+
+
+def test_equal_keys_have_one_simple_cell(vertices: torch.Tensor) -> None:
+    pairs = torch.stack([SPACE.canonical_ids(vertices), SPACE.canonical_ids(SPACE.simplify(vertices))], dim=1)
+    assert len(pairs.unique(dim=0)) == len(pairs[:, 0].unique()) == 6466
+
+
+@given(st.lists(cells, max_size=5))
+def test_a_row_s_simplification_does_not_depend_on_the_others(batch: list[Architecture]) -> None:
+    together = SPACE.simplify(SPACE.encode(batch))
+    apart = [SPACE.simplify(SPACE.encode([cell]))[0].tolist() for cell in batch]
+    assert together.tolist() == apart and together.shape == (len(batch), 8)
+
+
+# -- what every space can do ---------------------------------------------------------------------
+def test_tensor_code_agrees_with_the_defaults_of_the_interface(vertices: torch.Tensor) -> None:
+    some = vertices[::13]
+    default = SearchSpace.canonical_ids(SPACE, some)
+    pairs = torch.stack([default, SPACE.canonical_ids(some)], dim=1).unique(dim=0)
+    assert len(pairs) == len(default.unique()) == len(SPACE.canonical_ids(some).unique())
+    assert torch.equal(SearchSpace.dead_mask(SPACE, some), SPACE.dead_mask(some))
+    options = {"num_classes": 7, "input_size": 17}
+    for slow, quick in zip(SearchSpace.costs(SPACE, some, **options), SPACE.costs(some, **options), strict=True):
+        assert slow.dtype == quick.dtype == torch.float64 and torch.equal(slow, quick)
+    assert torch.equal(SearchSpace.all_vertices(SPACE), vertices)
+    assert torch.equal(SearchSpace.simplify(SPACE, some), some), "a space need not simplify"
+
+
+def test_the_defaults_take_no_cell_at_all() -> None:
+    none = SPACE.encode([])
+    assert SearchSpace.canonical_ids(SPACE, none).shape == SearchSpace.dead_mask(SPACE, none).shape == (0,)
+    assert [c.shape for c in SearchSpace.costs(SPACE, none)] == [(0,), (0,)]
+    assert SPACE.simplify(none).shape == (0, 8) and SPACE.canonical_ids(none).shape == (0,)
+
+
+def test_the_defaults_serve_another_space() -> None:
+    space = ToySpace(length=4)
+    vertices = space.all_vertices()
+    listed = list(space.enumerate())
+    assert space.decode(vertices) == listed
+    assert space.dead_mask(vertices).tolist() == [space.is_dead(cell) for cell in listed]
+    ids, keys = space.canonical_ids(vertices).tolist(), [space.canonical(cell) for cell in listed]
+    assert len(set(zip(ids, keys, strict=True))) == len(set(ids)) == len(set(keys))
+    assert space.costs(vertices)[0].tolist() == [space.cost(cell).params for cell in listed]
 
 
 # -- costs ---------------------------------------------------------------------------------------

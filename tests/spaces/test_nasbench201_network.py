@@ -118,3 +118,20 @@ def test_count_macs_leaves_the_module_as_it_was() -> None:
 def test_count_macs_of_grouped_convolutions_and_shared_layers() -> None:
     layer = nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False)
     assert count_macs(nn.Sequential(layer, layer), (4, 5, 5)) == 2 * 4 * 9 * 25
+
+
+def test_without_its_useless_operations_a_network_answers_the_same() -> None:
+    """Cells whose simplification drops operations and moves none, with the weights of those that stay."""
+    vertices = SPACE.all_vertices()
+    simple = SPACE.simplify(vertices)
+    dropped = (simple != vertices).any(1) & ((simple == vertices) | (simple == 2)).all(1)
+    dropped &= (vertices == 5).sum(1) > (simple == 5).sum(1)
+    chosen = torch.nonzero(dropped & ~SPACE.dead_mask(vertices)).squeeze(1)[::79]
+    assert len(chosen) > 8
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    for before, after in zip(SPACE.decode(vertices[chosen]), SPACE.decode(simple[chosen]), strict=True):
+        whole, lean = small(before).eval(), small(after, seed=1).eval()
+        missing, unexpected = lean.load_state_dict(whole.state_dict(), strict=False)
+        assert not missing and unexpected, "the simple network has fewer weights"
+        with torch.inference_mode():
+            torch.testing.assert_close(lean(images), whole(images), rtol=1e-5, atol=1e-6)
