@@ -164,7 +164,7 @@ class SubspaceEnsemble:
         distance = torch.ones(()) if code is None else self._distance(code).clamp(min=1)
         unknown = torch.ones(()) if code is None else 1 - self._share(code)
         level = SCALE * self.task_spread * distance * unknown
-        variance = value.var(1, correction=0) + (SCALE * self.noise[0]) ** 2 + level**2
+        variance = (value - value.mean(1, keepdim=True)).square().mean(1) + (SCALE * self.noise[0]) ** 2 + level**2
         return Prediction(value.mean(1), variance.sqrt())
 
     def mixture(
