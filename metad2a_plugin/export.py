@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +14,7 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 
 import metad2a_plugin
+from metad2a_plugin._files import write_atomically
 from metad2a_plugin.errors import CheckpointError, ConfigError, require
 from metad2a_plugin.registry import get_space
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
@@ -185,29 +184,6 @@ def export_onnx(path: str | os.PathLike[str], classifier: ImageClassifier) -> No
     model = program.model_proto
     model.metadata_props.add(key="metad2a", value=json.dumps(classifier.metadata()))
     write_atomically(path, model.SerializeToString())
-
-
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a whole file or nothing, making its folder if needed.
-
-    Raises:
-        ConfigError: it cannot be written.
-    """
-    path, temporary = Path(path), None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write {str(path)!r}: {error.strerror}; choose a file in a folder that can be written"
-        ) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def _rebuild(

@@ -21,9 +21,9 @@ import torch
 
 from metad2a_plugin._checks import integer
 from metad2a_plugin._device import usable
+from metad2a_plugin._files import write_atomically
 from metad2a_plugin.data import ImageDataset, Task, extract_task, get_encoder, load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError
-from metad2a_plugin.export import write_atomically
 from metad2a_plugin.models.checkpoint import Checkpoint, load_checkpoint
 from metad2a_plugin.models.ensemble import Prediction
 from metad2a_plugin.registry import get_space

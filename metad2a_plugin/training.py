@@ -27,9 +27,10 @@ from torch import nn
 
 from metad2a_plugin._checks import BELOW_ONE, FINITE, TINY, settings
 from metad2a_plugin._device import usable
+from metad2a_plugin._files import write_atomically
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
-from metad2a_plugin.export import ImageClassifier, export_network, load_network, write_atomically
+from metad2a_plugin.export import ImageClassifier, export_network, load_network
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 
 _FORMAT = 1

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from metad2a_plugin._files import write_atomically
 from metad2a_plugin.data._pixels import DatasetWarning
 from metad2a_plugin.data.dataset import ImageDataset, drop_empty_classes, report_broken
 from metad2a_plugin.data.encoders import ImageEncoder, get_encoder
@@ -162,21 +162,12 @@ def _load(path: Path, count: int, dim: int) -> _Features | None:
 def _store(path: Path, found: _Features) -> None:
     tensors = {"features": found.features, "kept": found.kept}
     data = save(tensors, metadata={"broken": json.dumps(found.broken)})
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
+        write_atomically(path, data)
+    except ConfigError as error:
         warnings.warn(
-            f"features could not be cached in {path.parent} ({error.strerror}) and will be computed again next "
-            "time; set METAD2A_CACHE to a folder that can be written",
+            f"features could not be cached in {path.parent} and will be computed again next time ({error.__cause__}); "
+            "set METAD2A_CACHE to a folder that can be written",
             DatasetWarning,
             stacklevel=3,
         )
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)

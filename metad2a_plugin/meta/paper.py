@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from metad2a_plugin._checks import FINITE, TINY, settings
+from metad2a_plugin._files import write_atomically
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
-from metad2a_plugin.export import write_atomically
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase
 from metad2a_plugin.meta.metrics import pearson, spearman
 from metad2a_plugin.models.generator import PaperGenerator

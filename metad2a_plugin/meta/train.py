@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 
+from metad2a_plugin._files import write_atomically
 from metad2a_plugin.data import DatasetWarning, ImageDataset, extract_task, get_encoder
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.export import write_atomically
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase, load_database
 from metad2a_plugin.meta.fit import BenchmarkTable, FitConfig, Member, fit_ensemble, task_codes
 from metad2a_plugin.meta.metrics import pearson, spearman
@@ -192,7 +192,8 @@ def _predictor(
     )
     model = PaperAccuracy(trained.predictor.cpu(), trained.mean, trained.scale, noise=1.0)
     # Calibrated on half of the validation tasks; `validate` measures the coverage on the other half.
-    rows = torch.nonzero(database.valid & _calibration_half(database)).squeeze(1)
+    rows = torch.nonzero(database.valid).squeeze(1)
+    rows = rows[_calibration_half(database, rows)]
     mean, _ = _paper_rows(model, database, classes, rows)
     error = (database.accuracy[rows] - mean).abs()
     return replace(model, noise=float(error.quantile(0.9)) / 1.645)
@@ -273,7 +274,8 @@ def validate(predictor: AccuracyModel, database: MetaDatabase, classes: ClassFea
     elif isinstance(predictor, PaperAccuracy):
         mean, std = _paper_rows(predictor, database, classes, rows)
         low, high = mean - 1.645 * std, mean + 1.645 * std
-        calibrated = ~_calibration_half(database)[rows]
+        calibrated = ~_calibration_half(database, rows)
+        calibrated |= ~calibrated.any()  # a single task leaves none to check on
     else:
         raise TypeError(f"cannot validate a {type(predictor).__name__}")
     truth = database.accuracy[rows]
@@ -290,8 +292,9 @@ def validate(predictor: AccuracyModel, database: MetaDatabase, classes: ClassFea
     }
 
 
-def _calibration_half(database: MetaDatabase) -> torch.Tensor:
-    return database.task % 2 == 0
+def _calibration_half(database: MetaDatabase, rows: torch.Tensor) -> torch.Tensor:
+    """Which of the validation rows ``[rows]`` are of every second task, bool."""
+    return database.task[rows].unique(return_inverse=True)[1] % 2 == 0
 
 
 @torch.inference_mode()

@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 
+from metad2a_plugin._files import write_atomically
 from metad2a_plugin.errors import CheckpointError
-from metad2a_plugin.export import write_atomically
 from metad2a_plugin.models.ensemble import Prediction, SubspaceEnsemble
 from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperAccuracy
