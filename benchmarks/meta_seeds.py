@@ -127,7 +127,9 @@ class Bench:
 
     # -- parts -------------------------------------------------------------------------------
     def train(self, name: str, seed: int, recipe: str = "default", tables: Mapping[str, Any] | None = None) -> MetaD2A:
-        config = MetaTrainConfig(recipe=recipe, protocol_step=common.PROTOCOL_STEP, generator=False, seed=seed)
+        config = MetaTrainConfig(
+            recipe=recipe, protocol_step=common.PROTOCOL_STEP, selection=True, generator=False, seed=seed
+        )
         out = self.folder / name / f"seed-{seed}"
         meta_train(self.data.meta, self.data.imagenet, out, config, tables=tables, command="benchmarks/meta_seeds.py")
         # Read back, because that is what a search would use.

@@ -348,6 +348,14 @@ def meta_train(
             show_default=False,
         ),
     ] = None,
+    selection: Annotated[
+        bool,
+        typer.Option(
+            "--selection",
+            help="The database holds cells that were chosen for being good, so being in it is evidence; true of the "
+            "released database.",
+        ),
+    ] = False,
     generator: Annotated[bool, typer.Option(help="Train a generator too.")] = True,
     run_dir: Annotated[
         Path | None, typer.Option(help="Unfinished work; beside OUT by default.", show_default=False)
@@ -365,6 +373,7 @@ def meta_train(
         recipe=recipe,
         encoder=encoder,
         protocol_step=protocol_step,
+        selection=selection,
         generator=generator,
         seed=seed,
         device=device,
@@ -461,6 +470,8 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):  # a usage error of the command line library
             raise
+        if not error.format_message():  # no arguments at all: the help was shown
+            return 2
         context = getattr(error, "ctx", None)
         hint = f"{context.command_path} --help" if context else "metad2a --help"
         print(f"error: {error.format_message()} ('{hint}' shows the options)", file=sys.stderr)

@@ -26,6 +26,7 @@ from metad2a_plugin.data import ImageDataset, Task, extract_task, get_encoder, l
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.models.checkpoint import Checkpoint, load_checkpoint
 from metad2a_plugin.models.ensemble import Prediction
+from metad2a_plugin.models.generator import TEMPERATURE
 from metad2a_plugin.registry import get_space
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 
@@ -267,7 +268,7 @@ class MetaD2A:
             # One latent per dataset: the mean over several draws of its images.
             z = generator.encode(task.draw(seed=seed).to(self.device))[0].mean(0, keepdim=True)
             rng = torch.Generator(self.device).manual_seed(seed)
-            return generator.sample_distinct(z, n, rng)[0].cpu()
+            return generator.sample_distinct(z, n, rng, TEMPERATURE)[0].cpu()
 
     # -- search ------------------------------------------------------------------------------
     def search(

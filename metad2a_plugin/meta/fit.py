@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase
 from metad2a_plugin.models.ensemble import CENTER, SCALE, SubspaceEnsemble
-from metad2a_plugin.models.set_code import embed, separability
+from metad2a_plugin.models.set_code import embed, remoteness, separability
 from metad2a_plugin.spaces import _nasbench201_descriptors as descriptors
 
 Member = dict[str, torch.Tensor]
@@ -337,6 +337,7 @@ def fit_ensemble(
         interaction=interaction,
         gate=torch.stack([f["gate"] for f in fitted]),
         radius=problem.row_factors.norm(dim=1).quantile(0.99)[None],
+        reach=remoteness(row_code, len(anchors)).amax()[None],
         offset=torch.stack([f["offset"] for f in fitted]),
         second_offset=torch.stack([f["second"] for f in fitted]),
         second_logit=second_logit,

@@ -33,7 +33,7 @@ from metad2a_plugin.meta.paper import (
 )
 from metad2a_plugin.models.checkpoint import AccuracyModel, Checkpoint
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
-from metad2a_plugin.models.generator import PaperGenerator
+from metad2a_plugin.models.generator import TEMPERATURE, PaperGenerator
 from metad2a_plugin.models.predictor import PaperAccuracy
 from metad2a_plugin.registry import get_space
 
@@ -56,6 +56,8 @@ class MetaTrainConfig:
         recipe: one of `RECIPES`.
         encoder: registry name of the image encoder.
         protocol_step: see `load_database`.
+        selection: the database's cells were chosen for being good, so that being in it is evidence; of use to the
+            default recipe.
         generator: train one too.
         seed: of everything random.
         device: where the generator and the paper's predictor train.
@@ -68,6 +70,7 @@ class MetaTrainConfig:
     recipe: str = "default"
     encoder: str = "default"
     protocol_step: float | None = None
+    selection: bool = False
     generator: bool = True
     seed: int = 0
     device: str = "cpu"
@@ -172,7 +175,7 @@ def _predictor(
     progress: Progress,
 ) -> AccuracyModel:
     if config.recipe == "default":
-        fit = FitConfig(seed=config.seed)
+        fit = FitConfig(seed=config.seed, selection=config.selection)
         memory = _Memory(run_dir, fit, database, classes, tables, progress)
         population = get_space(config.space).all_vertices()
         return fit_ensemble(
@@ -331,8 +334,8 @@ def generator_metrics(
     for task in chosen:
         sets = classes.draw(database.task_classes[task].expand(10, -1), 20, rng)
         z = generator.encode(sets)[0].mean(0, keepdim=True)
-        independent = generator.sample(z.expand(n, -1), rng)
-        distinct, _ = generator.sample_distinct(z, n, rng)
+        independent = generator.sample(z.expand(n, -1), rng, TEMPERATURE)
+        distinct, _ = generator.sample_distinct(z, n, rng, TEMPERATURE)
         drawn = {tuple(v) for v in distinct.tolist()}
         totals["valid"] += len(space.decode(distinct)) / n  # decode refuses what is no architecture
         totals["live"] += (~space.dead_mask(distinct)).double().mean().item()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from metad2a_plugin.errors import CheckpointError
-from metad2a_plugin.models.set_code import task_code
+from metad2a_plugin.models.set_code import remoteness, task_code
 from metad2a_plugin.spaces import _nasbench201_descriptors as nasbench201
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class SubspaceEnsemble:
         interaction: how each component changes the weight of a descriptor, ``[members, factors, descriptors]``.
         gate: intercept and slope, ``[members, 2]``, of the share of the interaction that a cell takes.
         radius: norm of the factors that 99% of the meta-training rows stay within, ``[1]``.
+        reach: how far from all anchors the farthest meta-training row lies (`remoteness`), ``[1]``.
         offset: mean accuracy of each member, ``[members]``.
         second_offset: difference of the second evaluation protocol of the meta-database, ``[members]``.
         second_logit: log-odds of that protocol from the cell descriptors, ``[1 + descriptors]``.
@@ -79,6 +80,7 @@ class SubspaceEnsemble:
     interaction: torch.Tensor
     gate: torch.Tensor
     radius: torch.Tensor
+    reach: torch.Tensor
     offset: torch.Tensor
     second_offset: torch.Tensor
     second_logit: torch.Tensor
@@ -118,12 +120,16 @@ class SubspaceEnsemble:
         return (raw - self.task_center) / self.task_scale
 
     def distance(self, task: Task) -> float:
-        """Norm of the dataset's factors over `radius`: up to 1 for 99% of the meta-training rows."""
+        """How far a dataset is from those of meta-training, of which 99% are within 1.
+
+        The larger of two ratios: the norm of its factors over `radius`, and its remoteness over `reach`.
+        """
         return float(self._distance(self.codes(task.prototypes()).mean(0)))
 
     def _distance(self, code: torch.Tensor) -> torch.Tensor:
         """``[...]`` of codes ``[..., code]``."""
-        return (code @ self.factors).norm(dim=-1) / self.radius
+        factors = (code @ self.factors).norm(dim=-1) / self.radius
+        return factors.maximum(remoteness(code * self.task_scale + self.task_center, len(self.anchors)) / self.reach)
 
     def _share(self, code: torch.Tensor) -> torch.Tensor:
         """How far what was learned of datasets is believed: 1 among those of meta-training, then falling to 0."""

@@ -15,6 +15,10 @@ NOISE = 0.01
 """Scale of the latent noise in training."""
 
 
+TEMPERATURE = 1.2
+"""Of the draws of a search: more of what meta-training never held, of the same predicted accuracy (0.1 points less)."""
+
+
 class PaperGenerator(nn.Module):
     """Set encoder and graph decoder with the paper's dimensions as defaults.
 

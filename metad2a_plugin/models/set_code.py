@@ -48,6 +48,16 @@ def separability(classes: torch.Tensor, unit: float) -> torch.Tensor:
     return torch.stack([*kernels, nearest.mean(-1), nearest.amin(-1), nearest.std(-1)], dim=-1)
 
 
+def remoteness(code: torch.Tensor, anchors: int) -> torch.Tensor:
+    """Distance from the anchors as a whole, read off raw codes ``[..., code]``; ``[...]``, about 1 in their midst.
+
+    The square root of minus the logarithm of the mean kernel value at the widest scale: where a dataset is far from
+    every anchor all kernel values vanish, and nothing else of the code tells.
+    """
+    widest = code[..., (len(EMBEDDING_SCALES) - 1) * anchors : len(EMBEDDING_SCALES) * anchors]
+    return widest.mean(-1).clamp(1e-30, 1).log().neg().sqrt()
+
+
 def task_code(classes: torch.Tensor, anchors: torch.Tensor, unit: float) -> torch.Tensor:
     """Raw codes of tasks given as class prototypes, ``[tasks, classes, dim]`` to ``[tasks, 2 * anchors + 8]``."""
     return torch.cat([embed(classes, anchors, unit), separability(classes, unit)], dim=-1)

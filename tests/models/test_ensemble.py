@@ -75,6 +75,16 @@ def test_a_dataset_among_those_of_meta_training_moves_the_prediction(made: Toy, 
     assert near.std.mean() < none.std.mean(), "knowing the dataset must narrow the interval"
 
 
+def test_images_unlike_any_of_meta_training_are_far_however_their_classes_lie(
+    made: Toy, model: SubspaceEnsemble
+) -> None:
+    task = task_of(made, NEAR)
+    moved = Task(task.features + 100 * model.anchors.std(), task.labels)
+    assert model.distance(task) <= 1 < 2 < model.distance(moved)
+    near, far = (model.predict_task(t, SOME) for t in (task, moved))
+    assert far.std.min() > 2 * near.std.max(), "the interval must say so"
+
+
 def test_far_from_meta_training_the_order_is_the_blind_one_and_the_interval_is_wide(
     made: Toy, model: SubspaceEnsemble
 ) -> None:
