@@ -100,7 +100,7 @@ class Bench:
 
     def teacher(self, seed: int) -> Result:
         database, classes = self.data.database, self.data.teacher
-        model = fit_ensemble(database, classes, common.SPACE.all_vertices(), FitConfig(seed=seed))
+        model = fit_ensemble(database, classes, common.SPACE.all_vertices(), FitConfig(seed=seed, selection=True))
         return {"validation": validate(model, database, classes)}
 
     def paper_blind(self, seed: int) -> Result:

@@ -181,7 +181,10 @@ def train(
     ] = None,
     top: Annotated[int, typer.Option(help="How many of the best to train.")] = 3,
     random: Annotated[int, typer.Option(min=0, help="Also train so many random architectures, to compare.")] = 0,
-    model: Model = "nasbench201",
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model of the search; nasbench201 by default.", show_default=False),
+    ] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training part.")] = 30,
     batch_size: Annotated[int, typer.Option(help="Largest batch.")] = 128,
     lr: Annotated[float, typer.Option(help="Highest learning rate.")] = 0.1,
@@ -206,7 +209,8 @@ def train(
 ) -> None:
     """Train architectures on a dataset and report their validation accuracy.
 
-    Without --architecture or --result, the dataset is searched first and the best are trained.
+    Without --architecture or --result, the training part is searched first and the best are trained: then the search
+    has not seen the validation images.
     """
     import random as randomness
 
@@ -221,6 +225,8 @@ def train(
     integer("top", top, 1)
     if architecture and result:
         raise ConfigError("--architecture and --result both say what to train; give one of them")
+    if model and (architecture or result):
+        raise ConfigError("--model searches for what to train; leave it out where --architecture or --result says that")
     config = TrainConfig(
         epochs=epochs,
         batch_size=batch_size,
@@ -234,18 +240,20 @@ def train(
         device=device,
     )
     _writable(out)
-    images = load_dataset(dataset, max_images_per_class=max_images_per_class, seed=seed)
+    # Which images are used, and which are held out, does not depend on --seed, so that runs can be compared.
+    images = load_dataset(dataset, max_images_per_class=max_images_per_class, seed=config.split_seed)
+    images = images.verified(input_size)
     space: SearchSpace
     if architecture:
         space = get_space("nasbench201")
         chosen = {f"given {i}": space.parse(text) for i, text in enumerate(architecture, 1)}
     else:
         if result:
-            space, best = _best_of(result, top)
+            space, best = _best_of(result, top, images.name)
         else:
             # Only the training part is shown to the search: the validation images stay unseen.
             train_part, _ = images.split(validation, config.split_seed)
-            found = _search(train_part, model, None, "cpu", top=top, input_size=input_size, seed=seed)
+            found = _search(train_part, model or "nasbench201", None, "cpu", top=top, input_size=input_size, seed=seed)
             space, best = get_space(found.space), found.architectures
         chosen = {f"rank {i}": cell for i, cell in enumerate(best, 1)}
     rng = randomness.Random(seed)
@@ -258,7 +266,7 @@ def train(
             export_onnx(run.run_dir / "network.onnx", run.network)
 
 
-def _best_of(path: Path, top: int) -> tuple[SearchSpace, list[Architecture]]:
+def _best_of(path: Path, top: int, dataset: str) -> tuple[SearchSpace, list[Architecture]]:
     import json
 
     from metad2a_plugin.registry import get_space
@@ -274,6 +282,10 @@ def _best_of(path: Path, top: int) -> tuple[SearchSpace, list[Architecture]]:
         ) from error
     if not texts:
         raise ConfigError(f"the search result {str(path)!r} holds no architecture")
+    if found.get("dataset") != dataset:
+        warnings.warn(f"{str(path)!r} was searched for {found.get('dataset')!r}, not for {dataset!r}", stacklevel=2)
+    if len(texts) < top:
+        warnings.warn(f"{str(path)!r} holds {len(texts)} architectures, fewer than --top {top}", stacklevel=2)
     return space, [space.parse(text) for text in texts]
 
 

@@ -26,8 +26,9 @@ def print_search(result: SearchResult) -> None:
     """The ranked candidates, and what to make of them."""
     console = _console()
     devices = list(result.best.latency)
+    units = {device: f"{device} ({result.units[device]})" for device in devices}
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("rank", "accuracy", "90% interval", "params", "MACs", *devices):
+    for name in ("rank", "accuracy", "90% interval", "params", "MACs", *units.values()):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("architecture", overflow="fold")
     for c in result.candidates:
@@ -53,6 +54,10 @@ def print_search(result: SearchResult) -> None:
         "Accuracies are on the scale of the meta-training tasks (20 classes, short training): they rank networks; "
         "metad2a train measures them."
     )
+    if devices:
+        console.print(
+            "A limit holds with the device's 95% error on top, for the benchmark's own network."
+        )
     if result.far:
         console.print(
             f"This dataset is unlike those of meta-training (distance {result.distance:.1f}; 99% of them are within "

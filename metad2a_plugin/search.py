@@ -3,7 +3,7 @@
 >>> from metad2a_plugin import MetaD2A
 >>> result = MetaD2A.from_pretrained("nasbench201").search("sklearn:digits", top=3)  # doctest: +SKIP
 >>> result.best.architecture_str  # doctest: +SKIP
-'|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|'
+'|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|'
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ CANDIDATES = 500
 """Generated candidates where a space is larger, as in the paper."""
 LEVEL = 0.9
 """Probability of the intervals that are reported."""
-FAR = 1.5
-"""Datasets at more than this distance are reported as unlike those of meta-training."""
+FAR = 1.2
+"""Datasets at more than this distance, where half of what was learned of datasets counts, are reported as unlike those
+of meta-training."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class SearchResult:
         considered: different networks that were ranked.
         rejected: how many networks were left out, by reason: ``dead``, ``duplicate``, ``bound``.
         bounds: the limits that were asked for.
+        units: of the devices' latencies or energies.
         input_size: side of the images that costs are counted for, in pixels.
         distance: of the dataset from those of meta-training, where known; 99% of those lie within 1.
         seconds: wall-clock time, by part: ``features`` (reading and encoding images), ``search``.
@@ -102,6 +104,7 @@ class SearchResult:
     considered: int
     rejected: Mapping[str, int]
     bounds: Mapping[str, float]
+    units: Mapping[str, str]
     input_size: int
     distance: float | None
     seconds: Mapping[str, float]
@@ -131,6 +134,7 @@ class SearchResult:
             "considered": self.considered,
             "rejected": dict(self.rejected),
             "bounds": dict(self.bounds),
+            "units": dict(self.units),
             "input_size": self.input_size,
             "distance": self.distance,
             "interval_level": LEVEL,
@@ -243,14 +247,20 @@ class MetaD2A:
         return extract_task(images, encoder, seed=seed, progress=progress, device=self.device, **options)
 
     # -- models ------------------------------------------------------------------------------
-    def predict(self, task: Task | None, architectures: Sequence[Architecture] | torch.Tensor) -> Prediction:
+    def predict(self, dataset: Any, architectures: Sequence[Architecture] | torch.Tensor) -> Prediction:
         """Accuracies of architectures, or of encoded ones int64 ``[n, vertices]``; see `Prediction`.
 
+        Args:
+            dataset: as in `task`; None predicts for the average meta-training task.
+            architectures: of the checkpoint's space. Encoded ones are taken as they are.
+
         Raises:
-            ConfigError: `task` is None and the model needs one.
+            ConfigError: `dataset` is None and the model needs one.
             ArchitectureError: an architecture is of another space.
+            DatasetError: the dataset cannot be used.
         """
         encoded = architectures if isinstance(architectures, torch.Tensor) else self.space.encode(architectures)
+        task = None if dataset is None else self.task(dataset)
         return self.checkpoint.predictor.predict_task(task, encoded)
 
     def generate(self, task: Task, n: int, *, seed: int = 0) -> torch.Tensor:
@@ -330,6 +340,7 @@ class MetaD2A:
             considered=len(ranking.vertices),
             rejected=ranking.pool.rejected,
             bounds=ranking.pool.bounds.to_dict(),
+            units=ranking.pool.bounds.units(),
             input_size=input_size,
             distance=self.checkpoint.predictor.distance(task),
             seconds=ranking.seconds,
@@ -445,10 +456,26 @@ class _Bounds:
             self._model = LatencyModel.load()
             for device, limit in max_latency.items():
                 self._model.bound_mask(device, limit, space.encode([]))  # refuses unknown devices and limits
+                side = self._model.input_size(device)
+                if input_size != side:
+                    raise ConfigError(
+                        f"the latency of {device!r} is known for images of {side} pixels, not of {input_size}; "
+                        f"set input_size to {side}, or limit max_flops instead"
+                    )
 
     def latency(self, device: str, vertices: torch.Tensor) -> torch.Tensor:
         assert self._model is not None
         return self._model.predict(device, vertices)
+
+    def units(self) -> dict[str, str]:
+        return {device: self._model.unit(device) for device in self.max_latency} if self._model else {}
+
+    def least_limit(self, device: str, vertices: torch.Tensor) -> float:
+        """The lowest limit that some network passes, safety margin included; infinite if the device runs none."""
+        assert self._model is not None
+        runs = self._model.supported_mask(device, vertices)
+        margin = 1 + self._model.error(device)["p95"]
+        return float((self.latency(device, vertices[runs]) * margin).min()) if runs.any() else math.inf
 
     def mask(self, vertices: torch.Tensor, params: torch.Tensor, flops: torch.Tensor) -> torch.Tensor:
         within = torch.ones(len(vertices), dtype=torch.bool)
@@ -464,7 +491,8 @@ class _Bounds:
     def explain(self, pool: _Pool) -> str:
         if not self.to_dict():
             return "no architecture is left after dead ones and duplicates; ask for more candidates"
-        least = ", ".join(f"{name} {value:.4g}" for name, value in pool.least.items())
+        # Rounded up, so that the number shown is one that passes.
+        least = ", ".join(f"{name} {math.ceil(1000 * value) / 1000:g}" for name, value in pool.least.items())
         limits = ", ".join(f"{name} {value:g}" for name, value in self.to_dict().items())
         return f"no architecture is within the limits ({limits}); the least there is: {least}. Raise a limit"
 
@@ -498,5 +526,5 @@ class _Pool:
         }
         if len(unique):
             self.least = {"params": float(params.min()), "flops": float(flops.min())}
-            self.least |= {d: float(self.bounds.latency(d, unique).min()) for d in self.bounds.max_latency}
+            self.least |= {d: self.bounds.least_limit(d, unique) for d in self.bounds.max_latency}
         return unique[within]

@@ -55,13 +55,14 @@ def files(folder: Path) -> dict[str, bytes | None]:
 def test_search_shows_a_table_and_writes_what_it_is_told(model: str, work: Path, capsys: Any) -> None:
     pytest.importorskip("matplotlib")
     arguments = ["search", "images.npz", "--model", model, "--top", "2", "--max-params", "0.5"]
-    arguments += ["--max-latency", "pixel3=20", "--space", "nasbench201", "--input-size", "16"]
+    arguments += ["--max-latency", "pixel3=20", "--space", "nasbench201", "--input-size", "32"]
     assert main([*arguments, "--json", "out/result.json", "--draw", "cells", "--export", "networks"]) == 0
     shown = capsys.readouterr()
     result = json.loads((work / "out" / "result.json").read_text())
     first, second = result["candidates"]
-    assert result["bounds"] == {"max_params": 0.5, "max_latency pixel3": 20.0} and result["input_size"] == 16
-    for part in (first["architecture"], second["architecture"], f"{first['accuracy']:.1f}%", "pixel3", "3 classes"):
+    assert result["bounds"] == {"max_params": 0.5, "max_latency pixel3": 20.0} and result["input_size"] == 32
+    shown_first = (first["architecture"], f"{first['accuracy']:.1f}%")
+    for part in (*shown_first, second["architecture"], "pixel3 (ms)", "3 classes"):
         assert part in shown.out
     assert sorted(p.name for p in (work / "cells").iterdir()) == ["01.svg", "02.svg"]
     networks = [load_network(work / "networks" / f"{i:02d}.safetensors") for i in (1, 2)]

@@ -43,7 +43,7 @@ class FitConfig:
         cell_prior, task_prior, interaction_prior: prior variances of the linear maps, on features of unit
             mean square.
         factors: principal components of the dataset code that may change a descriptor's weight.
-        selection: use the evidence of which cells the database holds.
+        selection: the database's cells were chosen for being good, so use which cells it holds as evidence.
         table_weight: weight of each table's log-likelihood; a table has more rows than the database, and must not
             outweigh it.
         folds, fold_members: cross-validation over tasks that measures the noise level.
@@ -56,7 +56,7 @@ class FitConfig:
     task_prior: float = 3.0
     interaction_prior: float = 0.01
     factors: int = 8
-    selection: bool = True
+    selection: bool = False
     table_weight: float = 0.05
     folds: int = 5
     fold_members: int = 4
@@ -337,6 +337,7 @@ def fit_ensemble(
         interaction=interaction,
         gate=torch.stack([f["gate"] for f in fitted]),
         radius=problem.row_factors.norm(dim=1).quantile(0.99)[None],
+        classes=torch.tensor([float(database.task_classes.shape[1])]),
         reach=remoteness(row_code, len(anchors)).amax()[None],
         offset=torch.stack([f["offset"] for f in fitted]),
         second_offset=torch.stack([f["second"] for f in fitted]),

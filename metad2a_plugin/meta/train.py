@@ -32,7 +32,7 @@ from metad2a_plugin.meta.paper import (
     train_predictor,
 )
 from metad2a_plugin.models.checkpoint import AccuracyModel, Checkpoint
-from metad2a_plugin.models.ensemble import SubspaceEnsemble
+from metad2a_plugin.models.ensemble import Prediction, SubspaceEnsemble
 from metad2a_plugin.models.generator import TEMPERATURE, PaperGenerator
 from metad2a_plugin.models.predictor import PaperAccuracy
 from metad2a_plugin.registry import get_space
@@ -137,6 +137,7 @@ def meta_train(
             "rows": int((~database.valid).sum()),
             "validation_rows": int(database.valid.sum()),
             "tasks": len(database.task_classes),
+            "classes": database.task_classes.shape[1],
             "images": len(classes.features),
             "command": command,
             "metrics": metrics,
@@ -261,37 +262,44 @@ def validate(predictor: AccuracyModel, database: MetaDatabase, classes: ClassFea
     """How well validation rows are predicted, with and without the dataset.
 
     Keys: ``pearson`` and ``spearman`` of predicted and measured accuracy; the same with ``_new`` on the rows of
-    tasks that no training row has, and with ``_blind`` from the architecture alone, where the model can do that;
-    ``coverage_90``, the share of rows inside their 90% interval, and ``width_90``, its mean width in points.
+    tasks that no training row has. Where the model can do that, ``_level`` with a dataset moving all architectures
+    alike, and ``_blind`` from the architecture alone. ``coverage_90``, the share of the rows of protocol 0 inside the
+    90% interval that a search shows, and ``width_90``, its mean width in points; with ``_all`` the same over all
+    rows, of an interval that allows for either protocol.
     """
     rows = torch.nonzero(database.valid).squeeze(1)
-    metrics: dict[str, float] = {}
+    truth, main = database.accuracy[rows], database.protocol[rows] == 0
+    others: dict[str, float] = {}
     if isinstance(predictor, SubspaceEnsemble):
         codes = (task_codes(database, classes, predictor.anchors) - predictor.task_center) / predictor.task_scale
-        cells = predictor.cell_features(database.vertices[rows])
-        mean, low, high = predictor.mixture(codes[database.task[rows]], cells)
+        code, cells = codes[database.task[rows]], predictor.cell_features(database.vertices[rows])
+        shown = predictor.predict_code(code, cells)
+        mean, low, high = predictor.mixture(code, cells)
+        level, _, _ = replace(predictor, interaction=torch.zeros_like(predictor.interaction)).mixture(code, cells)
         blind, _, _ = predictor.mixture(None, cells)
-        truth = database.accuracy[rows]
-        metrics = {"pearson_blind": pearson(blind, truth), "spearman_blind": spearman(blind, truth)}
-        calibrated = torch.ones(len(rows), dtype=torch.bool)
+        for name, values in (("level", level), ("blind", blind)):
+            others |= {f"pearson_{name}": pearson(values, truth), f"spearman_{name}": spearman(values, truth)}
+        others |= {
+            "coverage_90_all": ((truth >= low) & (truth <= high)).float().mean().item(),
+            "width_90_all": (high - low).mean().item(),
+        }
     elif isinstance(predictor, PaperAccuracy):
-        mean, std = _paper_rows(predictor, database, classes, rows)
-        low, high = mean - 1.645 * std, mean + 1.645 * std
-        calibrated = ~_calibration_half(database, rows)
-        calibrated |= ~calibrated.any()  # a single task leaves none to check on
+        shown = Prediction(*_paper_rows(predictor, database, classes, rows))
+        mean = shown.mean
+        check = main & ~_calibration_half(database, rows)
+        main = check if check.any() else main  # a single task leaves none to check on
     else:
         raise TypeError(f"cannot validate a {type(predictor).__name__}")
-    truth = database.accuracy[rows]
     new = ~torch.isin(database.task[rows], database.task[~database.valid])
-    inside = ((truth >= low) & (truth <= high))[calibrated]
+    low, high = shown.interval(0.9)
     return {
         "pearson": pearson(mean, truth),
         "spearman": spearman(mean, truth),
         "pearson_new": pearson(mean[new], truth[new]),
         "spearman_new": spearman(mean[new], truth[new]),
-        **metrics,
-        "coverage_90": inside.float().mean().item(),
-        "width_90": (high - low)[calibrated].mean().item(),
+        **others,
+        "coverage_90": ((truth >= low) & (truth <= high))[main].float().mean().item(),
+        "width_90": (high - low)[main].mean().item(),
     }
 
 
@@ -371,18 +379,18 @@ def card(checkpoint: Checkpoint) -> str:
         *(f"| {name} | {value:.3f} |" for name, value in metrics.items()),
         "",
         "Correlations are on the validation rows, from images alone: `_new` on tasks that no training row has,",
-        "`_blind` from the architecture without the images. `coverage_90` is the share of validation rows inside",
-        "their 90% interval. `generator_*` are percent of 1,000 architectures for each of 20 validation tasks. The",
-        "spread over ten seeds is in the project's README.",
+        "`_level` with the dataset moving all architectures alike, `_blind` without the images. `coverage_90` is the",
+        "share of validation rows measured by the main protocol inside the 90% interval that a search shows, in",
+        "`_all` of all rows inside one that allows for either protocol. `generator_*` are percent of 1,000",
+        "architectures for each of at most 20 validation tasks.",
         "",
         "## Made by",
         f"`{training['command'] or 'metad2a_plugin.meta.train.meta_train'}`",
         "",
         "## Limits",
-        "Accuracies are on the scale of the meta-training tasks: 20 classes of ImageNet, few and small images, a",
-        "short training. On another dataset they rank architectures; they do not tell what a network will reach.",
-        "The tasks are of natural photographs; the further a dataset is from those, the less the ranking depends",
-        "on it.",
+        f"Accuracies are on the scale of the meta-training tasks ({training['classes']} classes each). On another",
+        "dataset they rank architectures; they do not tell what a network will reach. The further a dataset is from",
+        "the meta-training tasks, the less the ranking depends on it.",
         "",
     ]
     return "\n".join(lines)

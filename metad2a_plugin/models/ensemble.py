@@ -59,6 +59,7 @@ class SubspaceEnsemble:
         interaction: how each component changes the weight of a descriptor, ``[members, factors, descriptors]``.
         gate: intercept and slope, ``[members, 2]``, of the share of the interaction that a cell takes.
         radius: norm of the factors that 99% of the meta-training rows stay within, ``[1]``.
+        classes: of a meta-training task, ``[1]``.
         reach: how far from all anchors the farthest meta-training row lies (`remoteness`), ``[1]``.
         offset: mean accuracy of each member, ``[members]``.
         second_offset: difference of the second evaluation protocol of the meta-database, ``[members]``.
@@ -80,6 +81,7 @@ class SubspaceEnsemble:
     interaction: torch.Tensor
     gate: torch.Tensor
     radius: torch.Tensor
+    classes: torch.Tensor
     reach: torch.Tensor
     offset: torch.Tensor
     second_offset: torch.Tensor
@@ -124,16 +126,20 @@ class SubspaceEnsemble:
 
         The larger of two ratios: the norm of its factors over `radius`, and its remoteness over `reach`.
         """
-        return float(self._distance(self.codes(task.prototypes()).mean(0)))
+        prototypes = task.prototypes()
+        return float(self._distance(self.codes(prototypes).mean(0), prototypes.shape[1]))
 
-    def _distance(self, code: torch.Tensor) -> torch.Tensor:
-        """``[...]`` of codes ``[..., code]``."""
-        factors = (code @ self.factors).norm(dim=-1) / self.radius
+    def _distance(self, code: torch.Tensor, classes: int | None = None) -> torch.Tensor:
+        """``[...]`` of codes ``[..., code]`` of datasets with so many classes; None: as many as in meta-training."""
+        # A mean over fewer classes scatters more, without being any less of the kind.
+        scatter = 1.0 if classes is None else (self.classes / classes).clamp(min=1).sqrt()
+        factors = (code @ self.factors).norm(dim=-1) / (self.radius * scatter)
         return factors.maximum(remoteness(code * self.task_scale + self.task_center, len(self.anchors)) / self.reach)
 
-    def _share(self, code: torch.Tensor) -> torch.Tensor:
+    @staticmethod
+    def _share(distance: torch.Tensor) -> torch.Tensor:
         """How far what was learned of datasets is believed: 1 among those of meta-training, then falling to 0."""
-        return self._distance(code).clamp(min=1) ** -4
+        return distance.clamp(min=1) ** -4
 
     def predict_task(self, task: Task | None, vertices: torch.Tensor) -> Prediction:
         """`predict` for a task, from the mean features of its classes."""
@@ -148,28 +154,33 @@ class SubspaceEnsemble:
                 None predicts for the average meta-training task.
             vertices: encoded architectures, int64 ``[n, vertices]``.
         """
-        code = None if prototypes is None else self.codes(prototypes).mean(0)
-        return self.predict_code(code, self.cell_features(vertices))
+        cells = self.cell_features(vertices)
+        if prototypes is None:
+            found = self.predict_code(None, cells)
+        else:
+            found = self.predict_code(self.codes(prototypes).mean(0), cells, prototypes.shape[1])
+        return Prediction(found.mean.cpu(), found.std.cpu())
 
-    def members(self, code: torch.Tensor | None, cells: torch.Tensor) -> torch.Tensor:
+    def members(self, code: torch.Tensor | None, cells: torch.Tensor, classes: int | None = None) -> torch.Tensor:
         """Each member's accuracy in percent, ``[n, members]``; `code` is ``[code]`` or ``[n, code]``."""
         quality = cells @ self.cell_weight.T
         value = quality + self.offset
         if code is not None:
-            share = self._share(code)[..., None]
+            share = self._share(self._distance(code, classes))[..., None]
             factors = (share * (code @ self.factors).clamp(-3, 3)).expand(len(cells), -1)
             crossed = torch.einsum("nf,mfd,nd->nm", factors, self.interaction, cells)
             gate = torch.sigmoid(self.gate[:, 0] + self.gate[:, 1] * quality)
             value = value + share * (code @ self.task_weight.T) + gate * crossed
         return CENTER + SCALE * value
 
-    def predict_code(self, code: torch.Tensor | None, cells: torch.Tensor) -> Prediction:
+    def predict_code(self, code: torch.Tensor | None, cells: torch.Tensor, classes: int | None = None) -> Prediction:
         """`predict` from `code` and `cell_features`; a ``[n, code]`` code gives one dataset per architecture."""
-        value = self.members(code, cells)
+        value = self.members(code, cells, classes)
         # Without a dataset, or far from those of meta-training, its level is unknown.
-        distance = torch.ones(()) if code is None else self._distance(code).clamp(min=1)
-        unknown = torch.ones(()) if code is None else 1 - self._share(code)
-        level = SCALE * self.task_spread * distance * unknown
+        level = SCALE * self.task_spread
+        if code is not None:
+            distance = self._distance(code, classes).clamp(min=1)
+            level = level * distance * (1 - self._share(distance))
         variance = (value - value.mean(1, keepdim=True)).square().mean(1) + (SCALE * self.noise[0]) ** 2 + level**2
         return Prediction(value.mean(1), variance.sqrt())
 

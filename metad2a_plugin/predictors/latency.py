@@ -92,6 +92,15 @@ class LatencyModel:
         """
         return str(self._device(device)["unit"])
 
+    def input_size(self, device: str) -> int:
+        """Side, in pixels, of the images that the measured network takes.
+
+        Raises:
+            ConfigError: no such device.
+        """
+        self._device(device)
+        return 16 if device.endswith("_imagenet16") else 32
+
     def error(self, device: str) -> dict[str, float]:
         """How far predictions were off on held-out cells.
 

@@ -45,4 +45,4 @@ class MetaD2APredictor(Predictor):
                 "this predictor needs a task; make one with extract_task(load_dataset(...)), or rank without a "
                 "dataset with MetaD2A.predict(None, architectures)"
             )
-        return self.searcher.predict(self.searcher.task(task), architectures).mean
+        return self.searcher.predict(task, architectures).mean

@@ -80,6 +80,10 @@ class MetaD2AStrategy(Strategy):
         return self.space.decode(self._vertices[chosen])
 
     def _tell(self, architecture: Architecture, value: float) -> None:
+        self._mark(architecture)
+
+    def _mark(self, architecture: Architecture) -> None:
+        """Never propose it again."""
         [simplest] = self.space.simplify(self.space.encode([architecture])).tolist()
         found = self._index.get(tuple(simplest))
         if found is not None:
@@ -113,11 +117,15 @@ class MetaD2AStrategy(Strategy):
         return {tuple(row): i for i, row in enumerate(self._vertices.tolist())}
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"asked": sorted(self._asked)}
+        asked = self.space.decode(self._vertices[sorted(self._asked)])
+        return super().state_dict() | {"asked": [self.space.format(a) for a in asked]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self._asked = set(state["asked"])
+        self._asked.clear()
+        # By the network, not by its place: another seed or limit ranks others.
+        for text in state["asked"]:
+            self._mark(self.space.parse(text))
 
 
 def _kernel(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

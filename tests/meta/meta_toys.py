@@ -20,7 +20,7 @@ from metad2a_plugin.spaces.nasbench201 import NASBench201
 
 SPACE = NASBench201()
 CELLS = SPACE.all_vertices()
-QUICK = FitConfig(members=2, folds=2, fold_members=1, iterations=12, factors=4)
+QUICK = FitConfig(selection=True, members=2, folds=2, fold_members=1, iterations=12, factors=4)
 CLASSES, CLASSES_OF_A_TASK = 60, 5
 _CONV1, _CONV3, _POOL = (SPACE.vertex_types.index(op) for op in ("nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"))
 
