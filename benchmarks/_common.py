@@ -158,7 +158,7 @@ def mean_std(values: Sequence[float], digits: int = 3) -> str:
     return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
-def bar(values: Sequence[float], least: float, digits: int) -> str:
+def aim(values: Sequence[float], least: float, digits: int) -> str:
     """Whether a mean reaches what it should."""
     return f"≥ {least:.{digits}f} {'met' if statistics.fmean(values) >= least else 'missed'}"
 

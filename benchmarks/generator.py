@@ -33,7 +33,7 @@ SHARES = {
     "live": None,
     "networks": None,
 }
-"""What is counted in percent of the draws, and its bar."""
+"""What is counted in percent of the draws, and what we aim at."""
 HEADER = ("dataset", "valid", "unique, independent", "unique", "novel", "live", "networks", "candidates")
 NOTES = """
 Percent of {draws:,} draws for one dataset. *Unique, independent* counts independent draws, all other columns draws
@@ -116,8 +116,8 @@ def rows(reports: Mapping[str, Sequence[Mapping[str, float]]]) -> list[list[str]
     ]
     every = [report for each in reports.values() for report in each]
     worst = {share: min(report[share] for report in every) for share in SHARES}
-    bars = ["" if least is None else common.bar([worst[share]], least, 0) for share, least in SHARES.items()]
-    return [*found, ["bar, for the worst", *bars, common.bar([min(r["candidates"] for r in every)], CANDIDATES, 0)]]
+    aims = ["" if least is None else common.aim([worst[share]], least, 0) for share, least in SHARES.items()]
+    return [*found, ["aim, for the worst", *aims, common.aim([min(r["candidates"] for r in every)], CANDIDATES, 0)]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

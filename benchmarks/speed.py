@@ -34,7 +34,7 @@ else:
     import _paper_loop as paper_loop
 
 IMAGES, DRAWS = 20, 10
-BARS = {"speed_up": 100.0, "search": 3.0, "memory": 1.0, "import": 0.2, "help": 0.5}
+AIMS = {"speed_up": 100.0, "search": 3.0, "memory": 1.0, "import": 0.2, "help": 0.5}
 """Times faster than the loop; seconds of a search; GB; seconds of ``import metad2a_plugin`` and ``metad2a --help``."""
 MEMORY = {
     "search of CIFAR-10 from its images": "MetaD2A.from_pretrained({model!r}).search({images!r}, cache_dir=False)",
@@ -146,16 +146,16 @@ def report(results: dict[str, Any]) -> str:
     rows = []
     for name, values in results["seconds"].items():
         factor, ours = loop / statistics.median(values), name != "the paper's loop"
-        bars = [common.bar([factor], BARS["speed_up"], 0), at_most(statistics.median(values), BARS["search"], "s")]
-        rows.append([name, spread(values), f"{factor:,.0f} x", ", ".join(bars) if ours else ""])
-    text = common.markdown(("search", "seconds", "faster than the loop", "bars"), rows)
-    rows = [[name, f"{gb:.2f} GB", at_most(gb, BARS["memory"], "GB")] for name, gb in results["memory"].items()]
-    limits = (BARS["import"], BARS["help"])
+        aims = [common.aim([factor], AIMS["speed_up"], 0), at_most(statistics.median(values), AIMS["search"], "s")]
+        rows.append([name, spread(values), f"{factor:,.0f} x", ", ".join(aims) if ours else ""])
+    text = common.markdown(("search", "seconds", "faster than the loop", "aim"), rows)
+    rows = [[name, f"{gb:.2f} GB", at_most(gb, AIMS["memory"], "GB")] for name, gb in results["memory"].items()]
+    limits = (AIMS["import"], AIMS["help"])
     rows += [
         [name, spread(values), at_most(statistics.median(values), most, "s")]
         for (name, values), most in zip(results["start_up"].items(), limits, strict=True)
     ]
-    return text + "\n" + common.markdown(("process", "measured", "bar"), rows)
+    return text + "\n" + common.markdown(("process", "measured", "aim"), rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -25,11 +25,11 @@ def test_a_finished_part_is_not_computed_again_unless_its_key_changed(tmp_path: 
     assert common.remember(path, {"seed": 1}, compute) == [1.5, 3]
 
 
-def test_numbers_carry_their_spread_and_their_bar() -> None:
+def test_numbers_carry_their_spread_and_their_aim() -> None:
     assert common.mean_std([0.8, 0.9]) == "0.850 ± 0.071"
     assert common.mean_std([0.8], 1) == "0.8"
-    assert common.bar([0.8, 0.9], 0.85, 2) == "≥ 0.85 met"
-    assert common.bar([0.8, 0.8], 0.85, 2) == "≥ 0.85 missed"
+    assert common.aim([0.8, 0.9], 0.85, 2) == "≥ 0.85 met"
+    assert common.aim([0.8, 0.8], 0.85, 2) == "≥ 0.85 missed"
 
 
 def test_a_table_is_markdown() -> None:
