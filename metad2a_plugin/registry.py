@@ -17,12 +17,15 @@ import difflib
 import warnings
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.predictor import Predictor
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.strategy import Strategy
+
+if TYPE_CHECKING:
+    from metad2a_plugin.data.encoders import ImageEncoder
 
 DISTRIBUTION = "metad2a-plugin"
 
@@ -84,6 +87,19 @@ def get_predictor(name: str) -> type[Predictor]:
         ConfigError: no such predictor, or its plug-in is broken.
     """
     return _load("predictors", name, Predictor)
+
+
+def get_encoder_class(name: str) -> type[ImageEncoder]:
+    """The class of an image encoder; call it as ``get_encoder_class(name)(device="cpu")``.
+
+    `data.get_encoder` also knows torchvision's and folders.
+
+    Raises:
+        ConfigError: no such encoder, or its plug-in is broken.
+    """
+    from metad2a_plugin.data.encoders import ImageEncoder
+
+    return _load("encoders", name, ImageEncoder)
 
 
 def _built_in(kind: str) -> dict[str, str]:

@@ -18,9 +18,8 @@ import difflib
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from importlib.metadata import entry_points
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -29,8 +28,8 @@ from torch import nn
 
 from metad2a_plugin._device import usable
 from metad2a_plugin.errors import CheckpointError, ConfigError, MissingExtraError
+from metad2a_plugin.registry import available, get_encoder_class
 
-ENTRY_POINTS = "metad2a_plugin.encoders"
 PRETRAINED = Path(__file__).parents[1] / "pretrained" / "encoder"
 
 
@@ -63,7 +62,7 @@ class DefaultEncoder(ImageEncoder):
         CheckpointError: a file is missing, damaged, or of another network.
     """
 
-    def __init__(self, directory: Path, device: str = "cpu") -> None:
+    def __init__(self, directory: Path = PRETRAINED, device: str = "cpu") -> None:
         from metad2a_plugin.data._distilled import DistilledEncoder
 
         shipped = directory == PRETRAINED
@@ -165,14 +164,9 @@ def _weights_hash(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _closest(name: str, known: list[str]) -> str:
+def _closest(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
-
-
-def list_encoders() -> list[str]:
-    """Names `get_encoder` knows, besides ``torchvision:MODEL`` and folders."""
-    return sorted({"default", *(point.name for point in entry_points(group=ENTRY_POINTS))})
 
 
 def get_encoder(name: str = "default", device: str = "cpu") -> ImageEncoder:
@@ -189,24 +183,14 @@ def get_encoder(name: str = "default", device: str = "cpu") -> ImageEncoder:
         MissingExtraError: it needs a package that is not installed.
     """
     usable(device)
-    if name == "default":
-        return DefaultEncoder(PRETRAINED, device)
+    known = available("encoders")
+    if name in known:
+        return get_encoder_class(name)(device=device)  # type: ignore[call-arg]  # the contract of a registered one
     if name.startswith("torchvision:"):
         return TorchvisionEncoder(name.removeprefix("torchvision:"), device)
-    for point in entry_points(group=ENTRY_POINTS, name=name):
-        return _checked(name, point.load()(device=device))
     if Path(name).is_dir():
         return DefaultEncoder(Path(name), device)
-    known = list_encoders()
     raise ConfigError(
         f"unknown image encoder {name!r}{_closest(name, known)}; known are {', '.join(known)}, torchvision:MODEL "
         "(such as torchvision:resnet18), or a folder with config.json and model.safetensors"
     )
-
-
-def _checked(name: str, encoder: Any) -> ImageEncoder:
-    if not isinstance(encoder, ImageEncoder):
-        raise ConfigError(
-            f"the entry point {name!r} of {ENTRY_POINTS} made a {type(encoder).__name__}, no ImageEncoder"
-        )
-    return encoder

@@ -13,6 +13,7 @@ from image_toys import MeanColour
 from safetensors.torch import save_file
 from torch import nn
 
+from metad2a_plugin import registry
 from metad2a_plugin.data import encoders
 from metad2a_plugin.data._distilled import DistilledEncoder
 from metad2a_plugin.data.encoders import DefaultEncoder, TorchvisionEncoder, get_encoder
@@ -97,32 +98,27 @@ def test_unknown_names() -> None:
         get_encoder("default", device="nowhere")
 
 
-class _Point:
-    def __init__(self, made: Callable[..., Any]) -> None:
-        self.name, self.made = "mean-colour", made
-
-    def load(self) -> Callable[..., Any]:
-        return self.made
-
-
-def _register(monkeypatch: pytest.MonkeyPatch, made: Callable[..., Any]) -> None:
-    point = _Point(made)
-    monkeypatch.setattr(
-        encoders, "entry_points", lambda group, name=point.name: [point] if name == point.name else []
-    )
+def _register(monkeypatch: pytest.MonkeyPatch, loaded: Any) -> None:
+    """As if another distribution offered `loaded`."""
+    point = types.SimpleNamespace(name="mean-colour", value="toys:MeanColour", dist=None, load=lambda: loaded)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group.endswith(".encoders") else [])
 
 
 def test_third_party_encoder_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    _register(monkeypatch, lambda device: MeanColour())
+    class Registered(MeanColour):
+        def __init__(self, device: str) -> None:
+            super().__init__()
+
+    _register(monkeypatch, Registered)
     assert isinstance(get_encoder("mean-colour"), MeanColour)
-    assert encoders.list_encoders() == ["default", "mean-colour"]
+    assert registry.available("encoders") == ("default", "mean-colour")
     with pytest.raises(ConfigError, match="did you mean 'mean-colour'"):
         get_encoder("mean-color")
 
 
-def test_entry_point_that_makes_no_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entry_point_that_is_no_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     _register(monkeypatch, lambda device: object())
-    with pytest.raises(ConfigError, match=r"entry point 'mean-colour' .* made a object, no ImageEncoder"):
+    with pytest.raises(ConfigError, match=r"'mean-colour' among the encoders.* must be a subclass of .*ImageEncoder"):
         get_encoder("mean-colour")
 
 
@@ -140,10 +136,10 @@ class Classifier(nn.Module):
 @pytest.fixture
 def torchvision(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
     """Stands in for torchvision, with the calls the encoder makes."""
-    transform = types.SimpleNamespace(crop_size=[20], mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5])
-    weights = types.SimpleNamespace(DEFAULT=types.SimpleNamespace(transforms=lambda: transform))
+    transform = types.types.SimpleNamespace(crop_size=[20], mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5])
+    weights = types.types.SimpleNamespace(DEFAULT=types.SimpleNamespace(transforms=lambda: transform))
     network = Classifier()
-    models = types.SimpleNamespace(
+    models = types.types.SimpleNamespace(
         list_models=lambda module: ["resnet18", "squeezenet1_0"],
         get_model_weights=lambda name: weights,
         get_model=lambda name, weights: network if name == "resnet18" else nn.Conv2d(3, 4, 1),
