@@ -54,7 +54,7 @@ class DefaultEncoder(ImageEncoder):
     """The shipped encoder, or one of its kind trained by ``benchmarks/train_encoder.py``.
 
     Args:
-        directory: holds ``model.safetensors`` and ``config.json`` (``model``: arguments of `DistilledEncoder`;
+        directory: the shipped one if None; holds ``model.safetensors`` and ``config.json`` (``model``: arguments of `DistilledEncoder`;
             ``size``: side of its input images).
         device: where the network runs.
 
@@ -62,9 +62,10 @@ class DefaultEncoder(ImageEncoder):
         CheckpointError: a file is missing, damaged, or of another network.
     """
 
-    def __init__(self, directory: Path = PRETRAINED, device: str = "cpu") -> None:
+    def __init__(self, directory: Path | None = None, device: str = "cpu") -> None:
         from metad2a_plugin.data._distilled import DistilledEncoder
 
+        directory = PRETRAINED if directory is None else directory
         shipped = directory == PRETRAINED
         fix = "reinstall metad2a-plugin" if shipped else "export the encoder again"
         try:

@@ -136,10 +136,10 @@ class Classifier(nn.Module):
 @pytest.fixture
 def torchvision(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
     """Stands in for torchvision, with the calls the encoder makes."""
-    transform = types.types.SimpleNamespace(crop_size=[20], mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5])
-    weights = types.types.SimpleNamespace(DEFAULT=types.SimpleNamespace(transforms=lambda: transform))
+    transform = types.SimpleNamespace(crop_size=[20], mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5])
+    weights = types.SimpleNamespace(DEFAULT=types.SimpleNamespace(transforms=lambda: transform))
     network = Classifier()
-    models = types.types.SimpleNamespace(
+    models = types.SimpleNamespace(
         list_models=lambda module: ["resnet18", "squeezenet1_0"],
         get_model_weights=lambda name: weights,
         get_model=lambda name, weights: network if name == "resnet18" else nn.Conv2d(3, 4, 1),
