@@ -54,8 +54,8 @@ class DefaultEncoder(ImageEncoder):
     """The shipped encoder, or one of its kind trained by ``benchmarks/train_encoder.py``.
 
     Args:
-        directory: the shipped one if None; holds ``model.safetensors`` and ``config.json`` (``model``: arguments of `DistilledEncoder`;
-            ``size``: side of its input images).
+        directory: holds ``model.safetensors`` and ``config.json`` (``model``: arguments of `DistilledEncoder`;
+            ``size``: side of its input images); the shipped one if None.
         device: where the network runs.
 
     Raises:
