@@ -14,6 +14,7 @@ import pytest
 from meta_toys import SPACE, FitConfig, checkpoint, class_images, coloured, toy, write_folder
 from PIL import Image
 
+from metad2a_plugin import search, training
 from metad2a_plugin.cli import main
 from metad2a_plugin.export import load_network
 from metad2a_plugin.meta import train
@@ -108,6 +109,45 @@ def test_train_takes_the_best_of_a_result(model: str, work: Path, capsys: Any) -
     shown = capsys.readouterr().out
     assert "rank 1" in shown and "rank 2" not in shown and best in shown
     assert len(list((work / "kept").rglob("network.safetensors"))) == 1
+
+
+def test_train_says_when_a_result_is_of_another_dataset_or_too_short(model: str, work: Path, capsys: Any) -> None:
+    assert main(["search", "images.npz", "--model", model, "--top", "2", "--json", "r.json"]) == 0
+    (work / "images.npz").rename(work / "others.npz")
+    assert main(["train", "others.npz", "--result", "r.json", "--out", "kept", *TINY]) == 0
+    said = capsys.readouterr().err
+    assert "searched for 'images', not for 'others'" in said and "holds 2 architectures, fewer than --top 3" in said
+
+
+def test_train_shows_its_search_no_image_that_it_validates_on(
+    model: str, work: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Also where broken images are left out, and whatever the seed of the training."""
+    images, labels = coloured()
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (work / "folder" / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(work / "folder" / str(label) / f"{i:03d}.png")
+    first = min((work / "folder" / str(labels[0])).iterdir())
+    first.write_bytes(first.read_bytes()[:60])
+    seen: list[set[str]] = []
+    searched, prepared = search.MetaD2A.search, training.prepare
+
+    def watched_search(self: Any, dataset: Any, **options: Any) -> Any:
+        seen.append({dataset.key(i) for i in range(len(dataset))})
+        return searched(self, dataset, **options)
+
+    def watched_prepare(dataset: Any, config: Any) -> Any:
+        held_out = dataset.split(config.validation, config.split_seed)[1]
+        seen.append({held_out.key(i) for i in range(len(held_out))})
+        return prepared(dataset, config)
+
+    monkeypatch.setattr(search.MetaD2A, "search", watched_search)
+    monkeypatch.setattr(training, "prepare", watched_prepare)
+    for seed in ("0", "1"):
+        assert main(["train", "folder", "--model", model, "--top", "1", "--seed", seed, *TINY]) == 0
+    (shown, held_out), again = seen[:2], seen[2:]
+    assert held_out and not shown & held_out
+    assert again == [shown, held_out], "the validation images do not depend on the seed"
 
 
 def test_train_searches_where_nothing_is_given(model: str, work: Path, capsys: Any) -> None:
@@ -262,6 +302,7 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
     "bad architecture": ([*TRAIN, "-a", "|nor_conv_3x3~0|"], "expected 3 nodes", nothing),
     "misspelt operation": ([*TRAIN, "-a", CELL.replace("skip", "slip")], "did you mean 'skip_connect'", nothing),
     "both --architecture and --result": ([*TRAIN, "-a", CELL, "--result", "r.json"], "give one of them", nothing),
+    "a model without a search": ([*TRAIN, "-a", CELL, "--model", "toy"], "--model searches for what to train", nothing),
     "no result": ([*TRAIN, "--result", "gone.json"], "cannot read a search result from 'gone.json'", nothing),
     "result is text": ([*TRAIN, "--result", "r.json"], "cannot read a search result", text("r.json", "hello")),
     "result is binary": (

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,21 @@ def test_an_impossible_limit_says_the_least_there_is(
         searcher.search(task, **limits)
 
 
+@pytest.mark.parametrize("device", ["pixel3", "edgetpu", "fpga_energy"])
+def test_the_least_limit_that_is_named_for_a_device_is_one_that_passes(
+    searcher: MetaD2A, task: Task, device: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        searcher.search(task, max_latency={device: 1e-6})
+    named = float(re.search(rf"least there is: .*{device} (\d+\.?\d*)", str(refused.value))[1])
+    result = searcher.search(task, max_latency={device: named})
+    assert result.considered >= 1 and result.units == {device: LatencyModel.load().unit(device)}
+
+
+def test_predict_takes_what_search_takes(searcher: MetaD2A, task: Task) -> None:
+    assert torch.equal(searcher.predict(image_dataset(), CELLS[:9]).mean, searcher.predict(task, CELLS[:9]).mean)
+
+
 def test_the_least_there_is_can_be_had(searcher: MetaD2A, task: Task) -> None:
     params, flops = SPACE.costs(CELLS[~SPACE.dead_mask(CELLS)], num_classes=3)
     result = searcher.search(task, max_params=params.min().item(), max_flops=flops.min().item())
@@ -226,6 +242,8 @@ def test_the_least_there_is_can_be_had(searcher: MetaD2A, task: Task) -> None:
         ({"max_latency": {"pixel33": 5}}, "unknown device 'pixel33'.*did you mean 'pixel3'"),
         ({"max_latency": {"pixel3": 0}}, "positive number of ms"),
         ({"max_latency": {"pixel3": math.nan}}, "positive number of ms"),
+        ({"max_latency": {"pixel3": 5}, "input_size": 64}, "images of 32 pixels, not of 64"),
+        ({"max_latency": {"pixel3_imagenet16": 5}}, "images of 16 pixels, not of 32"),
         ({"input_size": 4}, "input_size must be an integer of 8 or more"),
         ({"input_size": 32.0}, "input_size"),
         ({"seed": -1}, "seed must be an integer of 0 or more"),
