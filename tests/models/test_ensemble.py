@@ -75,6 +75,15 @@ def test_a_dataset_among_those_of_meta_training_moves_the_prediction(made: Toy, 
     assert near.std.mean() < none.std.mean(), "knowing the dataset must narrow the interval"
 
 
+def test_a_dataset_of_few_classes_is_not_far_for_that(made: Toy, model: SubspaceEnsemble) -> None:
+    distances = []
+    for index in range(0, 60, 3):
+        task = task_of(made, index)
+        few = task.labels < task.num_classes // 2
+        distances.append(model.distance(Task(task.features[few], task.labels[few])))
+    assert sum(d <= 1.2 for d in distances) >= 0.8 * len(distances)
+
+
 def test_images_unlike_any_of_meta_training_are_far_however_their_classes_lie(
     made: Toy, model: SubspaceEnsemble
 ) -> None:
