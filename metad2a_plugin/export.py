@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -167,17 +169,22 @@ def export_onnx(path: str | os.PathLike[str], classifier: ImageClassifier) -> No
     # A batch of one would be specialised to a constant.
     example = torch.zeros(2, 3, side, side, dtype=torch.uint8, device=classifier.mean.device)
     modes = [(module, module.training) for module in classifier.modules()]
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # the exporter reports which other packages it does without
     try:
-        program = torch.onnx.export(
-            classifier.eval(),
-            (example,),
-            dynamo=True,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
-            verbose=False,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of torch about itself
+            program = torch.onnx.export(
+                classifier.eval(),
+                (example,),
+                dynamo=True,
+                input_names=["images"],
+                output_names=["logits"],
+                dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+                verbose=False,
+            )
     finally:
+        logging.disable(disabled)
         for module, training in modes:
             module.training = training
     assert program is not None  # dynamo=True returns the program

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,6 @@ def print_search(result: SearchResult) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("rank", "accuracy", "90% interval", "params", "MACs", *units.values()):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("architecture", overflow="fold")
     for c in result.candidates:
         low, high = c.interval
         table.add_row(
@@ -40,9 +39,9 @@ def print_search(result: SearchResult) -> None:
             f"{c.params:.3f} M",
             f"{c.flops:.1f} M",
             *(f"{c.latency[device]:.3g}" for device in devices),
-            c.architecture_str,
         )
     console.print(table)
+    _print_architectures(console, {str(c.rank): c.architecture_str for c in result.candidates})
     how = "different networks, all of the space," if result.source == "exhaustive" else "generated networks"
     left_out = ", ".join(f"{count:,} {reason}" for reason, count in result.rejected.items() if count)
     console.print(
@@ -65,13 +64,21 @@ def print_search(result: SearchResult) -> None:
         )
 
 
+def _print_architectures(console: Console, texts: Mapping[str, str]) -> None:
+    """One to a line, apart from the table, so that they can be copied from a narrow terminal."""
+    width = max(map(len, texts))
+    console.print()
+    for name, text in texts.items():
+        console.print(f"{name:>{width}}  {text}", soft_wrap=True)
+    console.print()
+
+
 def print_training(dataset: ImageDataset, names: Sequence[str], results: Sequence[TrainResult]) -> None:
     """Validation accuracy of trained architectures beside chance and the majority class."""
     console = _console()
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("", "validation accuracy", "95% interval", "balanced", "params", "MACs", "seconds"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
-    table.add_column("architecture", overflow="fold")
     for name, r in zip(names, results, strict=True):
         low, high = r.interval
         table.add_row(
@@ -82,9 +89,9 @@ def print_training(dataset: ImageDataset, names: Sequence[str], results: Sequenc
             f"{r.params:.3f} M",
             f"{r.flops:.1f} M",
             f"{r.seconds:.0f}",
-            r.architecture_str,
         )
     console.print(table)
+    _print_architectures(console, {name: r.architecture_str for name, r in zip(names, results, strict=True)})
     first = results[0]
     console.print(
         f"{dataset.name}: {first.train_images:,} training and {first.validation_images:,} validation images; always "
