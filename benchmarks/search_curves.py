@@ -46,8 +46,9 @@ Test accuracy in percent of the best by validation accuracy, after so many train
 deviation of {runs} runs; the figure's bands are the middle half of the runs. Who needs how many to catch up is counted
 by mean validation accuracy: that is what a search sees, and it cannot fall. A run of MetaD2A has its own random
 {images} images a class and a checkpoint that has seen no table, of {checkpoints} meta-training seeds; its fixed order
-is the paper's way, otherwise it learns from what it is told. The other strategies have the package's default settings;
-regularized evolution may ask for a cell again, and that counts.
+is the paper's way, otherwise it learns from what it is told. A spread of 0.00 is not precision: these checkpoints and
+draws of images all put the same cells first. The other strategies have the package's default settings; regularized
+evolution may ask for a cell again, and that counts.
 """
 BEST = """
 The best of the table has {best:.2f}; the best by validation, where every search must end, {perfect:.2f}.
