@@ -398,9 +398,10 @@ def meta_train(
         table = NASBench201Table.load(tables)
         benchmark = {name: table.training_table(name) for name in table_datasets.split(",") if name}
     source = images or default_data() / "images" / "imagenet64.zip"
-    for name, given, default in (("images", images, source), ("database", database, default_data() / "metad2a")):
-        if given is None and not Path(default).exists():
-            raise ConfigError(f"no {str(default)!r}; give --{name}, or set METAD2A_DATA to the folder of the data")
+    if images is None and not Path(source).exists():
+        raise ConfigError(
+            f"no {str(source)!r}; give --images and --database, or set METAD2A_DATA to the folder of the data"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # single-image classes are none of the database's
         dataset = load_dataset(source)
