@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
+from metad2a_plugin._files import data_folder
 from metad2a_plugin.errors import ArchitectureError, ConfigError, DatasetError
 from metad2a_plugin.spaces.base import Architecture, Cost
 from metad2a_plugin.spaces.nasbench201 import NASBench201
@@ -63,7 +64,7 @@ class NASBench201Table:
         Raises:
             DatasetError: the file is missing, damaged, or another table.
         """
-        root = Path(os.environ.get("METAD2A_DATA", "../shared/data") if path is None else path)
+        root = data_folder() if path is None else Path(path)
         file = root / "nas_bench_201" / "nb201.csv.gz" if root.is_dir() else root
         try:
             with gzip.open(file, "rt", encoding="utf-8", newline="") as stream:

@@ -6,7 +6,6 @@ import argparse
 import hashlib
 import io
 import json
-import os
 import platform
 import statistics
 import warnings
@@ -22,7 +21,7 @@ import numpy as np
 import torch
 from metad2a_plugin.adapters.nas_bench_201 import NASBench201Table
 
-from metad2a_plugin._files import write_atomically
+from metad2a_plugin._files import data_folder, write_atomically
 from metad2a_plugin.data import ImageDataset, Task, load_dataset
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase, load_database
 from metad2a_plugin.meta.train import class_features
@@ -41,7 +40,7 @@ TITLES = {"cifar10": "CIFAR-10", "imagenet16-120": "ImageNet16-120"}
 # -- arguments -----------------------------------------------------------------------------------
 def parser(doc: str | None, threads: int = 1) -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("--data", type=Path, default=Path(os.environ.get("METAD2A_DATA", "../shared/data")))
+    found.add_argument("--data", type=Path, default=data_folder())
     found.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder of tables and figures")
     found.add_argument("--runs", type=Path, default=Path("runs"), help="folder of finished parts, not computed again")
     found.add_argument("--threads", type=int, default=threads, help="of torch")

@@ -13,7 +13,6 @@ import argparse
 import csv
 import gzip
 import json
-import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +22,7 @@ import torch
 from safetensors.torch import save as save_safetensors
 from scipy.stats import spearmanr
 
+from metad2a_plugin._files import data_folder, write_atomically
 from metad2a_plugin.predictors._latency_features import cell_features, cell_ranks, feature_blocks
 from metad2a_plugin.predictors.latency import LatencyModel
 from metad2a_plugin.spaces.nasbench201 import NASBench201
@@ -283,17 +283,11 @@ def card(config: dict[str, Any], choices: list[tuple[str, int, float]], **facts:
     )
 
 
-def write(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(content)
-    os.replace(partial, path)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("METAD2A_DATA", "../shared/data")))
+    parser.add_argument("--data", type=Path, default=data_folder())
     parser.add_argument("--out", type=Path, default=Path("metad2a_plugin/pretrained/latency"))
     parser.add_argument("--seed", type=int, default=0, help="of the split")
     arguments = parser.parse_args()
@@ -321,10 +315,10 @@ def main() -> None:
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
     tensors = {"weights": weights.contiguous(), "support": support.contiguous()}
-    write(arguments.out / "model.safetensors", save_safetensors(tensors))
-    write(arguments.out / "config.json", (json.dumps(config, indent=1) + "\n").encode())
+    write_atomically(arguments.out / "model.safetensors", save_safetensors(tensors))
+    write_atomically(arguments.out / "config.json", (json.dumps(config, indent=1) + "\n").encode())
     text = card(config, choices, **facts)
-    write(arguments.out / "README.md", text.encode())
+    write_atomically(arguments.out / "README.md", text.encode())
     print(text)
 
 

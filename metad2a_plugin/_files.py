@@ -1,12 +1,21 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, states that cannot be read, and where the data lie."""
 
 from __future__ import annotations
 
 import os
+import pickle
 import secrets
 from pathlib import Path
 
 from metad2a_plugin.errors import ConfigError
+
+UNREADABLE = (OSError, KeyError, TypeError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError)
+"""What reading a damaged state of training, and loading it into its objects, can raise."""
+
+
+def data_folder() -> Path:
+    """The folder that METAD2A_DATA names, by default ``../shared/data``."""
+    return Path(os.environ.get("METAD2A_DATA", "../shared/data"))
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:

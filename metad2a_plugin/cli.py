@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from metad2a_plugin._checks import integer
+from metad2a_plugin._files import data_folder
 from metad2a_plugin.errors import ConfigError, MetaD2AError, require
 
 if TYPE_CHECKING:
@@ -377,7 +378,7 @@ def meta_train(
 ) -> None:
     """Meta-train a predictor and a generator on a meta-database; the same command goes on after an interruption."""
     from metad2a_plugin.data import load_dataset
-    from metad2a_plugin.meta.train import MetaTrainConfig, default_data
+    from metad2a_plugin.meta.train import MetaTrainConfig
     from metad2a_plugin.meta.train import meta_train as run
     from metad2a_plugin.report import print_metrics, stages
 
@@ -397,7 +398,7 @@ def meta_train(
 
         table = NASBench201Table.load(tables)
         benchmark = {name: table.training_table(name) for name in table_datasets.split(",") if name}
-    source = images or default_data() / "images" / "imagenet64.zip"
+    source = images or data_folder() / "images" / "imagenet64.zip"
     if images is None and not Path(source).exists():
         raise ConfigError(
             f"no {str(source)!r}; give --images and --database, or set METAD2A_DATA to the folder of the data"
@@ -407,7 +408,7 @@ def meta_train(
         dataset = load_dataset(source)
     with stages() as progress:
         checkpoint = run(
-            database or default_data() / "metad2a",
+            database or data_folder() / "metad2a",
             dataset,
             out,
             config,

@@ -34,6 +34,8 @@ EXHAUSTIVE = 20_000
 """Spaces of at most this size are ranked completely unless a number of candidates is asked for."""
 CANDIDATES = 500
 """Generated candidates where a space is larger, as in the paper."""
+MAX_DRAWS = 50_000
+"""Draws after which the generator is taken to have no more networks within the bounds."""
 LEVEL = 0.9
 """Probability of the intervals that are reported."""
 FAR = 1.2
@@ -201,9 +203,9 @@ class MetaD2A:
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
-        self.checkpoint = checkpoint.to(usable(device))
-        self.space: SearchSpace = get_space(checkpoint.space)
         self.device = str(usable(device))
+        self.checkpoint = checkpoint.to(self.device)
+        self.space: SearchSpace = get_space(checkpoint.space)
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str] = "nasbench201", device: str = "cpu") -> MetaD2A:
@@ -317,6 +319,8 @@ class MetaD2A:
             ConfigError: an option is wrong, or no architecture is within the limits.
         """
         integer("top", top, 1)
+        if dataset is None:
+            raise ConfigError("search needs a dataset; rank(None) orders networks for the average meta-training task")
         ranking = self.rank(
             dataset,
             candidates=candidates,
@@ -421,10 +425,6 @@ class MetaD2A:
             )
             for i, (architecture, interval) in enumerate(zip(self.space.decode(vertices), intervals, strict=False))
         ]
-
-
-MAX_DRAWS = 50_000
-"""Draws after which the generator is taken to have no more networks within the bounds."""
 
 
 class _Bounds:

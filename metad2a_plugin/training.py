@@ -11,7 +11,6 @@ import io
 import json
 import math
 import os
-import pickle
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +26,7 @@ from torch import nn
 
 from metad2a_plugin._checks import BELOW_ONE, FINITE, TINY, settings
 from metad2a_plugin._device import usable
-from metad2a_plugin._files import write_atomically
+from metad2a_plugin._files import UNREADABLE, write_atomically
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
 from metad2a_plugin.export import ImageClassifier, export_network, load_network
@@ -525,15 +524,7 @@ class _Run:
             self.network.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.history = [Epoch(*line) for line in state["history"]]
-        except (
-            OSError,
-            KeyError,
-            TypeError,
-            ValueError,
-            RuntimeError,
-            EOFError,
-            pickle.UnpicklingError,
-        ) as error:
+        except UNREADABLE as error:
             raise _damaged(path, error) from error
 
     def _load_finished(self, folder: Path) -> None:

@@ -214,6 +214,11 @@ def test_the_least_limit_that_is_named_for_a_device_is_one_that_passes(
     assert result.considered >= 1 and result.units == {device: LatencyModel.load().unit(device)}
 
 
+def test_a_search_needs_a_dataset(searcher: MetaD2A) -> None:
+    with pytest.raises(ConfigError, match=r"search needs a dataset; rank\(None\)"):
+        searcher.search(None)
+
+
 def test_predict_takes_what_search_takes(searcher: MetaD2A, task: Task) -> None:
     assert torch.equal(searcher.predict(image_dataset(), CELLS[:9]).mean, searcher.predict(task, CELLS[:9]).mean)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -216,3 +217,12 @@ class ClassFeatures:
         owner = torch.repeat_interleave(torch.arange(len(self.count)), self.count)
         total = torch.zeros(len(self.count), self.features.shape[1]).index_add_(0, owner, self.features)
         return total / self.count.clamp(min=1).unsqueeze(1)
+
+
+def fingerprint(settings: object, *parts: object) -> str:
+    """SHA-256 over the representation of `settings` and every tensor that is an attribute of one of `parts`."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for tensor in (value for part in parts for value in vars(part).values() if isinstance(value, torch.Tensor)):
+        digest.update(f"{tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()

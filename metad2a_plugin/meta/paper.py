@@ -8,11 +8,9 @@ class share its draw of images, so that a class is encoded once a step.
 from __future__ import annotations
 
 import copy
-import hashlib
 import io
 import math
 import os
-import pickle
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -24,9 +22,9 @@ import numpy as np
 import torch
 
 from metad2a_plugin._checks import FINITE, TINY, settings
-from metad2a_plugin._files import write_atomically
+from metad2a_plugin._files import UNREADABLE, write_atomically
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
-from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase
+from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase, fingerprint
 from metad2a_plugin.meta.metrics import pearson, spearman
 from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperPredictor
@@ -293,12 +291,7 @@ class _Run(ABC, Generic[Model]):
     # -- files -----------------------------------------------------------------------------------
     def _fingerprint(self) -> str:
         """SHA-256 over all that the result depends on, but the device."""
-        digest = hashlib.sha256(repr((_FORMAT, self.name, asdict(self.config))).encode())
-        parts = (*vars(self.database).values(), *vars(self.classes).values())
-        for tensor in (part for part in parts if isinstance(part, torch.Tensor)):
-            digest.update(f"{tensor.dtype} {list(tensor.shape)}".encode())
-            digest.update(tensor.numpy().tobytes())
-        return digest.hexdigest()
+        return fingerprint((_FORMAT, self.name, asdict(self.config)), self.database, self.classes)
 
     def _save(self, folder: Path) -> None:
         buffer = io.BytesIO()
@@ -328,15 +321,7 @@ class _Run(ABC, Generic[Model]):
             self.best, self.log = state["best"], list(state["log"])
         except CheckpointError:
             raise
-        except (
-            OSError,
-            KeyError,
-            TypeError,
-            ValueError,
-            RuntimeError,
-            EOFError,
-            pickle.UnpicklingError,
-        ) as error:
+        except UNREADABLE as error:
             raise CheckpointError(
                 f"{str(path)!r} cannot be read ({type(error).__name__}: {error}); {advice}"
             ) from error

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -20,7 +18,7 @@ from safetensors.torch import save as to_safetensors
 from metad2a_plugin._files import write_atomically
 from metad2a_plugin.data import DatasetWarning, ImageDataset, extract_task, get_encoder
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase, load_database
+from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase, fingerprint, load_database
 from metad2a_plugin.meta.fit import BenchmarkTable, FitConfig, Member, fit_ensemble, task_codes
 from metad2a_plugin.meta.metrics import pearson, spearman
 from metad2a_plugin.meta.paper import (
@@ -117,7 +115,7 @@ def meta_train(
     run_dir = out.with_name(f"{out.name}.run") if run_dir is None else Path(run_dir)
     space = get_space(config.space)
     database = load_database(database_dir, space, protocol_step=config.protocol_step)
-    classes, fingerprint = class_features(database, images, config.encoder, config.device)
+    classes, encoder_fingerprint = class_features(database, images, config.encoder, config.device)
     predictor = _predictor(database, classes, config, tables or {}, run_dir, progress)
     generator = _generator(database, classes, config, run_dir, progress) if config.generator else None
     metrics = validate(predictor, database, classes)
@@ -127,7 +125,7 @@ def meta_train(
         name=out.name,
         space=config.space,
         encoder=config.encoder,
-        encoder_fingerprint=fingerprint,
+        encoder_fingerprint=encoder_fingerprint,
         predictor=predictor,
         generator=generator,
         training={
@@ -232,12 +230,8 @@ class _Memory:
         tables: Mapping[str, BenchmarkTable],
         progress: Progress,
     ) -> None:
-        digest = hashlib.sha256(repr((_FITS, asdict(config))).encode())
-        for part in (database, classes, *tables.values()):
-            for value in vars(part).values():
-                if isinstance(value, torch.Tensor):
-                    digest.update(value.numpy().tobytes())
-        self.folder = run_dir / f"ensemble-{digest.hexdigest()[:16]}"
+        key = fingerprint((_FITS, asdict(config)), database, classes, *tables.values())
+        self.folder = run_dir / f"ensemble-{key[:16]}"
         self.total = config.members + config.folds * config.fold_members
         self.done = 0
         self.progress = progress
@@ -394,8 +388,3 @@ def card(checkpoint: Checkpoint) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def default_data() -> Path:
-    """The folder that METAD2A_DATA names, by default ``../shared/data``."""
-    return Path(os.environ.get("METAD2A_DATA", "../shared/data"))

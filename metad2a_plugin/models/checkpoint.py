@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -90,15 +90,7 @@ class Checkpoint:
     def to(self, device: str | torch.device) -> Checkpoint:
         """The same models on a torch device."""
         generator = None if self.generator is None else self.generator.to(device)
-        return Checkpoint(
-            self.name,
-            self.space,
-            self.encoder,
-            self.encoder_fingerprint,
-            self.predictor.to(device),
-            generator,
-            self.training,
-        )
+        return replace(self, predictor=self.predictor.to(device), generator=generator)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write the folder; ``config.json`` comes last, so that a folder that has one is complete.

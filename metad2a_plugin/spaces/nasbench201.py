@@ -277,10 +277,10 @@ class NASBench201(SearchSpace):
 
     def _rank(self, vertices: torch.Tensor) -> torch.Tensor:
         """Lexicographic rank of each cell, int64 ``[n]``."""
-        import torch
+        from metad2a_plugin.spaces._nasbench201_descriptors import rank
 
-        powers = torch.tensor([len(OPS) ** k for k in range(5, -1, -1)], device=vertices.device)
-        return (self._choices(vertices) * powers).sum(1)
+        self._choices(vertices)  # refuses what is no cell
+        return rank(vertices.long())
 
     def _choices(self, vertices: torch.Tensor) -> torch.Tensor:
         """The checked choices, int64 ``[n, 6]``, of vertices ``[n, 8]``."""
