@@ -14,15 +14,6 @@ if TYPE_CHECKING:
 
     from metad2a_plugin.search import MetaD2A
 
-_LEARN_FROM = 5
-"""Tells after which the order follows the values too."""
-_LENGTH = 1.0
-"""Length scale of the kernel, in changed decisions."""
-_NOISE = 0.3
-"""Standard deviation of a value, in deviations of the values told."""
-_TRUST = 0.5
-"""Slope expected of values on predictions, both standardised."""
-
 
 class MetaD2AStrategy(Strategy):
     """Proposes networks in the order of their predicted accuracy on a dataset; none twice.
@@ -93,24 +84,16 @@ class MetaD2AStrategy(Strategy):
         """Of every ranked network, ``[networks]``; higher is better."""
         import torch
 
-        if not self.adapt or len(self.history) < _LEARN_FROM:
+        from metad2a_plugin.models.residual import LEARN_FROM, ResidualProcess
+
+        if not self.adapt or len(self.history) < LEARN_FROM:
             return self._accuracy.clone()
         told = self.space.simplify(self.space.encode([a for a, _ in self.history]))
         values = torch.tensor([v for _, v in self.history], dtype=torch.float64)
-        values = (values - values.mean()) / values.std().clamp(min=1e-9)
         predicted = self._searcher.predict(self._ranking.task, told).mean.double()
-        unit = predicted.std().clamp(min=0.1 * self._accuracy.std())
-
-        def mean(accuracy: torch.Tensor) -> torch.Tensor:
-            return _TRUST * (accuracy - predicted.mean()) / unit
-
-        covariance = _kernel(told, told) + _NOISE**2 * torch.eye(len(told), dtype=torch.float64)
-        factor = torch.linalg.cholesky(covariance)
-        cross = _kernel(told, self._vertices)
-        whitened = torch.linalg.solve_triangular(factor, cross, upper=False)
-        residual = torch.linalg.solve_triangular(factor, (values - mean(predicted))[:, None], upper=False)
-        variance = (1 - whitened.square().sum(0)).clamp(min=0)
-        return mean(self._accuracy) + (whitened.T @ residual)[:, 0] + variance.sqrt()
+        process = ResidualProcess(told, values, predicted, self._accuracy.std())
+        mean, std = process.posterior(self._vertices, self._accuracy)
+        return mean + std
 
     @cached_property
     def _index(self) -> dict[tuple[int, ...], int]:
@@ -126,9 +109,3 @@ class MetaD2AStrategy(Strategy):
         # By the network, not by its place: another seed or limit ranks others.
         for text in state["asked"]:
             self._mark(self.space.parse(text))
-
-
-def _kernel(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """``exp(-changed decisions / length)`` of encoded architectures, float64 ``[n, m]``."""
-    changed = (a[:, None] != b[None]).sum(-1)
-    return (-changed.double() / _LENGTH).exp()
