@@ -313,11 +313,7 @@ def train_many(
     for architecture in architectures:  # fail before hours of training, not after
         space.cost(space.validate(architecture), **config.options)
     data = dataset if isinstance(dataset, TrainingData) else prepare(dataset, config)
-    if data.split != _split_settings(config):
-        raise ConfigError(
-            f"the data were prepared with (input_size, validation, split_seed) = {data.split}, the config has "
-            f"{_split_settings(config)}; call prepare() with the same config"
-        )
+    _check_split(data, config)
     with _progress(progress, config.epochs) as start:
         return [
             _Run(space, architecture, data, config, device, run_dir).result(
@@ -367,67 +363,61 @@ def _split_settings(config: TrainConfig) -> tuple[int, float, int]:
     return config.input_size, config.validation, config.split_seed
 
 
-# -- one run -------------------------------------------------------------------------------------
+def _check_split(data: TrainingData, config: TrainConfig) -> None:
+    if data.split != _split_settings(config):
+        raise ConfigError(
+            f"the data were prepared with (input_size, validation, split_seed) = {data.split}, the config has "
+            f"{_split_settings(config)}; call prepare() with the same config"
+        )
+
+
+# -- one network ---------------------------------------------------------------------------------
 _Report = Callable[[Epoch], None]
 
 
-class _Run:
-    """One architecture in training; its state is the network, the optimiser and the history."""
+def train_network(
+    network: nn.Module, data: TrainingData, config: TrainConfig, report: _Report = lambda epoch: None
+) -> tuple[Epoch, ...]:
+    """Train any network in place, by the recipe of `train_architecture`.
+
+    Args:
+        network: takes pixels, uint8 ``[batch, 3, size, size]``, and gives logits ``[batch, classes]``; it is moved
+            to the device of the config.
+        data: of `prepare`, with the same config.
+        config: its `channels` and `cells` have no meaning here, its `seed` is that of order and augmentation.
+        report: called after each epoch.
+
+    Returns:
+        One `Epoch` each.
+
+    Raises:
+        ConfigError: the loss is not finite, or the data were prepared with another config.
+    """
+    _check_split(data, config)
+    fit = _Fit(network, data, config, usable(config.device), type(network).__name__)
+    while len(fit.history) < config.epochs:
+        report(fit.step())
+    return tuple(fit.history)
+
+
+class _Fit:
+    """A network in training; its state is the network, the optimiser and the history."""
 
     def __init__(
-        self,
-        space: SearchSpace,
-        architecture: Architecture,
-        data: TrainingData,
-        config: TrainConfig,
-        device: torch.device,
-        run_dir: str | os.PathLike[str] | None,
+        self, network: nn.Module, data: TrainingData, config: TrainConfig, device: torch.device, name: str
     ) -> None:
-        self.space, self.data, self.config, self.device = space, data, config, device
-        self.network = ImageClassifier(
-            space,
-            architecture,
-            len(data.class_names),
-            class_names=data.class_names,
-            input_size=config.input_size,
-            mean=data.mean,
-            std=data.std,
-            seed=config.seed,
-            **config.options,
-        ).to(device)
+        self.network, self.data, self.config, self.device, self.name = network.to(device), data, config, device, name
         self.optimizer = torch.optim.SGD(
-            self.network.parameters(),
-            config.lr,
-            config.momentum,
-            weight_decay=config.weight_decay,
-            nesterov=True,
+            network.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay, nesterov=True
         )
         self.history: list[Epoch] = []
-        self.dir = None if run_dir is None else Path(run_dir) / self._key()
-        batches = -(-len(data.labels) // config.batch_size)
-        self.batches, self.steps = batches, batches * config.epochs
+        self._batches = -(-len(data.labels) // config.batch_size)
+        self._steps = self._batches * config.epochs
 
-    def result(self, report: _Report) -> TrainResult:
-        """Train what is left to train."""
-        if self.dir and (self.dir / "result.json").exists():
-            self._load_finished(self.dir)
-            report(self.history[-1])
-            return self._result()
-        if self.dir and (self.dir / "checkpoint.pt").exists():
-            self._load_checkpoint(self.dir / "checkpoint.pt")
-            report(self.history[-1])
-        while len(self.history) < self.config.epochs:
-            self.history.append(self._epoch(len(self.history)))
-            if self.dir:
-                self._save_checkpoint(self.dir)
-            report(self.history[-1])
-        result = self._result()
-        if self.dir:
-            export_network(self.dir / "network.safetensors", result.network)
-            # Last of all: its presence says that the run is complete.
-            write_atomically(self.dir / "result.json", json.dumps(result.to_dict(), indent=1).encode())
-            (self.dir / "checkpoint.pt").unlink(missing_ok=True)
-        return result
+    def step(self) -> Epoch:
+        """Train the next epoch and validate."""
+        self.history.append(self._epoch(len(self.history)))
+        return self.history[-1]
 
     def _epoch(self, index: int) -> Epoch:
         begin, config, data = time.perf_counter(), self.config, self.data
@@ -435,8 +425,8 @@ class _Run:
         # Each epoch has its own seed, so that a resumed run needs no generator state.
         with _seeded((config.seed, index), self.device):
             self.network.train()
-            for step, batch in enumerate(torch.randperm(len(data.labels)).tensor_split(self.batches)):
-                lr = self._set_lr(index * self.batches + step)
+            for step, batch in enumerate(torch.randperm(len(data.labels)).tensor_split(self._batches)):
+                lr = self._set_lr(index * self._batches + step)
                 images = data.images[batch].to(self.device)
                 logits = self.network(augmented(images, config.flip) if config.augment else images)
                 loss = nn.functional.cross_entropy(
@@ -449,7 +439,7 @@ class _Run:
         mean_loss = float(torch.stack(losses).mean())
         if not math.isfinite(mean_loss):
             raise ConfigError(
-                f"the loss of {self.space.format(self.network.architecture)} became {mean_loss} in epoch {index + 1} "
+                f"the loss of {self.name} became {mean_loss} in epoch {index + 1} "
                 f"with lr={config.lr:g}; train with a lower learning rate (such as lr={config.lr / 10:g}) "
                 "or a longer warm-up"
             )
@@ -457,8 +447,8 @@ class _Run:
         return Epoch(index + 1, lr, mean_loss, accuracy, balanced, time.perf_counter() - begin)
 
     def _set_lr(self, step: int) -> float:
-        warmup = max(1, round(self.config.warmup * self.steps))
-        lr = self.config.lr * min(1, (step + 1) / warmup) * (1 + math.cos(math.pi * step / self.steps)) / 2
+        warmup = max(1, round(self.config.warmup * self._steps))
+        lr = self.config.lr * min(1, (step + 1) / warmup) * (1 + math.cos(math.pi * step / self._steps)) / 2
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         return lr
@@ -474,6 +464,59 @@ class _Run:
         images = labels.bincount()
         per_class = labels.bincount(weights=right)[images > 0] / images[images > 0]
         return 100 * right.mean().item(), 100 * per_class.mean().item()
+
+
+# -- one run -------------------------------------------------------------------------------------
+class _Run(_Fit):
+    """One architecture in training, with its files."""
+
+    network: ImageClassifier
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        architecture: Architecture,
+        data: TrainingData,
+        config: TrainConfig,
+        device: torch.device,
+        run_dir: str | os.PathLike[str] | None,
+    ) -> None:
+        network = ImageClassifier(
+            space,
+            architecture,
+            len(data.class_names),
+            class_names=data.class_names,
+            input_size=config.input_size,
+            mean=data.mean,
+            std=data.std,
+            seed=config.seed,
+            **config.options,
+        )
+        super().__init__(network, data, config, device, space.format(architecture))
+        self.space = space
+        self.dir = None if run_dir is None else Path(run_dir) / self._key()
+
+    def result(self, report: _Report) -> TrainResult:
+        """Train what is left to train."""
+        if self.dir and (self.dir / "result.json").exists():
+            self._load_finished(self.dir)
+            report(self.history[-1])
+            return self._result()
+        if self.dir and (self.dir / "checkpoint.pt").exists():
+            self._load_checkpoint(self.dir / "checkpoint.pt")
+            report(self.history[-1])
+        while len(self.history) < self.config.epochs:
+            epoch = self.step()
+            if self.dir:
+                self._save_checkpoint(self.dir)
+            report(epoch)
+        result = self._result()
+        if self.dir:
+            export_network(self.dir / "network.safetensors", result.network)
+            # Last of all: its presence says that the run is complete.
+            write_atomically(self.dir / "result.json", json.dumps(result.to_dict(), indent=1).encode())
+            (self.dir / "checkpoint.pt").unlink(missing_ok=True)
+        return result
 
     def _result(self) -> TrainResult:
         labels, cost = self.data.validation_labels, self.network.cost

@@ -19,7 +19,7 @@ from PIL import Image
 from metad2a_plugin import training
 from metad2a_plugin.data import DatasetWarning, ImageDataset, load_dataset
 from metad2a_plugin.errors import ArchitectureError, CheckpointError, ConfigError, DatasetError
-from metad2a_plugin.export import load_network
+from metad2a_plugin.export import ImageClassifier, load_network
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.nasbench201 import NASBench201
 from metad2a_plugin.training import (
@@ -29,6 +29,7 @@ from metad2a_plugin.training import (
     prepare,
     train_architecture,
     train_many,
+    train_network,
     wilson_interval,
 )
 
@@ -68,6 +69,19 @@ def same_weights(a: TrainResult, b: TrainResult) -> bool:
 
 
 # -- results -------------------------------------------------------------------------------------
+def test_any_network_trains_by_the_same_recipe(dataset: ImageDataset) -> None:
+    data = prepare(dataset, CONFIG)
+    network = ImageClassifier(
+        SPACE, CELL, 3, input_size=8, mean=data.mean, std=data.std, seed=CONFIG.seed, **CONFIG.options
+    )
+    seen: list[Any] = []
+    history = train_network(network, data, CONFIG, seen.append)
+    assert seen == list(history)
+    assert [tuple(epoch)[:-1] for epoch in history] == curve(train(dataset))
+    with pytest.raises(ConfigError, match="prepared with"):
+        train_network(network, data, dataclasses.replace(CONFIG, split_seed=1))
+
+
 def test_training_learns_and_says_what_a_blind_guess_would_reach(dataset: ImageDataset) -> None:
     result = train(dataset, epochs=6)
     assert result.accuracy > result.majority_accuracy + 20
