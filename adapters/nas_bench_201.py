@@ -1,47 +1,57 @@
 """The NAS-Bench-201 benchmark: what the cells of the search space reached when they were trained.
 
-`NASBench201Table` reads ``nb201.csv.gz``, a compact table of the published results (Dong and Yang, ICLR 2020,
-and NATS-Bench, TPAMI 2021), with one row per cell in the official index order. The table is not part of this
-package: pass its path, or the folder that holds ``nas_bench_201/``, or set METAD2A_DATA to that folder.
+`open_benchmark` takes any form of the published results (Dong and Yang, ICLR 2020; NATS-Bench, TPAMI 2021) and answers
+as a `Benchmark`:
+
+- ``nb201.csv.gz``, a compact table of means over seeds (`NASBench201Table`), with one row per cell;
+- a loaded object of the package ``nas-bench-201`` or ``nats_bench``.
+
+None of these is part of this package. `NASBench201Table` also takes the folder that holds ``nas_bench_201/``, or finds
+it by METAD2A_DATA.
 """
 
 from __future__ import annotations
 
 import csv
-import difflib
 import gzip
 import os
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from metad2a_plugin._files import data_folder
-from metad2a_plugin.errors import ArchitectureError, ConfigError, DatasetError
-from metad2a_plugin.spaces.base import Architecture, Cost
+from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.spaces.nasbench201 import NASBench201
 
-if TYPE_CHECKING:
-    import torch
+from ._benchmark import Benchmark, Training, one_of
+from ._records import Record, RecordBenchmark
 
+if TYPE_CHECKING:
     from metad2a_plugin.meta.fit import BenchmarkTable
 
-    Cell = Architecture | int
-    Cells = Sequence[Architecture] | Sequence[int] | np.ndarray | torch.Tensor
+    from ._benchmark import Cell
 
-DATASETS = {"cifar10": "cifar10", "imagenet16-120": "imagenet16"}
-"""Names of the datasets, and how the table abbreviates them."""
-_SECONDS = {"cifar10": "cifar10valid_train_s_200ep", "imagenet16-120": "imagenet16_train_s_200ep"}
+__all__ = ["Benchmark", "NASBench201Table", "open_benchmark"]
+
+_COLUMNS = {
+    ("cifar10-valid", "x-valid"): "cifar10_valid",
+    ("cifar10", "ori-test"): "cifar10_test",
+    ("ImageNet16-120", "x-valid"): "imagenet16_valid",
+    ("ImageNet16-120", "x-test"): "imagenet16_test",
+}
+"""Columns of accuracies, by what the published records call them."""
+_SECONDS = {"cifar10-valid": "cifar10valid_train_s_200ep", "ImageNet16-120": "imagenet16_train_s_200ep"}
 _TEXT = ("arch_str", "unique_str")
 
 
-class NASBench201Table:
-    """Accuracies and costs of all 15,625 cells; `NASBench201Table.load` reads the file.
+class NASBench201Table(Benchmark):
+    """Mean accuracies over seeds, and costs, of all 15,625 cells; `NASBench201Table.load` reads the file.
 
-    A cell is given as an `Architecture` or as its official index. Many cells at once are a sequence of either,
-    or their encoding ``[n, 8]``; the answer is then an array ``[n]``.
+    It has the splits ``valid`` and ``test`` of ``cifar10`` and ``imagenet16-120``; seconds of the trainings for 200
+    epochs whose ``valid`` it has (on CIFAR-10 on 25,000 images); costs of the CIFAR-10 network.
 
     Args:
         columns: the numeric columns of the file, float64 ``[15625]`` each.
@@ -49,7 +59,7 @@ class NASBench201Table:
     """
 
     def __init__(self, columns: Mapping[str, np.ndarray], unique: Sequence[str]) -> None:
-        self.space = NASBench201()
+        super().__init__("the table", dict.fromkeys(("cifar10", "imagenet16-120"), ("valid", "test")))
         self._columns = dict(columns)
         self._unique = tuple(unique)
 
@@ -90,7 +100,7 @@ class NASBench201Table:
             )
         return cls(columns, unique)
 
-    # -- one quantity of all cells -----------------------------------------------------------
+    # -- what only the table has -------------------------------------------------------------
     @property
     def columns(self) -> tuple[str, ...]:
         """Names that `column` knows."""
@@ -102,91 +112,9 @@ class NASBench201Table:
         Raises:
             ConfigError: no such column.
         """
-        values = self._columns[_one_of("column", name, self._columns)].view()
+        values = self._columns[one_of("column", name, self._columns)].view()
         values.flags.writeable = False
         return values
-
-    def accuracies(self, dataset: str = "cifar10", split: str = "test", epochs: int = 200) -> np.ndarray:
-        """`accuracy` of every cell, float64 ``[15625]``, read-only.
-
-        Raises:
-            ConfigError: unknown dataset, split or number of epochs.
-        """
-        short = DATASETS[_one_of("dataset", dataset, DATASETS)]
-        _one_of("split", split, ("valid", "test"))
-        if epochs not in (200, 12):
-            raise ConfigError(f"the benchmark trained for 200 or 12 epochs, got {epochs!r}")
-        return self.column(f"{short}_{split}" + ("_ep12" if epochs == 12 else ""))
-
-    # -- of the cells asked for --------------------------------------------------------------
-    @overload
-    def index_of(self, cells: Cell) -> int: ...
-    @overload
-    def index_of(self, cells: Cells) -> np.ndarray: ...
-    def index_of(self, cells: Cell | Cells) -> int | np.ndarray:
-        """Official index of a cell, or int64 ``[n]`` of many.
-
-        Raises:
-            ArchitectureError: not a cell of NAS-Bench-201.
-        """
-        if isinstance(cells, Architecture):
-            return self.space.index(cells)
-        if isinstance(cells, (int, np.integer)) and not isinstance(cells, bool):
-            return int(self._in_range(np.array([cells]))[0])
-        if hasattr(cells, "ndim"):
-            array = np.asarray(cells)
-            if array.ndim == 2:
-                import torch
-
-                decoded = self.space.decode(torch.as_tensor(array))
-                return self._in_range(np.array([self.space.index(a) for a in decoded]))
-            return self._in_range(array)
-        if isinstance(cells, (list, tuple)):
-            return self._in_range(np.array([self.index_of(cell) for cell in cells], dtype=np.int64))
-        raise ArchitectureError(
-            f"expected an Architecture, an official index, or many of them, got {cells!r}; read strings with "
-            "NASBench201().parse()"
-        )
-
-    @overload
-    def accuracy(self, cells: Cell, dataset: str = ..., split: str = ..., epochs: int = ...) -> float: ...
-    @overload
-    def accuracy(self, cells: Cells, dataset: str = ..., split: str = ..., epochs: int = ...) -> np.ndarray: ...
-    def accuracy(
-        self, cells: Cell | Cells, dataset: str = "cifar10", split: str = "test", epochs: int = 200
-    ) -> float | np.ndarray:
-        """Top-1 accuracy in percent, the mean over the benchmark's seeds.
-
-        Args:
-            cells: one cell, or many.
-            dataset: ``cifar10`` or ``imagenet16-120``.
-            split: ``valid`` or ``test``. On CIFAR-10 ``valid`` was trained on half of the training images and
-                measured on the other half; ``test`` was trained on all of them.
-            epochs: 200, or 12 for the short schedule.
-
-        Raises:
-            ArchitectureError: not a cell of NAS-Bench-201.
-            ConfigError: unknown dataset, split or number of epochs.
-        """
-        return _pick(self.accuracies(dataset, split, epochs), self.index_of(cells))
-
-    @overload
-    def train_seconds(self, cells: Cell, dataset: str = ...) -> float: ...
-    @overload
-    def train_seconds(self, cells: Cells, dataset: str = ...) -> np.ndarray: ...
-    def train_seconds(self, cells: Cell | Cells, dataset: str = "cifar10") -> float | np.ndarray:
-        """Simulated seconds of training for 200 epochs; on CIFAR-10 of the run on half of the training images.
-
-        Raises:
-            ArchitectureError: not a cell of NAS-Bench-201.
-            ConfigError: unknown dataset.
-        """
-        return _pick(self.column(_SECONDS[_one_of("dataset", dataset, _SECONDS)]), self.index_of(cells))
-
-    def cost(self, cell: Cell) -> Cost:
-        """Published parameters and multiply-accumulates of the CIFAR-10 network, in millions."""
-        index = self.index_of(cell)
-        return Cost(float(self._columns["params_m"][index]), float(self._columns["flops_m"][index]))
 
     def unique_key(self, cell: Cell) -> str:
         """The benchmark's own isomorphism string: equal for cells whose networks are equal."""
@@ -205,37 +133,72 @@ class NASBench201Table:
 
         from metad2a_plugin.meta.fit import BenchmarkTable
 
-        short = DATASETS[_one_of("dataset", dataset, DATASETS)]
         column, trainings = {
             "cifar10": ("cifar10_valid_seedstd", 2),
-            "imagenet16": ("imagenet16_valtest_seedstd", 1),
-        }[short]
+            "imagenet16-120": ("imagenet16_valtest_seedstd", 1),
+        }[one_of("dataset", dataset, self.datasets)]
         deviation = self.column(column)
         deviation = np.maximum(deviation, np.median(deviation))
         noise = deviation / np.sqrt(trainings * self.column("n_seeds"))
         accuracy = (self.accuracies(dataset, "valid") + self.accuracies(dataset, "test")) / 2
         return BenchmarkTable(torch.from_numpy(accuracy).float(), torch.from_numpy(noise).float())
 
-    # -- private -----------------------------------------------------------------------------
-    def _in_range(self, index: np.ndarray) -> np.ndarray:
-        if index.ndim != 1 or not (np.issubdtype(index.dtype, np.integer) or len(index) == 0):
-            raise ArchitectureError(
-                f"expected integer indices [n] or encoded cells [n, {self.space.num_vertices}], "
-                f"got {index.dtype} of shape {list(index.shape)}"
-            )
-        wrong = (index < 0) | (index >= self.space.size)
-        if wrong.any():
-            raise ArchitectureError(f"indices run from 0 to {self.space.size - 1}, got {index[wrong][0]}")
-        return index.astype(np.int64)
+    # -- of a benchmark ----------------------------------------------------------------------
+    def _values(self, index: np.ndarray, training: Training, quantity: str, seed: int | None) -> np.ndarray:
+        epochs, dataset = training
+        if quantity == "seconds":
+            name = _SECONDS.get(dataset) if epochs == 200 else None
+        else:
+            name = _COLUMNS[dataset, quantity] + ("_ep12" if epochs == 12 else "")
+        if seed is not None or name is None:
+            return np.full(len(index), np.nan)
+        return self._columns[name][index]
+
+    def _cost(self, index: int, dataset: str, quantity: str) -> float:
+        return float(self._columns[f"{quantity}_m"][index]) if dataset == "cifar10" else np.nan
 
 
-def _pick(values: np.ndarray, index: int | np.ndarray) -> float | np.ndarray:
-    return float(values[index]) if isinstance(index, int) else values[index]
+def open_benchmark(source: str | os.PathLike[str] | Any) -> Benchmark:
+    """Results of NAS-Bench-201 in any of their forms.
+
+    Args:
+        source: the path of ``nb201.csv.gz``; or an object of ``nas_201_api.NASBench201API`` or of ``nats_bench.create``
+            for the topology space, in either mode.
+
+    Raises:
+        ConfigError: an object of something else, of another search space, or of a package that is too old.
+        DatasetError: the file is missing, damaged, or something else.
+    """
+    if isinstance(source, Benchmark):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        return NASBench201Table.load(source)
+    return _of_package(source)
 
 
-def _one_of(what: str, name: str, known: Mapping[str, object] | Sequence[str]) -> str:
-    if name not in known:
-        near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ConfigError(f"unknown {what} {name!r}{hint}; known are {', '.join(known)}")
-    return name
+def _of_package(api: Any) -> RecordBenchmark:
+    kind = f"{type(api).__module__}.{type(api).__name__}"
+    if hasattr(api, "arch2infos_full"):
+        raise ConfigError(f"{kind} is of an old version; use nas-bench-201 2.0 or later, or NATS-Bench's nats_bench")
+    if not all(hasattr(api, name) for name in ("arch2infos_dict", "meta_archs", "query_meta_info_by_index")):
+        raise ConfigError(
+            f"expected a path, a nas_201_api.NASBench201API or a nats_bench topology benchmark, got {kind}"
+        )
+    space = NASBench201()
+    cells = [space.format(cell) for cell in space.enumerate()]
+    if list(api.meta_archs) != cells:
+        raise ConfigError(
+            f"{kind} is not of the {len(cells):,} cells of NAS-Bench-201 in their official order; "
+            "NATS-Bench's size space is another search space: use nats_bench.create(path, 'tss')"
+        )
+
+    def record(cell: int) -> Record:
+        if cell not in api.arch2infos_dict:
+            try:
+                api.query_meta_info_by_index(cell, "200")  # reads the cell's file in fast mode
+            except (AssertionError, OSError, ValueError) as error:
+                raise ConfigError(f"{kind} has no record of cell {cell} ({error})") from error
+        return Record(cell, api.arch2infos_dict[cell], kind)
+
+    lazy = getattr(api, "fast_mode", False)
+    return RecordBenchmark(kind, record, np.array(sorted(range(len(cells)) if lazy else api.arch2infos_dict)))
