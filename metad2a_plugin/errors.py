@@ -35,6 +35,10 @@ class MissingExtraError(MetaD2AError, ImportError):
         )
 
 
+class HostError(MetaD2AError, ImportError):
+    """A host toolkit is installed, but not one that can be used; the message says how to mend it."""
+
+
 def require(extra: str, purpose: str, *packages: str) -> None:
     """Refuse early, without importing anything, what would fail later for want of a package.
 
