@@ -1,0 +1,157 @@
+"""What the NNI adapter needs to know of NNI itself: whether it can work, and what its training service holds."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from metad2a_plugin.errors import HostError, require
+
+_log = logging.getLogger(__name__)
+_ENDED = ("SUCCEEDED", "FAILED", "USER_CANCELED", "SYS_CANCELED", "EARLY_STOPPED")
+_MEND = "install what it was written for: pip install 'metad2a-plugin[nni]'"
+
+
+def check() -> None:
+    """Whether NNI is there and can work, before anything of it runs.
+
+    Raises:
+        MissingExtraError: NNI or Lightning is not installed.
+        HostError: another release of NNI, or a package that its experiments hang or break with.
+    """
+    require("nni", "the NNI adapter", "nni", "pytorch_lightning")
+    if _release("nni")[:1] != (3,):
+        raise HostError(f"the NNI adapter needs NNI 3.0, found {version('nni')}; {_MEND}")
+    if _release("filelock") >= (3, 12):
+        raise HostError(f"NNI experiments hang at their start with filelock {version('filelock')}; {_MEND}")
+    try:
+        importlib.import_module("nni.nas.nn.pytorch")
+    except Exception as error:  # a host's import can raise anything
+        raise HostError(f"NNI {version('nni')} does not import: {type(error).__name__}: {error}; {_MEND}") from error
+
+
+def _release(package: str) -> tuple[int, ...]:
+    """``(3, 0)`` of 3.0; empty where the package is not installed."""
+    try:
+        return tuple(int(part) for part in re.findall(r"\d+", version(package))[:2])
+    except PackageNotFoundError:
+        return ()
+
+
+def tolerate_unknown_commands() -> None:
+    """Let the engine ignore commands it does not know, once for the whole process.
+
+    A resumed experiment sends ``ImportData``; NNI's listener ends on it, and with it every metric to come.
+    """
+    from nni.runtime.tuner_command_channel import TunerCommandChannel
+
+    receive = TunerCommandChannel.receive
+    if getattr(receive, "tolerant", False):
+        return
+
+    def tolerant_receive(channel: Any) -> Any:
+        while True:
+            try:
+                return receive(channel)
+            except ValueError as error:
+                if "Unknown command type" not in str(error):
+                    raise
+                _log.debug("ignored: %s", error)
+
+    tolerant_receive.tolerant = True  # type: ignore[attr-defined]
+    TunerCommandChannel.receive = tolerant_receive
+
+
+# -- the manager of a running experiment, a `NasExperiment` ------------------------------------------
+@contextmanager
+def manager_needed(strategy: object) -> Iterator[None]:
+    """Say what it means when the manager cannot be reached."""
+    from requests import ConnectionError as NoConnection
+    from websockets import ConnectionClosed
+
+    try:
+        yield
+    except (NoConnection, ConnectionClosed) as error:
+        raise RuntimeError(
+            f"NNI's manager does not answer any more, so {strategy} cannot go on. The metrics it has got are kept: "
+            "make the experiment again with the same id and call its resume()"
+        ) from error
+
+
+def in_training(manager: Any) -> bool:
+    """Whether the experiment still trains or will train what was submitted."""
+    return manager.get_status() not in ("DONE", "STOPPED", "ERROR")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial job in the manager's database.
+
+    Attributes:
+        id: of the job.
+        sample: what it was made for, not always what it ran.
+        again: the manager of a resumed experiment trains it once more, since it had not ended.
+        failed: it ended without a metric.
+    """
+
+    id: str
+    sample: dict[str, Any]
+    again: bool
+    failed: bool
+
+
+def jobs(manager: Any) -> dict[int, Job]:
+    """The newest job of each parameter id."""
+    import nni
+
+    metrics = manager.get_job_metrics()
+    reported = {job for job in metrics if any(metric.type == "FINAL" for metric in metrics[job])}
+    found = {}
+    for job in manager.list_trial_jobs():
+        if len(job.hyperParameters) == 1:
+            [parameters] = job.hyperParameters
+            again = job.status not in _ENDED
+            # What the manager hands out is the model as text; only NNI's own loader makes it one again.
+            sample = nni.load(nni.dump(parameters.parameters)).sample
+            found[parameters.parameter_id] = Job(
+                job.trialJobId, sample, again, not again and job.trialJobId not in reported
+            )
+    return found
+
+
+def kill(manager: Any, repeated: list[Job], patience: float = 30) -> None:
+    """Kill jobs that a resumed experiment repeats, and let them not count."""
+    from requests import HTTPError
+
+    deadline = time.monotonic() + patience
+    for job in repeated:
+        while time.monotonic() < deadline:
+            try:
+                manager.kill_trial_job(job.id)
+                break
+            except HTTPError:
+                time.sleep(0.5)  # not started yet: the manager does not know it
+    most = manager.get_experiment_profile()["params"].get("maxTrialNumber")
+    if repeated and most:
+        manager.update_max_trial_number(most + len(repeated))
+
+
+def final_metrics(manager: Any) -> dict[int, Any]:
+    """The first final metric of each parameter id.
+
+    Trials take the next parameter in the queue, not that of the job they were started for: in the database only the
+    parameter id that a metric carries tells what it was measured on.
+    """
+    found: dict[int, Any] = {}
+    for metrics in manager.get_job_metrics().values():
+        for metric in metrics:
+            if metric.type == "FINAL":
+                found.setdefault(int(metric.parameterId), metric.data)
+    return found

@@ -1,0 +1,591 @@
+"""NNI: the strategies of this package in a `NasExperiment`, and as a tuner of ``nnictl``.
+
+    from nni.nas.experiment import NasExperiment
+    from nni.nas.hub.pytorch import NasBench201
+    from metad2a_plugin.adapters.nni import MetaD2AStrategy
+
+    experiment = NasExperiment(NasBench201(), evaluator, MetaD2AStrategy("photos/"))
+
+`SearchStrategy` wraps any strategy by name, `TableEvaluator` and `TrainingEvaluator` evaluate, `SearchTuner` and
+`MetaD2ATuner` serve YAML experiments. Written for NNI 3.0, its last release, whose faults are worked around here: see
+``docs/nni.md``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import os
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from metad2a_plugin.adapters import _nni_host
+from metad2a_plugin.adapters._nni_bridge import Bridge, bridge_of, number
+
+from metad2a_plugin._files import UNREADABLE, write_atomically
+from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.registry import get_strategy
+from metad2a_plugin.spaces.base import Architecture
+
+_nni_host.check()
+with warnings.catch_warnings():
+    # NNI lists the classes of torch.nn that are younger than itself.
+    warnings.filterwarnings("ignore", message=".* is found to be not a nn.Module", category=RuntimeWarning)
+    import nni
+    from nni.nas.evaluator import Evaluator
+    from nni.nas.execution import ExecutionEngine, Middleware, TrainingServiceExecutionEngine
+    from nni.nas.execution.event import FinalMetricEvent, ModelEventType, TrainingEndEvent
+    from nni.nas.space import ExecutableModelSpace, ModelStatus
+    from nni.nas.strategy.base import Strategy, StrategyStatus
+    from nni.tuner import Tuner
+
+__all__ = [
+    "MetaD2AStrategy",
+    "MetaD2ATuner",
+    "SearchStrategy",
+    "SearchTuner",
+    "TableEvaluator",
+    "TrainingEvaluator",
+    "architecture_of",
+]
+
+_log = logging.getLogger(__name__)
+
+
+def architecture_of(sample: Mapping[str, Any]) -> Architecture:
+    """The architecture of a sample, such as ``export_top_models(formatter="dict")`` gives.
+
+    Raises:
+        ConfigError: it is of no known space.
+        ArchitectureError: it is of a known space, but malformed.
+    """
+    return bridge_of(sample).architecture(sample)
+
+
+# -- strategies ----------------------------------------------------------------------------------
+@dataclass(eq=False)
+class _Trial:
+    """A model that was submitted, and what came of it; kept, since NNI holds its models by weak references."""
+
+    architecture: Architecture
+    model: ExecutableModelSpace
+    value: float | None = None
+    parameter_id: int | None = None
+    """Of NNI's training service."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it has neither a value nor failed."""
+        return self.value is None and self.model.status not in (ModelStatus.Failed, ModelStatus.Invalid)
+
+
+class SearchStrategy(Strategy):
+    """Any strategy of this package as a strategy of NNI.
+
+    Args:
+        name: registry name, see `available("strategies")`.
+        seed: the same seed and the same metrics give the same models.
+        state_file: after each metric the search is saved here, and a strategy made with an existing file goes on
+            from it. NNI saves an experiment only when it stops, so this is what outlives a killed process.
+        **options: for the strategy.
+
+    Raises:
+        ConfigError: no such strategy, or it does not take these options.
+    """
+
+    def __init__(
+        self, name: str, *, seed: int = 0, state_file: str | os.PathLike[str] | None = None, **options: Any
+    ) -> None:
+        super().__init__()
+        kind = get_strategy(name)
+        try:
+            inspect.signature(kind).bind(None, seed=seed, **options)
+        except TypeError as error:
+            raise ConfigError(f"the strategy {name!r}: {error}") from None
+        self._name, self._seed = name, seed
+        self._make: Callable[[Any], Any] = lambda space: kind(space, seed=seed, **options)
+        self._state_file = None if state_file is None else Path(state_file)
+        # Metrics of the training service come in a thread of its own.
+        self._lock = threading.RLock()
+        self._core: Any = None
+        self._trials: list[_Trial] = []
+        self._by_model: dict[int, _Trial] = {}
+        self._in_training = 0
+        self._resumed = False
+        _nni_host.tolerate_unknown_commands()
+
+    def extra_repr(self) -> str:
+        return f"{self._name!r}, seed={self._seed}"
+
+    # -- NNI calls ---------------------------------------------------------------------------
+    def _initialize(self, model_space: ExecutableModelSpace, engine: ExecutionEngine) -> ExecutableModelSpace:
+        choices = {label: getattr(mutable, "values", ()) for label, mutable in model_space.simplify().items()}
+        self._bridge = Bridge(choices)
+        self._core = self._make(self._bridge.space)
+        if self._state_file and self._state_file.exists():
+            self._load_file(self._state_file)
+        engine.register_model_event_callback(ModelEventType.FinalMetric, self._on_metric)
+        engine.register_model_event_callback(ModelEventType.TrainingEnd, self._on_end)
+        return model_space
+
+    def _run(self) -> None:
+        with _nni_host.manager_needed(self):
+            if self._resumed:
+                self._recover()
+            while self.wait_for_resource():
+                trial = self._next()
+                if trial is not None:
+                    self._submit(trial)
+                elif self._busy():
+                    time.sleep(0.5)  # what is in training may give the strategy new ideas
+                else:
+                    _log.info("%s has nothing left to propose.", self)
+                    break
+            while self._busy():
+                time.sleep(0.5)
+            self._settle()
+
+    def _cleanup(self) -> None:
+        self.engine.unregister_model_event_callback(ModelEventType.FinalMetric, self._on_metric)
+        self.engine.unregister_model_event_callback(ModelEventType.TrainingEnd, self._on_end)
+
+    def list_models(self, sort: bool = True, limit: int | None = None) -> Iterator[ExecutableModelSpace]:
+        """The models with their metrics, best first, or all in the order of submission with ``sort=False``.
+
+        NNI's own list goes by the training service's database, which pairs models and metrics wrongly.
+        """
+        if self._status in (StrategyStatus.EMPTY, StrategyStatus.INITIALIZED):
+            raise RuntimeError("this strategy has not run yet, so there are no models to list")
+        with self._lock:
+            trials = list(self._trials)
+        if sort:
+            measured = [t for t in trials if t.value is not None and t.model.status is not ModelStatus.Invalid]
+            trials = sorted(measured, key=lambda trial: -(trial.value or 0.0))
+        return iter([trial.model for trial in trials[:limit]])
+
+    def state_dict(self) -> dict[str, Any]:
+        with self._lock:
+            trials = [
+                [list(t.architecture.choices), t.value, t.model.status.value, t.parameter_id] for t in self._trials
+            ]
+            return {"core": self._core and self._core.state_dict(), "trials": trials}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        with self._lock:
+            if state_dict["core"] is not None:
+                self._core.load_state_dict(state_dict["core"])
+            self._trials, self._by_model = [], {}
+            for choices, value, status, parameter_id in state_dict["trials"]:
+                trial = self._trial(Architecture(self._bridge.space.name, tuple(choices)))
+                trial.value, trial.parameter_id = value, parameter_id
+                if value is not None:
+                    trial.model.metrics.final = value
+                if not trial.open or ModelStatus(status) in (ModelStatus.Failed, ModelStatus.Invalid):
+                    trial.model.status = ModelStatus(status)
+                self._trials.append(trial)
+            self._resumed = True
+
+    # -- trials ------------------------------------------------------------------------------
+    def _trial(self, architecture: Architecture) -> _Trial:
+        model = self.model_space.freeze(self._bridge.sample(architecture))
+        trial = self._by_model[id(model)] = _Trial(architecture, model)
+        return trial
+
+    def _next(self) -> _Trial | None:
+        """What an interrupted run left undone, then what the strategy proposes."""
+        with self._lock:
+            for trial in self._trials:
+                if trial.open and trial.model.status is ModelStatus.Frozen:
+                    return trial
+            for architecture in self._core.ask(1):
+                self._trials.append(self._trial(architecture))
+                return self._trials[-1]
+        return None
+
+    def _submit(self, trial: _Trial) -> None:
+        self._in_training += 1
+        self.engine.submit_models(trial.model)
+        if self._service is not None:
+            newest = self._service._current_parameter_id
+            if self._service._find_reference_model(newest) is trial.model:
+                trial.parameter_id = newest
+
+    def _on_metric(self, event: FinalMetricEvent) -> None:
+        trial = self._by_model.get(id(event.model))
+        if trial is None:
+            return  # of another strategy on the same engine
+        # NNI's own way to keep the metric raises on what is not a number, in a thread where that hangs everything.
+        event.prevent_default()
+        self._accept(trial, event.metric)
+
+    def _accept(self, trial: _Trial, metric: Any) -> None:
+        value, text = number(metric), self._bridge.space.format(trial.architecture)
+        with self._lock:
+            if value is None:
+                _log.warning(
+                    "%s reported %r: not a finite number (or a dictionary with one as 'default'); this trial counts "
+                    "as failed",
+                    text,
+                    metric,
+                )
+            elif isinstance(metric, Mapping) and _named(metric) not in (None, trial.architecture.choices):
+                _log.warning("the metric %r came back for %s, which is another architecture; left out", metric, text)
+            elif trial.value is None:
+                trial.value = trial.model.metrics.final = value
+                self._core.tell(trial.architecture, value)
+                self._save_file()
+
+    def _on_end(self, event: TrainingEndEvent) -> None:
+        trial = self._by_model.get(id(event.model))
+        if trial is not None:
+            self._in_training -= 1
+            if self._service is None and event.status is ModelStatus.Trained and trial.value is None:
+                event.status = ModelStatus.Failed
+
+    def _busy(self) -> bool:
+        """Whether trials are in training."""
+        if self._in_training <= 0 or self._service is None:
+            return False
+        return _nni_host.in_training(self._service.nodejs_binding)
+
+    def _settle(self) -> None:
+        """Late metrics, and which trials failed: on the training service only the metrics say that reliably."""
+        with self._lock:
+            if self._service is not None:
+                metrics = _nni_host.final_metrics(self._service.nodejs_binding)
+                for trial in self._trials:
+                    if trial.value is None and trial.parameter_id in metrics:
+                        self._accept(trial, metrics[trial.parameter_id])
+                for trial in self._trials:
+                    if trial.value is not None and trial.model.status is not ModelStatus.Invalid:
+                        trial.model.status = ModelStatus.Trained
+                    elif trial.model.status is ModelStatus.Trained:
+                        trial.model.status = ModelStatus.Failed
+            failed = sum(trial.model.status is ModelStatus.Failed for trial in self._trials)
+            if failed:
+                _log.warning(
+                    "%d of %d trials gave no metric%s",
+                    failed,
+                    len(self._trials),
+                    "" if self._service is None else "; their errors are in trial.stderr, in the experiment's folder",
+                )
+
+    # -- the training service ----------------------------------------------------------------
+    @cached_property
+    def _service(self) -> TrainingServiceExecutionEngine | None:
+        """The engine below all middleware, if it is the training service."""
+        engine = self.engine
+        while isinstance(engine, Middleware):
+            engine = engine.engine
+        return engine if isinstance(engine, TrainingServiceExecutionEngine) else None
+
+    def _recover(self) -> None:
+        """Agree with the manager of a resumed experiment, which knows more than the last checkpoint.
+
+        It trains again what had not ended, by job: since jobs do not run the parameters they were made for, that can
+        be an architecture whose metric is there, and another can be forgotten. The first is killed and does not
+        count, the second is submitted again by `_next`.
+        """
+        if self._service is None:
+            return
+        manager = self._service.nodejs_binding
+        metrics, jobs = _nni_host.final_metrics(manager), _nni_host.jobs(manager)
+        with self._lock:
+            known = {trial.parameter_id: trial for trial in self._trials if trial.parameter_id is not None}
+            for parameter_id in sorted(jobs):
+                job = jobs[parameter_id]
+                trial = known.get(parameter_id)
+                unknown = trial is None
+                if trial is None:
+                    trial = self._trial(self._bridge.architecture(job.sample))
+                    trial.parameter_id = parameter_id
+                    self._trials.append(trial)
+                if parameter_id in metrics:
+                    self._accept(trial, metrics[parameter_id])
+                if job.again and trial.open:
+                    trial.model.status = ModelStatus.Training
+                    self._in_training += 1
+                    self._service._models[parameter_id] = weakref.ref(trial.model)
+                elif trial.open and unknown and job.failed:
+                    trial.model.status = ModelStatus.Failed
+                elif trial.value is not None:
+                    trial.model.status = ModelStatus.Trained
+            repeated = [job for parameter_id, job in jobs.items() if job.again and parameter_id in metrics]
+        _nni_host.kill(manager, repeated)
+
+    # -- the state file ----------------------------------------------------------------------
+    def _save_file(self) -> None:
+        if self._state_file:
+            write_atomically(self._state_file, json.dumps(self.state_dict()).encode())
+
+    def _load_file(self, path: Path) -> None:
+        try:
+            self.load_state_dict(json.loads(path.read_bytes()))
+        except UNREADABLE as error:
+            raise CheckpointError(
+                f"{str(path)!r} is no state of this search ({type(error).__name__}: {error}); remove it to start anew"
+            ) from error
+
+
+def _named(metric: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """The choices that a metric says it was measured on, where it says so."""
+    choices = metric.get("choices")
+    return tuple(choices) if isinstance(choices, (list, tuple)) else None
+
+
+class MetaD2AStrategy(SearchStrategy):
+    """MetaD2A as a strategy of NNI: the networks best by prediction first, then also by what trials report.
+
+    The dataset is read and ranked here and not in the experiment, so that what is wrong with it shows at once.
+
+    Args:
+        dataset: what to search for: anything `MetaD2A.search` takes; None ranks for the average meta-training task.
+        model: a shipped checkpoint, its folder, or a `MetaD2A`. Where metrics are those of the benchmark, take
+            ``"nasbench201-paper"``, which has not learned from them.
+        seed: of the choice of images and of the generator.
+        adapt: learn from the metrics.
+        state_file: see `SearchStrategy`.
+        **options: for `MetaD2A.rank`: `candidates`, limits, `input_size`.
+
+    Raises:
+        CheckpointError: the model cannot be read.
+        ConfigError: an unknown option.
+        DatasetError: the dataset cannot be used.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        *,
+        model: Any = "nasbench201",
+        seed: int = 0,
+        adapt: bool = True,
+        state_file: str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> None:
+        from metad2a_plugin.search import MetaD2A
+
+        searcher = model if isinstance(model, MetaD2A) else MetaD2A.from_pretrained(model)
+        task = None if dataset is None else searcher.task(dataset, seed=seed)
+        super().__init__(
+            "metad2a", seed=seed, state_file=state_file, model=searcher, dataset=task, adapt=adapt, **options
+        )
+
+
+# -- evaluators ----------------------------------------------------------------------------------
+class TableEvaluator(Evaluator):
+    """Looks accuracies up in a NAS-Bench-201 table instead of training; about 0.1 ms a trial.
+
+    The reported metric is a dictionary: ``default``, the accuracy in percent; ``train_seconds``, what the training
+    took whose result is looked up; ``choices``, of the architecture, so that a pair can be checked.
+
+    Args:
+        dataset, split, epochs: see `Benchmark.accuracy`.
+        table: path of the table; by default that of the data folder.
+
+    Raises:
+        ConfigError: unknown dataset, split or number of epochs.
+        DatasetError: no table there.
+    """
+
+    def __init__(
+        self,
+        dataset: str = "cifar10",
+        split: str = "valid",
+        epochs: int = 200,
+        table: str | os.PathLike[str] | None = None,
+    ) -> None:
+        from metad2a_plugin.adapters.nas_bench_201 import NASBench201Table
+
+        self._arguments = {"dataset": dataset, "split": split, "epochs": epochs}
+        self._path = None if table is None else os.fspath(table)
+        benchmark = NASBench201Table.load(self._path)
+        self._accuracies = benchmark.accuracies(dataset, split, epochs)
+        self._seconds = benchmark.train_seconds(np.arange(benchmark.space.size), dataset)
+        self._index_of = benchmark.index_of
+
+    def _execute(self, model: ExecutableModelSpace) -> float:
+        architecture = architecture_of(model.sample)
+        index = self._index_of(architecture)
+        accuracy = float(self._accuracies[index])
+        nni.report_final_result(
+            {
+                "default": accuracy,
+                "train_seconds": float(self._seconds[index]),
+                "choices": list(architecture.choices),
+            }
+        )
+        return accuracy
+
+    # Trials are processes of their own; each makes the evaluator again.
+    def _dump(self) -> dict[str, Any]:
+        return {**self._arguments, "table": self._path}
+
+    @classmethod
+    def _load(cls, **arguments: Any) -> TableEvaluator:
+        return cls(**arguments)
+
+
+class TrainingEvaluator(Evaluator):
+    """Trains NNI's own network of a model on images, by the recipe of `train_architecture`.
+
+    The accuracy of each epoch is reported as intermediate, that of the last one as final result, on images held out;
+    the metric also holds the ``choices`` of the architecture.
+
+    Args:
+        dataset: a path that `load_dataset` reads, or ``"sklearn:digits"``; the model space must have as many labels
+            as it has classes.
+        **config: see `TrainConfig`, but for `channels` and `cells`, which the model space sets.
+
+    Raises:
+        ConfigError: `dataset` is no path, or a value is out of range.
+    """
+
+    def __init__(self, dataset: str | os.PathLike[str], **config: Any) -> None:
+        from metad2a_plugin.training import TrainConfig
+
+        if not isinstance(dataset, (str, os.PathLike)):
+            raise ConfigError(
+                f"trials are processes of their own, so they need the path of a dataset, got {type(dataset).__name__}; "
+                "save the images first, for instance as an .npz with 'images' and 'labels'"
+            )
+        self._dataset, self._arguments = os.fspath(dataset), config
+        try:
+            self._config = TrainConfig(**config)
+        except TypeError as error:
+            raise ConfigError(f"TrainingEvaluator: {error}") from None
+
+    @cached_property
+    def _data(self) -> Any:
+        from metad2a_plugin.data import load_dataset
+        from metad2a_plugin.training import prepare
+
+        return prepare(load_dataset(self._dataset), self._config)
+
+    def _execute(self, model: ExecutableModelSpace) -> float:
+        from metad2a_plugin.training import train_network
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._config.seed)
+            network = model.executable_model()
+        classes, outputs = len(self._data.class_names), getattr(network, "num_labels", None)
+        if outputs not in (None, classes):
+            raise ConfigError(
+                f"the model space has {outputs} labels, {self._dataset!r} has {classes} classes; make it with "
+                f"NasBench201(num_labels={classes})"
+            )
+        history = train_network(
+            torch.nn.Sequential(_Normalize(self._data.mean, self._data.std), network),
+            self._data,
+            self._config,
+            lambda epoch: nni.report_intermediate_result(epoch.accuracy),
+        )
+        choices = list(architecture_of(model.sample).choices)
+        nni.report_final_result({"default": history[-1].accuracy, "choices": choices})
+        return history[-1].accuracy
+
+    def _dump(self) -> dict[str, Any]:
+        return {"dataset": self._dataset, **self._arguments}
+
+    @classmethod
+    def _load(cls, **arguments: Any) -> TrainingEvaluator:
+        return cls(**arguments)
+
+
+class _Normalize(torch.nn.Module):
+    """Pixels, uint8, to what the networks of NAS-Bench-201 are trained on."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values)[:, None, None])
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return (pixels.float() / 255 - self.mean) / self.std
+
+
+# -- nnictl --------------------------------------------------------------------------------------
+class SearchTuner(Tuner):
+    """Any strategy of this package as a tuner, for experiments that ``nnictl create`` makes of a YAML file.
+
+    The search space has six labels, ``0_1``, ``0_2``, ``1_2``, ``0_3``, ``1_3`` and ``2_3`` (with any prefix that ends
+    in a slash), each a choice of the five operations, with or without ``nor_``.
+
+    Args:
+        strategy: registry name.
+        optimize_mode: ``"maximize"`` or ``"minimize"`` what trials report.
+        seed: the same seed and the same results give the same parameters.
+        **options: for the strategy, such as ``dataset`` of ``metad2a``.
+
+    Raises:
+        ConfigError: no such strategy or mode.
+    """
+
+    def __init__(
+        self, strategy: str = "metad2a", optimize_mode: str = "maximize", seed: int = 0, **options: Any
+    ) -> None:
+        super().__init__()
+        if optimize_mode not in ("maximize", "minimize"):
+            raise ConfigError(f"optimize_mode must be 'maximize' or 'minimize', got {optimize_mode!r}")
+        self._sign = 1 if optimize_mode == "maximize" else -1
+        kind = get_strategy(strategy)
+        self._make: Callable[[Any], Any] = lambda space: kind(space, seed=seed, **options)
+        self._core: Any = None
+
+    def update_search_space(self, search_space: dict[str, Any]) -> None:
+        """Take the search space, once.
+
+        Raises:
+            ConfigError: not a space that the strategies know, or another one than before.
+        """
+        kinds = {label: dict(spec).get("_type") for label, spec in search_space.items()}
+        if any(kind != "choice" for kind in kinds.values()):
+            raise ConfigError(f"every label must have the _type 'choice', got {kinds}")
+        bridge = Bridge({label: spec["_value"] for label, spec in search_space.items()})
+        if self._core is None:
+            self._bridge, self._core = bridge, self._make(bridge.space)
+        elif bridge.space.name != self._bridge.space.name:
+            raise ConfigError("the search space cannot change during an experiment")
+
+    def generate_parameters(self, parameter_id: int, **kwargs: Any) -> dict[str, str]:
+        """One architecture, as parameters of a trial.
+
+        Raises:
+            nni.NoMoreTrialError: the strategy has nothing left to propose.
+        """
+        for architecture in self._core.ask(1):
+            return self._bridge.sample(architecture)
+        raise nni.NoMoreTrialError("the strategy has nothing left to propose")
+
+    def receive_trial_result(self, parameter_id: int, parameters: dict[str, str], value: Any, **kwargs: Any) -> None:
+        """Tell the strategy what a trial reported; what is not a finite number is left out with a warning."""
+        result = number(value)
+        if result is None:
+            _log.warning("%s reported %r, which is no finite number; left out", parameters, value)
+            return
+        self._core.tell(self._bridge.architecture(parameters), self._sign * result)
+
+    def import_data(self, data: list[Any]) -> None:
+        """Tell the strategy results of before: NNI calls this when an experiment is resumed."""
+        for record in data:
+            self.receive_trial_result(-1, record["parameter"], record["value"])
+
+
+class MetaD2ATuner(SearchTuner):
+    """`SearchTuner` with MetaD2A: ``dataset`` is the path of the images."""
+
+    def __init__(self, dataset: Any = None, optimize_mode: str = "maximize", seed: int = 0, **options: Any) -> None:
+        super().__init__("metad2a", optimize_mode, seed, dataset=dataset, **options)
