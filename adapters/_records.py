@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -73,7 +74,10 @@ class Record:
                 values |= {name: evaluated[f"{name}@{last}"] for name in MEASURED if f"{name}@{last}" in evaluated}
                 if fields["train_times"]:
                     values["seconds"] = sum(fields["train_times"].values())
-                found |= {Key(*training, name): float(value) for name, value in values.items()}
+                for name, value in values.items():
+                    right = 0 <= value <= 100 if name in MEASURED else value >= 0
+                    self._require(right, f"has {value!r} as its {name}")
+                    found[Key(*training, name)] = float(value)
         return found
 
     def curves(self) -> dict[Key, np.ndarray]:
@@ -86,7 +90,9 @@ class Record:
                 for name in MEASURED:
                     if all(f"{name}@{epoch}" in evaluated for epoch in epochs):
                         values[name] = [evaluated[f"{name}@{epoch}"] for epoch in epochs]
-                found |= {Key(*training, name): np.array(curve, np.float64) for name, curve in values.items()}
+                for name, curve in values.items():
+                    self._require(min(curve) >= 0 and max(curve) <= 100, f"has {name} accuracies beyond 0 to 100")
+                    found[Key(*training, name)] = np.array(curve, np.float64)
         return found
 
     @contextmanager
@@ -173,7 +179,7 @@ class RecordBenchmark(ColumnBenchmark):
     """
 
     def __init__(self, source: str, record: Callable[[int], Record], indices: np.ndarray) -> None:
-        super().__init__(source, {})
+        super().__init__(source, defaultdict(lambda: np.full(self.space.size, np.nan)))
         self._record = record
         self._indices = indices
         self._unread = np.zeros(self.space.size, bool)
@@ -193,8 +199,7 @@ class RecordBenchmark(ColumnBenchmark):
             )
         for cell in unread.tolist():
             for key, value in self._record(cell).numbers().items():
-                column = self._columns.setdefault(key, np.full(self.space.size, np.nan))
-                column[cell] = value
+                self._columns[key][cell] = value
             self._unread[cell] = False
 
     def _curve(self, index: int, training: Training, quantity: str, seed: int | None) -> np.ndarray | None:

@@ -4,10 +4,12 @@
 as a `Benchmark`:
 
 - ``nb201.csv.gz``, a compact table of means over seeds (`NASBench201Table`), with one row per cell;
+- a file that `convert` has made of the published ones, with every seed;
+- a folder of NATS-Bench with one file per cell;
 - a loaded object of the package ``nas-bench-201`` or ``nats_bench``.
 
-None of these is part of this package. `NASBench201Table` also takes the folder that holds ``nas_bench_201/``, or finds
-it by METAD2A_DATA.
+Files are read without those packages and without executing anything in them. None is part of this package.
+`NASBench201Table` also takes the folder that holds ``nas_bench_201/``, or finds it by METAD2A_DATA.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.spaces.nasbench201 import NASBench201
 
 from ._benchmark import Benchmark, Training, one_of
+from ._convert import CONVERTED, FOLDER, TABLE, ConvertedBenchmark, convert, folder_cells, kind_of
 from ._records import Record, RecordBenchmark
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 
     from ._benchmark import Cell
 
-__all__ = ["Benchmark", "NASBench201Table", "open_benchmark"]
+__all__ = ["Benchmark", "NASBench201Table", "convert", "open_benchmark"]
 
 _COLUMNS = {
     ("cifar10-valid", "x-valid"): "cifar10_valid",
@@ -162,18 +165,31 @@ def open_benchmark(source: str | os.PathLike[str] | Any) -> Benchmark:
     """Results of NAS-Bench-201 in any of their forms.
 
     Args:
-        source: the path of ``nb201.csv.gz``; or an object of ``nas_201_api.NASBench201API`` or of ``nats_bench.create``
-            for the topology space, in either mode.
+        source: the path of ``nb201.csv.gz``, of a file of `convert`, or of a NATS-Bench folder of one file per cell; or
+            an object of ``nas_201_api.NASBench201API`` or of ``nats_bench.create`` for the topology space.
 
     Raises:
-        ConfigError: an object of something else, of another search space, or of a package that is too old.
+        ConfigError: a published file that is to be converted first; an object of something else, of another search
+            space, or of a package that is too old.
         DatasetError: the file is missing, damaged, or something else.
     """
     if isinstance(source, Benchmark):
         return source
-    if isinstance(source, (str, os.PathLike)):
-        return NASBench201Table.load(source)
-    return _of_package(source)
+    if not isinstance(source, (str, os.PathLike)):
+        return _of_package(source)
+    path = Path(source)
+    kind = kind_of(path)
+    if kind == TABLE:
+        return NASBench201Table.load(path)
+    if kind == CONVERTED:
+        return ConvertedBenchmark.load(path)
+    if kind == FOLDER:
+        cells, record = folder_cells(path)
+        return RecordBenchmark(repr(str(path)), record, cells)
+    raise ConfigError(
+        f"{str(path)!r} takes minutes to read; convert it once, with metad2a convert-benchmark {path} nb201.npz, "
+        "and open nb201.npz"
+    )
 
 
 def _of_package(api: Any) -> RecordBenchmark:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from metad2a_plugin.errors import ConfigError
@@ -18,19 +20,21 @@ def data_folder() -> Path:
     return Path(os.environ.get("METAD2A_DATA", "../shared/data"))
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a whole file or nothing, making its folder if needed.
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a file to write, which takes the place of `path` when the block ends without an error.
 
     Raises:
-        ConfigError: it cannot be written.
+        ConfigError: it cannot be written; at once where its folder cannot.
     """
     path = Path(path)
     # Not tempfile, whose files nobody else may read.
     temporary = path.parent / f".partial-{secrets.token_hex(8)}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
         try:
-            temporary.write_bytes(data)
+            yield temporary
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -38,3 +42,13 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         raise ConfigError(
             f"cannot write {str(path)!r}: {error.strerror}; choose a file in a folder that can be written"
         ) from error
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a whole file or nothing, making its folder if needed.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)

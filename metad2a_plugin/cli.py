@@ -1,4 +1,4 @@
-"""The command line: ``metad2a search | train | export | meta-train | list``.
+"""The command line: ``metad2a search | train | export | meta-train | convert-benchmark | list``.
 
 Torch is imported by the commands that need it, so that ``--help`` is quick.
 """
@@ -419,6 +419,34 @@ def meta_train(
         )
     print_metrics(checkpoint)
     typer.echo(f"checkpoint: {out}")
+
+
+# -- convert-benchmark ---------------------------------------------------------------------------
+@app.command("convert-benchmark")
+def convert_benchmark(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="NAS-Bench-201-v1_1-096897.pth, NATS-tss-v1_0-3ffb9.pickle.pbz2 or the folder of that -simple.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(help="The compact file, such as nb201.npz.", show_default=False)],
+    curves: Annotated[
+        bool, typer.Option("--curves", help="Keep the accuracy after every epoch too; 100 MB instead of 5.")
+    ] = False,
+) -> None:
+    """Read the published results of NAS-Bench-201 once, into a compact file that loads at once.
+
+    Takes minutes and little memory; nothing in the file is executed.
+    """
+    from metad2a_plugin.adapters.nas_bench_201 import convert, open_benchmark
+    from metad2a_plugin.report import stages
+
+    with stages() as progress:
+        convert(source, out, curves=curves, progress=progress)
+    benchmark = open_benchmark(out)
+    typer.echo(f"{out}: {len(benchmark.indices):,} cells, {out.stat().st_size / 1e6:.1f} MB")
 
 
 # -- list ----------------------------------------------------------------------------------------

@@ -1,0 +1,253 @@
+"""The published files of NAS-Bench-201, read once, entry by entry, into a compact one that loads at once."""
+
+from __future__ import annotations
+
+import bz2
+import os
+import re
+import warnings
+import zipfile
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from metad2a_plugin._files import replacing
+from metad2a_plugin.errors import ConfigError, DatasetError
+from metad2a_plugin.spaces.nasbench201 import NASBench201
+
+from ._benchmark import Training
+from ._records import QUANTITIES, ColumnBenchmark, Key, Record
+from ._unpickle import PickleReader
+
+TABLE, CONVERTED, PUBLISHED, FOLDER = "table", "converted", "published", "folder"
+
+_FORMAT = "metad2a NAS-Bench-201 results, version 1"
+_STEP = 0.002
+"""Of the curves in a file, in percent points; integers of two bytes then reach beyond 100."""
+_CURVE = "curve"
+_NO_CURVE = np.iinfo(np.uint16).max
+_CELL_FILE = re.compile(r"(\d{1,6})\.pickle\.pbz2")
+_TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+_MEGABYTE = 1_000_000
+
+Progress = Callable[[str, int, int, str], None]
+
+
+def kind_of(path: Path) -> str:
+    """Which form of the benchmark a path is.
+
+    Raises:
+        DatasetError: none, or it is missing.
+    """
+    expected = (
+        "expected nb201.csv.gz, a file of metad2a convert-benchmark, the published NAS-Bench-201-v1_1-096897.pth or "
+        "NATS-tss-v1_0-3ffb9.pickle.pbz2, or the folder NATS-tss-v1_0-3ffb9-simple"
+    )
+    if path.is_dir():
+        if _cell_files(path):
+            return FOLDER
+        if (path / "nas_bench_201" / "nb201.csv.gz").exists():
+            return TABLE
+        raise DatasetError(f"the folder {str(path)!r} holds no NAS-Bench-201 results; {expected}")
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(4)
+        if head.startswith(b"\x1f\x8b"):
+            return TABLE
+        if head.startswith((b"\x80", b"BZh")):
+            return PUBLISHED
+        if head.startswith(b"PK"):
+            with zipfile.ZipFile(path) as archive:
+                if "format.npy" in archive.namelist():
+                    return CONVERTED
+                if _torch_member(archive) is not None:
+                    return PUBLISHED
+    except FileNotFoundError:
+        raise DatasetError(f"no file or folder {str(path)!r}; {expected}") from None
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DatasetError(f"{str(path)!r} cannot be read, or is damaged ({error}); {expected}") from error
+    raise DatasetError(f"{str(path)!r} holds no NAS-Bench-201 results; {expected}")
+
+
+def _torch_member(archive: zipfile.ZipFile) -> str | None:
+    return next((name for name in archive.namelist() if name.split("/")[-1] == "data.pkl"), None)
+
+
+# -- published files -----------------------------------------------------------------------------
+def _cell_files(folder: Path) -> dict[int, Path]:
+    named = ((_CELL_FILE.fullmatch(path.name), path) for path in folder.iterdir())
+    return dict(sorted((int(match[1]), path) for match, path in named if match))
+
+
+def folder_cells(folder: Path) -> tuple[np.ndarray, Callable[[int], Record]]:
+    """Cells that a folder of NATS-Bench has a file of, ascending, int64 ``[n]``, and a reader of one."""
+    files = _cell_files(folder)
+
+    def record(cell: int) -> Record:
+        source = repr(str(files[cell]))
+        try:
+            with bz2.open(files[cell]) as stream:
+                return Record(cell, PickleReader(stream, source).load(), source)
+        except OSError as error:
+            raise DatasetError(f"{source} cannot be read ({error})") from error
+
+    return np.array(list(files), dtype=np.int64), record
+
+
+def _records(path: Path, progress: Progress) -> Iterator[Record]:
+    """Of a published file or folder, one at a time."""
+    if kind_of(path) == FOLDER:
+        cells, record = folder_cells(path)
+        for done, cell in enumerate(cells.tolist(), 1):
+            yield record(cell)
+            progress("cells", done, len(cells), "")
+        return
+    source = repr(str(path))
+    with ExitStack() as opened:
+        raw = opened.enter_context(path.open("rb"))
+        stream: Any = raw
+        if raw.peek(4).startswith(b"BZh"):
+            stream = opened.enter_context(bz2.open(raw))
+        elif raw.peek(4).startswith(b"PK"):
+            archive = opened.enter_context(zipfile.ZipFile(raw))
+            stream = opened.enter_context(archive.open(_torch_member(archive) or ""))
+        size = path.stat().st_size // _MEGABYTE
+        shown = -1
+        for count, (cell, schedules) in enumerate(_entries(stream, source), 1):
+            if not isinstance(cell, int):
+                raise DatasetError(f"{source} has a record of cell {cell!r}")
+            yield Record(cell, schedules, source)
+            if (done := raw.tell() // _MEGABYTE) > shown:
+                progress("MB", done, size, f"{count:,} cells")
+                shown = done
+
+
+def _entries(stream: IO[bytes], source: str) -> Iterator[tuple[Any, Any]]:
+    reader = PickleReader(stream, source)
+    yield from reader.entries("arch2infos")
+    if reader.value == _TORCH_MAGIC:  # older torch files: a magic number, a version and a description come first
+        reader.load()
+        reader.load()
+        yield from reader.entries("arch2infos")
+    root = reader.value
+    if not isinstance(root, dict) or not isinstance(root.get("arch2infos"), dict):
+        raise DatasetError(
+            f"{source} is no published file of NAS-Bench-201: it has no dictionary 'arch2infos' of records; of the "
+            "files of single cells, give the folder"
+        )
+    yield from root["arch2infos"].items()
+
+
+# -- the compact file ----------------------------------------------------------------------------
+def convert(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    *,
+    curves: bool = False,
+    progress: Progress = lambda stage, done, total, note: None,
+) -> Path:
+    """Read published results once into a compact file, for `open_benchmark`.
+
+    It holds, for every cell, training and seed, the accuracies after the last epoch on all splits, the seconds of
+    training, parameters and multiply-accumulates, as float32; with curves also the accuracies after each epoch, to
+    0.001 percent points. Nothing in the source is executed. Memory does not grow with its size.
+
+    Args:
+        source: ``NAS-Bench-201-v1_1-096897.pth``, ``NATS-tss-v1_0-3ffb9.pickle.pbz2``, or a folder of NATS-Bench
+            such as ``NATS-tss-v1_0-3ffb9-simple``.
+        destination: the file to write, usually ``.npz``; it appears when it is complete.
+        curves: also keep the accuracy after each epoch: some 100 MB instead of 4.
+        progress: told what is counted, how much is done, of how much, and a note.
+
+    Returns:
+        The destination.
+
+    Raises:
+        ConfigError: the destination cannot be written, or the source needs no conversion.
+        DatasetError: the source is missing, damaged, cut short, of another search space, or something else.
+    """
+    source, destination = Path(source), Path(destination)
+    kind = kind_of(source)
+    if kind in (TABLE, CONVERTED):
+        raise ConfigError(f"{str(source)!r} is compact already; open it with open_benchmark")
+    if destination.is_dir() or (destination.exists() and destination.samefile(source)):
+        raise ConfigError(f"the destination {str(destination)!r} is the source or a folder; give a file to write")
+    size = NASBench201().size
+    columns: dict[str, np.ndarray] = defaultdict(lambda: np.full(size, np.nan, np.float32))
+    with replacing(destination) as temporary:
+        seen = np.zeros(size, bool)
+        for record in _records(source, progress):
+            seen[record.cell] = True
+            for key, value in record.numbers().items():
+                columns["/".join(map(str, key))][record.cell] = value
+            for key, curve in record.curves().items() if curves else ():
+                name = "/".join(map(str, (*key, _CURVE)))
+                if name not in columns:
+                    columns[name] = np.full((size, key.epochs), _NO_CURVE, np.uint16)
+                columns[name][record.cell] = np.rint(curve / _STEP)
+        if not seen.all():
+            warnings.warn(f"{str(source)!r} has {seen.sum():,} of the {size:,} cells", stacklevel=2)
+        with temporary.open("wb") as stream:
+            np.savez_compressed(stream, allow_pickle=False, format=np.array(_FORMAT), **columns)
+    return destination
+
+
+class ConvertedBenchmark(ColumnBenchmark):
+    """The results in a file of `convert`; curves are read when they are asked for."""
+
+    def __init__(self, path: Path, columns: dict[Key, np.ndarray], curves: frozenset[Key]) -> None:
+        super().__init__(repr(str(path)), columns)
+        self._path, self._curves, self._loaded = path, curves, dict[Key, np.ndarray]()
+
+    @classmethod
+    def load(cls, path: Path) -> ConvertedBenchmark:
+        """Read a file of `convert`.
+
+        Raises:
+            DatasetError: it is damaged, or of another version of this package.
+        """
+        with _reading(path), np.load(path, allow_pickle=False) as file:
+            if str(file["format"]) != _FORMAT:
+                raise DatasetError(f"{str(path)!r} is {str(file['format'])!r}, not {_FORMAT!r}; convert it anew")
+            keys = {name: _key(name) for name in file.files if name != "format"}
+            columns = {key: file[name] for name, key in keys.items() if not name.endswith(_CURVE)}
+            if any(column.shape != (NASBench201().size,) or column.dtype != np.float32 for column in columns.values()):
+                raise ValueError("columns of another shape or type")
+        return cls(path, columns, frozenset(key for name, key in keys.items() if name.endswith(_CURVE)))
+
+    def _curve(self, index: int, training: Training, quantity: str, seed: int | None) -> np.ndarray | None:
+        found = []
+        for key in sorted(self._curves):
+            if key[:2] == training and key.quantity == quantity and seed in (None, key.seed):
+                if key not in self._loaded:
+                    with _reading(self._path), np.load(self._path, allow_pickle=False) as file:
+                        self._loaded[key] = file["/".join(map(str, (*key, _CURVE)))]
+                steps = self._loaded[key][index]
+                if steps[0] != _NO_CURVE:
+                    found.append(steps * _STEP)
+        return np.mean(found, axis=0) if found else None
+
+
+def _key(name: str) -> Key:
+    epochs, dataset, seed, quantity = name.removesuffix(f"/{_CURVE}").split("/")
+    if quantity not in QUANTITIES:
+        raise ValueError(f"a column {name!r}")
+    return Key(int(epochs), dataset, int(seed), quantity)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DatasetError:
+        raise
+    except (EOFError, KeyError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise DatasetError(
+            f"{str(path)!r} is a damaged file of metad2a convert-benchmark ({type(error).__name__}: {error}); "
+            "convert it anew"
+        ) from error
