@@ -78,11 +78,11 @@ def manager_needed(strategy: object) -> Iterator[None]:
 
     try:
         yield
-    except (NoConnection, ConnectionClosed) as error:
+    except (NoConnection, ConnectionClosed):
         raise RuntimeError(
             f"NNI's manager does not answer any more, so {strategy} cannot go on. The metrics it has got are kept: "
             "make the experiment again with the same id and call its resume()"
-        ) from error
+        ) from None  # the chain is three screens of sockets
 
 
 def in_training(manager: Any) -> bool:
@@ -126,8 +126,8 @@ def jobs(manager: Any) -> dict[int, Job]:
     return found
 
 
-def kill(manager: Any, repeated: list[Job], patience: float = 30) -> None:
-    """Kill jobs that a resumed experiment repeats, and let them not count."""
+def kill(manager: Any, repeated: list[Job], patience: float = 60) -> None:
+    """Kill jobs that a resumed experiment repeats."""
     from requests import HTTPError
 
     deadline = time.monotonic() + patience
@@ -138,9 +138,6 @@ def kill(manager: Any, repeated: list[Job], patience: float = 30) -> None:
                 break
             except HTTPError:
                 time.sleep(0.5)  # not started yet: the manager does not know it
-    most = manager.get_experiment_profile()["params"].get("maxTrialNumber")
-    if repeated and most:
-        manager.update_max_trial_number(most + len(repeated))
 
 
 def final_metrics(manager: Any) -> dict[int, Any]:

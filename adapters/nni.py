@@ -32,7 +32,7 @@ import torch
 from metad2a_plugin.adapters import _nni_host
 from metad2a_plugin.adapters._nni_bridge import Bridge, bridge_of, number
 
-from metad2a_plugin._files import UNREADABLE, write_atomically
+from metad2a_plugin._files import UNREADABLE, data_folder, write_atomically
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.registry import get_strategy
 from metad2a_plugin.spaces.base import Architecture
@@ -131,7 +131,13 @@ class SearchStrategy(Strategy):
     def _initialize(self, model_space: ExecutableModelSpace, engine: ExecutionEngine) -> ExecutableModelSpace:
         choices = {label: getattr(mutable, "values", ()) for label, mutable in model_space.simplify().items()}
         self._bridge = Bridge(choices)
-        self._core = self._make(self._bridge.space)
+        core = self._make(self._bridge.space)
+        if core.space.name != self._bridge.space.name:
+            raise ConfigError(
+                f"the model is of the search space {core.space.name!r}, the experiment's model space is "
+                f"{self._bridge.space.name!r}; give a model of that one"
+            )
+        self._core = core
         if self._state_file and self._state_file.exists():
             self._load_file(self._state_file)
         engine.register_model_event_callback(ModelEventType.FinalMetric, self._on_metric)
@@ -167,11 +173,17 @@ class SearchStrategy(Strategy):
         if self._status in (StrategyStatus.EMPTY, StrategyStatus.INITIALIZED):
             raise RuntimeError("this strategy has not run yet, so there are no models to list")
         with self._lock:
-            trials = list(self._trials)
+            trials = [trial for trial in self._trials if trial.model.status is not ModelStatus.Frozen]
         if sort:
             measured = [t for t in trials if t.value is not None and t.model.status is not ModelStatus.Invalid]
             trials = sorted(measured, key=lambda trial: -(trial.value or 0.0))
         return iter([trial.model for trial in trials[:limit]])
+
+    @property
+    def measured(self) -> list[tuple[Architecture, float]]:
+        """Every architecture that has a metric, with it, in the order of arrival."""
+        with self._lock:
+            return [] if self._core is None else list(self._core.history)
 
     def state_dict(self) -> dict[str, Any]:
         with self._lock:
@@ -271,6 +283,8 @@ class SearchStrategy(Strategy):
                         trial.model.status = ModelStatus.Trained
                     elif trial.model.status is ModelStatus.Trained:
                         trial.model.status = ModelStatus.Failed
+                    elif trial.model.status is ModelStatus.Training:
+                        trial.model.status = ModelStatus.Frozen  # queued, but the budget ended before its turn
             failed = sum(trial.model.status is ModelStatus.Failed for trial in self._trials)
             if failed:
                 _log.warning(
@@ -380,6 +394,8 @@ class MetaD2AStrategy(SearchStrategy):
         super().__init__(
             "metad2a", seed=seed, state_file=state_file, model=searcher, dataset=task, adapt=adapt, **options
         )
+        ranked = self._make(searcher.space)
+        self._make = lambda space: ranked
 
 
 # -- evaluators ----------------------------------------------------------------------------------
@@ -408,7 +424,8 @@ class TableEvaluator(Evaluator):
         from metad2a_plugin.adapters.nas_bench_201 import NASBench201Table
 
         self._arguments = {"dataset": dataset, "split": split, "epochs": epochs}
-        self._path = None if table is None else os.fspath(table)
+        # Trials may start in another folder.
+        self._path = os.path.abspath(data_folder() if table is None else table)
         benchmark = NASBench201Table.load(self._path)
         self._accuracies = benchmark.accuracies(dataset, split, epochs)
         self._seconds = benchmark.train_seconds(np.arange(benchmark.space.size), dataset)
@@ -459,7 +476,9 @@ class TrainingEvaluator(Evaluator):
                 f"trials are processes of their own, so they need the path of a dataset, got {type(dataset).__name__}; "
                 "save the images first, for instance as an .npz with 'images' and 'labels'"
             )
-        self._dataset, self._arguments = os.fspath(dataset), config
+        # Trials may start in another folder; a name with a colon is no path.
+        name = os.fspath(dataset)
+        self._dataset, self._arguments = name if ":" in name else os.path.abspath(name), config
         try:
             self._config = TrainConfig(**config)
         except TypeError as error:
