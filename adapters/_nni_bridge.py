@@ -34,9 +34,12 @@ class Bridge:
         prefixes = {label.rpartition("/")[0] for label in choices}
         self._prefix = f"{prefix}/" if len(prefixes) == 1 and (prefix := prefixes.pop()) else ""
         if set(choices) != {self._prefix + label for label in _LABELS}:
+            labels = ", ".join(sorted(map(str, choices))) or "none at all"
+            numbers = all(str(label).isdigit() for label in choices) and bool(choices)
             raise ConfigError(
                 f"this model space is of no search space that the strategies know; known is {_KNOWN}. "
-                f"It has the labels {', '.join(sorted(map(str, choices))) or 'none at all'}"
+                f"It has the labels {labels}"
+                + (": YAML reads 0_1 as a number, so write 'cell/0_1' and so on" if numbers else "")
             )
         first = list(next(iter(choices.values())))
         self._names = tuple(op if op in first else op.removeprefix("nor_") for op in OPS)

@@ -6,6 +6,7 @@ import importlib
 import logging
 import re
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +33,10 @@ def check() -> None:
     if _release("filelock") >= (3, 12):
         raise HostError(f"NNI experiments hang at their start with filelock {version('filelock')}; {_MEND}")
     try:
-        importlib.import_module("nni.nas.nn.pytorch")
+        with warnings.catch_warnings():
+            # NNI lists the classes of torch.nn that are younger than itself.
+            warnings.filterwarnings("ignore", message=".* is found to be not a nn.Module", category=RuntimeWarning)
+            importlib.import_module("nni.nas.nn.pytorch")
     except Exception as error:  # a host's import can raise anything
         raise HostError(f"NNI {version('nni')} does not import: {type(error).__name__}: {error}; {_MEND}") from error
 

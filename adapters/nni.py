@@ -19,7 +19,6 @@ import logging
 import os
 import threading
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,16 +37,13 @@ from metad2a_plugin.registry import get_strategy
 from metad2a_plugin.spaces.base import Architecture
 
 _nni_host.check()
-with warnings.catch_warnings():
-    # NNI lists the classes of torch.nn that are younger than itself.
-    warnings.filterwarnings("ignore", message=".* is found to be not a nn.Module", category=RuntimeWarning)
-    import nni
-    from nni.nas.evaluator import Evaluator
-    from nni.nas.execution import ExecutionEngine, Middleware, TrainingServiceExecutionEngine
-    from nni.nas.execution.event import FinalMetricEvent, ModelEventType, TrainingEndEvent
-    from nni.nas.space import ExecutableModelSpace, ModelStatus
-    from nni.nas.strategy.base import Strategy, StrategyStatus
-    from nni.tuner import Tuner
+import nni  # noqa: E402
+from nni.nas.evaluator import Evaluator  # noqa: E402
+from nni.nas.execution import ExecutionEngine, Middleware, TrainingServiceExecutionEngine  # noqa: E402
+from nni.nas.execution.event import FinalMetricEvent, ModelEventType, TrainingEndEvent  # noqa: E402
+from nni.nas.space import ExecutableModelSpace, ModelStatus  # noqa: E402
+from nni.nas.strategy.base import Strategy, StrategyStatus  # noqa: E402
+from nni.tuner import Tuner  # noqa: E402
 
 __all__ = [
     "MetaD2AStrategy",

@@ -51,7 +51,8 @@ def test_labels_are_edges_and_values_the_operations_of_the_string() -> None:
     ("space", "message"),
     [
         ({}, "none at all"),
-        ({"layer1": ("a", "b")}, "has the labels layer1"),
+        ({"layer1": ("a", "b")}, "has the labels layer1$"),
+        (dict.fromkeys(("1", "2", "12", "3", "13", "23"), SHORT), "YAML reads 0_1 as a number, so write 'cell/0_1'"),
         ({**choices(), "lr": (0.1, 0.2)}, "has the labels .*lr"),
         ({**choices(), "cell/0_1": SHORT[:4]}, "'cell/0_1' has the choices none, skip_connect, conv_1x1, conv_3x3;"),
         (choices(ops=(*SHORT, "max_pool_3x3")), "max_pool_3x3; the strategies know NasBench201"),

@@ -1,0 +1,131 @@
+"""NNI's training service, for real: a node manager and a process for each trial. Minutes, so marked `service`."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [
+    pytest.mark.service,
+    pytest.mark.skipif(importlib.util.find_spec("nni") is None, reason="NNI is not installed; see the extra 'nni'"),
+]
+TROUBLE = '''
+import random, time
+import nni
+from metad2a_plugin.adapters.nni import SearchStrategy, architecture_of
+from nni.nas.evaluator import FunctionalEvaluator
+from nni.nas.experiment import NasExperiment, NasExperimentConfig
+from nni.nas.hub.pytorch import NasBench201
+
+
+def evaluate(model):
+    sample = nni.get_current_parameter().sample
+    convolutions = list(sample.values()).count("conv_3x3")
+    if convolutions == 0:
+        raise ArithmeticError("no convolution")
+    nni.report_final_result({1: float("nan"), 2: "high"}.get(convolutions, float(convolutions)))
+
+
+if __name__ == "__main__":
+    config = NasExperimentConfig("ts", "simplified", "local")
+    config.max_trial_number, config.trial_concurrency = 8, 2
+    config.experiment_working_directory = "experiments"
+    strategy = SearchStrategy("random", seed=3)
+    experiment = NasExperiment(NasBench201(num_modules_per_stack=1), FunctionalEvaluator(evaluate), strategy, config)
+    experiment.run(PORT)
+    count = lambda sample: list(sample.values()).count("conv_3x3")
+    models = list(strategy.list_models(sort=False))
+    assert len(models) == 8, models
+    for model in models:
+        convolutions = count(model.sample)
+        assert model.metric == (convolutions if convolutions > 2 else None), (convolutions, model.metric)
+        assert model.status.value == ("trained" if convolutions > 2 else "failed"), (convolutions, model.status)
+    print("COUNTS", sorted(count(model.sample) for model in models))
+    experiment.stop()
+'''
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A home of its own, since NNI keeps its list of experiments there."""
+    return os.environ | {"HOME": str(tmp_path), "METAD2A_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+
+
+def test_pairs_are_right_and_killed_experiments_lose_and_repeat_nothing(tmp_path: Path, data_root: Path) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "nni_trials.py"), "--trials", "8", "--repeats", "1"]
+    command += ["--data", str(data_root.resolve()), "--out", str(tmp_path), "--runs", str(tmp_path)]
+    subprocess.run(command, check=True, cwd=tmp_path, env=environment(tmp_path), timeout=900)
+    runs = json.loads((tmp_path / "nni_trials.json").read_text())["runs"]
+    assert list(runs) == ["whole", "manager killed", "both killed"]
+    for run in (run for kind in runs.values() for run in kind):
+        assert run["models"] == len(run["measured"]) == 8
+        assert run["wrong"] == run["lost"] == run["repeated"] == 0
+    assert runs["manager killed"][0]["before"] >= 4
+
+
+def test_trials_that_raise_or_report_no_number_fail_and_the_search_goes_on(tmp_path: Path) -> None:
+    script = tmp_path / "trouble.py"
+    script.write_text(TROUBLE.replace("PORT", str(free_port())))
+    done = subprocess.run(
+        [sys.executable, script.name],
+        check=False,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    [counts] = re.findall(r"COUNTS \[(.*)\]", done.stdout)
+    assert {"0", "1", "2"} <= set(counts.split(", ")), "the seed must make every kind of trouble"
+    log = done.stdout + done.stderr
+    assert "not a finite number" in log and "their errors are in trial.stderr" in log
+
+
+def test_nnictl_knows_the_tuner_by_name(tmp_path: Path) -> None:
+    for file in (ROOT / "docs" / "nni").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    port = free_port()
+    env = environment(tmp_path) | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+    def nnictl(*arguments: str) -> None:
+        subprocess.run(["nnictl", *arguments], check=True, cwd=tmp_path, env=env, timeout=120)
+
+    nnictl("algo", "register", "--meta", "algorithm.yml")
+    try:
+        nnictl("create", "--config", "config.yml", "--port", str(port))
+        try:
+            deadline = time.monotonic() + 400
+            while get(port, "check-status")["status"] != "DONE":
+                assert time.monotonic() < deadline, get(port, "trial-jobs")
+                time.sleep(2)
+            jobs = get(port, "trial-jobs")
+        finally:
+            nnictl("stop", "--port", str(port))
+    finally:
+        nnictl("algo", "unregister", "MetaD2A")
+    assert len(jobs) == 6 and all(job["status"] == "SUCCEEDED" for job in jobs)
+    assert len({json.dumps(json.loads(job["hyperParameters"][0])["parameters"]) for job in jobs}) == 6
+
+
+def get(port: int, what: str) -> Any:
+    with urllib.request.urlopen(f"http://localhost:{port}/api/v1/nni/{what}") as answer:
+        return json.load(answer)
