@@ -125,6 +125,7 @@ def _records(path: Path, progress: Progress) -> Iterator[Record]:
             if (done := raw.tell() // _MEGABYTE) > shown:
                 progress("MB", done, size, f"{count:,} cells")
                 shown = done
+        progress("MB", size, size, "")
 
 
 def _entries(stream: IO[bytes], source: str) -> Iterator[tuple[Any, Any]]:

@@ -69,7 +69,9 @@ class Record:
         found: dict[Key, float] = {}
         with self._layout():
             for training, fields in self._trainings.items():
-                last, evaluated = fields["epochs"] - 1, fields["eval_acc1es"]
+                epochs, evaluated = fields["epochs"], fields["eval_acc1es"]
+                self._require(epochs == training[0], f"has {epochs} epochs and not {training[0]}")
+                last = epochs - 1
                 values = {"train": fields["train_acc1es"][last], "params": fields["params"], "flops": fields["flop"]}
                 values |= {name: evaluated[f"{name}@{last}"] for name in MEASURED if f"{name}@{last}" in evaluated}
                 if fields["train_times"]:

@@ -5,8 +5,8 @@ texts and numbers, and builds the few other things that the published NAS-Bench-
 it refuses everything else.
 
 A pickle finishes its outermost dictionary last and may refer back to every object before. So the entries of one large
-dictionary in it are handed out as soon as they are complete, and of an entry only texts and types are remembered:
-those are what entries share.
+dictionary in it are handed out as soon as they are complete, and of an entry only texts, types and tuples of texts are
+remembered: those are what entries share.
 """
 
 from __future__ import annotations
@@ -60,6 +60,13 @@ def _scalar(dtype: np.dtype[Any], data: bytes) -> float | int:
         raise TypeError(f"numbers of the type {dtype!r}")
     number: float | int = np.frombuffer(data, dtype).item()
     return number
+
+
+def _lasts(value: Any) -> bool:
+    """Whether records may share it: a type, or a tuple such as a program's text may hold."""
+    if isinstance(value, tuple):
+        return all(isinstance(item, (str, int)) for item in value)
+    return isinstance(value, (FunctionType, np.dtype))
 
 
 _BUILDERS: dict[tuple[str, str], Callable[..., Any]] = {
@@ -124,7 +131,7 @@ class PickleReader:
         Raises:
             DatasetError: as `load`.
         """
-        self._name, self._inside = name, False
+        self._name, self._level = name, -1
         self._stack: list[Any] = []
         self._outer: list[list[Any]] = []
         self._memo: list[Any] = []
@@ -198,7 +205,8 @@ class PickleReader:
     def _popped(self) -> list[Any]:
         """What was pushed since the last mark."""
         items, self._stack = self._stack, self._outer.pop()
-        self._inside = self._inside and len(self._outer) > 1
+        if len(self._outer) < self._level:
+            self._level = -1
         return items
 
     def _remember(self, index: int) -> None:
@@ -219,12 +227,7 @@ class PickleReader:
     def _forget(self) -> None:
         """Keep what later entries may refer to. Entries are much alike, so equal blocks are kept once."""
         names = self._names
-        lasting = [
-            names.setdefault(value, value) if type(value) is str
-            else value if isinstance(value, (FunctionType, np.dtype))
-            else _GONE
-            for value in self._memo
-        ]  # fmt: skip
+        lasting = [names.setdefault(v, v) if type(v) is str else v if _lasts(v) else _GONE for v in self._memo]
         blocks = (tuple(lasting[i : i + _BLOCK]) for i in range(0, len(lasting), _BLOCK))
         self._kept.append(tuple(self._blocks.setdefault(block, block) for block in blocks))
         self._starts.append(self._start)
@@ -240,21 +243,21 @@ class PickleReader:
         self._take(8)
 
     def _mark(self) -> None:
-        # The outermost dictionary's items are level 1; in the middle of them stand the name and the dictionary.
-        if len(self._outer) == 1 and self._name is not None and self._stack[-2:-1] == [self._name]:
-            self._inside = True
+        named = self._name is not None and self._stack[-2:-1] == [self._name]
         self._outer.append(self._stack)
         self._stack = []
+        if named and len(self._outer) <= 2:  # in the outermost dictionary, whose items need no mark if they are one
+            self._level = len(self._outer)
 
     def _setitems(self) -> bool:
         items = self._popped()
         self._container(dict).update(zip(items[::2], items[1::2], strict=True))
-        return self._inside and len(self._outer) == 2
+        return len(self._outer) == self._level
 
     def _setitem(self) -> bool:
         value, key = self._stack.pop(), self._stack.pop()
         self._container(dict)[key] = value
-        return self._inside and len(self._outer) == 2
+        return len(self._outer) == self._level
 
     def _appends(self) -> None:
         items = self._popped()
@@ -394,9 +397,9 @@ class PickleReader:
         if builder not in _BUILDERS.values():
             raise TypeError(f"a call of {builder!r}")
         if builder is _bytes:
-            # The text was made for this call and differs from entry to entry; nothing else can refer to it.
+            # Both were made for this call and differ from entry to entry; nothing else can refer to them.
             for place in range(-min(len(self._memo), 3), 0):
-                if self._memo[place] is arguments[0]:
+                if self._memo[place] is arguments or self._memo[place] is arguments[0]:
                     self._memo[place] = _GONE
         self._stack.append(builder(*arguments))
 

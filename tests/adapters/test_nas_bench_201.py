@@ -82,6 +82,31 @@ def test_costs_and_seconds(table: Any) -> None:
     assert table.train_seconds(7, "imagenet16-120") != seconds[7]
 
 
+def test_what_only_other_sources_have_is_refused(table: Any) -> None:
+    assert table.seeds([0, 1]) == () and len(table.indices) == SPACE.size
+    with pytest.raises(ConfigError, match=r"the table has no seed 777 .*only means over seeds are known"):
+        table.accuracy(0, seed=777)
+    with pytest.raises(ConfigError, match="the table has no test curve of 200 epochs on cifar10, only the accuracy at"):
+        table.curve(0)
+    with pytest.raises(ConfigError, match="no seconds of the training of cell 0 on cifar10 for 200 epochs"):
+        table.train_seconds(0, split="test")
+    with pytest.raises(ConfigError, match="no seconds of the training of cell 0 on cifar10-valid for 12 epochs"):
+        table.train_seconds(0, epochs=12)
+    with pytest.raises(ConfigError, match="no cost of the training of cell 0 on ImageNet16-120"):
+        table.cost(0, "imagenet16-120")
+
+
+def test_the_table_is_a_benchmark(path: Path, table: Any) -> None:
+    for source in (path, str(path), path.parents[1]):
+        benchmark = nas_bench_201.open_benchmark(source)
+        assert isinstance(benchmark, NASBench201Table) and isinstance(benchmark, nas_bench_201.Benchmark)
+        assert benchmark.accuracy(6111) == table.accuracy(6111)
+    assert nas_bench_201.open_benchmark(table) is table
+    assert table.datasets == ("cifar10", "imagenet16-120") and table.splits("cifar10") == ("valid", "test")
+    with pytest.raises(ConfigError, match="is compact already"):
+        nas_bench_201.convert(path, "never.npz")
+
+
 def test_a_column_cannot_be_written(table: Any) -> None:
     for values in (table.column("n_seeds"), table.accuracies()):
         with pytest.raises(ValueError, match="read-only"):
