@@ -8,6 +8,8 @@ import io
 import json
 import platform
 import statistics
+import subprocess
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -148,6 +150,23 @@ def fingerprint(checkpoint: Path) -> str:
             f"no checkpoint {checkpoint.name!r} in {checkpoint.parent}; run benchmarks/meta_seeds.py first"
         )
     return hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
+
+
+# -- whole processes -----------------------------------------------------------------------------
+# On Linux a process's record begins with what its parent held: so a small one stands between.
+_WATCH = """
+import resource, subprocess, sys
+subprocess.run([sys.executable, "-c", sys.argv[1]], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def watch(code: str) -> tuple[str, float]:
+    """What a fresh process prints that runs the code, and the megabytes that it held at most."""
+    done = subprocess.run([sys.executable, "-c", _WATCH, code], check=True, stdout=subprocess.PIPE, text=True)
+    *printed, most = done.stdout.splitlines()
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return "\n".join(printed), int(most) * unit / 1e6
 
 
 # -- numbers in text -----------------------------------------------------------------------------

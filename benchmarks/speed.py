@@ -40,12 +40,6 @@ MEMORY = {
     "search of CIFAR-10 from its images": "MetaD2A.from_pretrained({model!r}).search({images!r}, cache_dir=False)",
     "ranking of all 15,625 cells": "MetaD2A.from_pretrained({model!r}).rank(None)",
 }
-# On Linux a process's record begins with what its parent held: so a small one stands between.
-WATCH = """
-import resource, subprocess, sys
-subprocess.run([sys.executable, "-c", sys.argv[1]], check=True, stdout=subprocess.DEVNULL)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-"""
 NOTES = """
 After features, {threads} threads, 10 classes of 20 images, {candidates} candidates; median (least to most) of repeats.
 The paper's loop decodes and scores graph by graph and encodes the dataset ten times for every candidate, on models of
@@ -112,9 +106,7 @@ def seconds(searcher: MetaD2A, task: Task, options: argparse.Namespace) -> dict[
 def peak_memory(statement: str, threads: int) -> float:
     """GB that a fresh process held at most."""
     code = f"import torch; torch.set_num_threads({threads})\nfrom metad2a_plugin import MetaD2A\n{statement}"
-    printed = subprocess.run([sys.executable, "-c", WATCH, code], check=True, capture_output=True, text=True).stdout
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return int(printed.split()[-1]) * unit / 1e9
+    return common.watch(code)[1] / 1e3
 
 
 def start_up(repeats: int) -> dict[str, list[float]]:
