@@ -1,0 +1,271 @@
+"""What it takes to import NASLib (branch Develop, last changed in 2023) on current Python and packages.
+
+Each function below is one step, and its docstring the reason for it. A step is taken only where it is needed; what only
+the import of NASLib needs is undone after it, and no other package is changed.
+"""
+
+from __future__ import annotations
+
+import collections
+import collections.abc
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cache
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType, SimpleNamespace
+from typing import Any, NoReturn
+
+from metad2a_plugin.errors import HostError
+
+PACKAGES = (
+    "pip install torchvision scikit-learn scipy scikit-image matplotlib tqdm fvcore termcolor pytorch_msssim "
+    "transforms3d nasbench_pytorch"
+)
+"""Installs what NASLib imports; those of single predictors (lightgbm, xgboost, ngboost, ...) may be absent."""
+INSTALL = (
+    f"get it with: git clone --branch Develop https://github.com/automl/NASLib && export PYTHONPATH=$PWD/NASLib && "
+    f"{PACKAGES}"
+)
+
+_NAMES = {
+    "naslib.defaults.predictor_evaluator": ("PredictorEvaluator",),
+    "naslib.defaults.trainer": ("Trainer",),
+    "naslib.optimizers": ("Bananas", "DARTSOptimizer", "GDASOptimizer", "LocalSearch", "Npenas", "RandomSearch"),
+    "naslib.optimizers.core.metaclasses": ("MetaOptimizer",),
+    "naslib.predictors.predictor": ("Predictor",),
+    "naslib.search_spaces": ("NasBench201SearchSpace",),
+    "naslib.search_spaces.core.query_metrics": ("Metric",),
+    "naslib.utils": ("AttrDict", "count_parameters_in_MB", "set_seed"),
+}
+"""What the adapter uses of NASLib; another version of it may lack some."""
+_SPACE_METHODS = ("clone", "get_nbhd", "get_op_indices", "get_type", "query", "set_op_indices")
+_SINGLE_PREDICTORS = {
+    *("ConfigSpace", "emcee", "graphviz", "grakel", "lightgbm", "ngboost", "pybnn", "pyro", "seaborn", "six"),
+    *("tensorwatch", "xgboost"),
+}
+
+
+@cache
+def prepare() -> tuple[str, ...]:
+    """Import NASLib, in spite of current Python and packages; a second call does nothing.
+
+    Returns:
+        The reasons of the steps that were needed.
+
+    Raises:
+        HostError: NASLib is not on the path, is another version, or a package that it needs is missing.
+    """
+    if find_spec("naslib") is None:
+        raise HostError(f"this adapter needs NASLib, which is on no package index; {INSTALL}")
+    taken: list[str] = []
+    with ExitStack() as during_the_import:
+        for step in _DURING_THE_IMPORT:
+            during_the_import.enter_context(step(taken))
+        _import()
+    taken += [reason(repair) for repair in _REPAIRS if repair()]
+    return tuple(dict.fromkeys(taken))
+
+
+def reason(step: Callable[..., Any]) -> str:
+    """The sentence that says why a step is taken."""
+    return " ".join((step.__doc__ or "").split())
+
+
+def _import() -> None:
+    try:
+        modules = {name: import_module(name) for name in _NAMES}
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("naslib"):
+            raise _other_version(f"has no module {error.name!r}") from error
+        raise HostError(f"NASLib needs the package {error.name!r}, which is not installed; {PACKAGES}") from error
+    for name, attributes in _NAMES.items():
+        for attribute in attributes:
+            if not hasattr(modules[name], attribute):
+                raise _other_version(f"has no {name}.{attribute}")
+    for method in _SPACE_METHODS:
+        if not hasattr(modules["naslib.search_spaces"].NasBench201SearchSpace, method):
+            raise _other_version(f"has no NasBench201SearchSpace.{method}")
+
+
+def _other_version(lack: str) -> HostError:
+    return HostError(f"the NASLib on the path {lack}: it is another version than this adapter is for; {INSTALL}")
+
+
+# -- while NASLib is imported ----------------------------------------------------------------------
+@contextmanager
+def _collections(taken: list[str]) -> Iterator[None]:
+    """Python 3.10 has moved `collections.Iterable`, which a helper of a Gaussian process imports."""
+    needed = not hasattr(collections, "Iterable")
+    if needed:
+        collections.Iterable = collections.abc.Iterable  # type: ignore[attr-defined]
+        taken.append(reason(_collections))
+    try:
+        yield
+    finally:
+        if needed:
+            del collections.Iterable  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _torchvision(taken: list[str]) -> Iterator[None]:
+    """The index has torchvision built for CUDA only, which looks for two operators that a CPU build of torch lacks."""
+    if find_spec("torchvision") is not None:
+        try:
+            import_module("torchvision")
+        except RuntimeError as error:
+            if "torchvision::" not in str(error):
+                raise
+            _define_operators()
+            taken.append(reason(_torchvision))
+    yield
+
+
+def _define_operators() -> None:
+    import torch
+
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    # Names without code: NASLib draws no boxes, and who calls them is told that they have no kernel.
+    for operator in ("nms", "qnms"):
+        torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+@contextmanager
+def _single_predictors(taken: list[str]) -> Iterator[None]:
+    """NASLib imports the packages of all its predictors, used or not; absent ones are named when they are used."""
+    finder = _Finder()
+    sys.meta_path.append(finder)  # last: it is asked for what is not installed
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name in finder.found:
+            sys.modules.pop(name, None)  # so that others go on finding them absent
+        if finder.found:
+            taken.append(reason(_single_predictors))
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Finds placeholders of `_SINGLE_PREDICTORS` and their modules."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if fullname.partition(".")[0] not in _SINGLE_PREDICTORS:
+            return None
+        self.found.append(fullname)
+        return ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = ModuleType(spec.name)
+        package = spec.name.partition(".")[0]
+
+        def attribute(name: str) -> Any:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return _Absent(name, (), {"package": package})
+
+        module.__dict__["__getattr__"] = attribute
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+
+class _Absent(type):
+    """Stands for a class or function of a package that is not installed."""
+
+    package: str
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> NoReturn:
+        raise HostError(
+            f"this part of NASLib needs the package {cls.package!r}, which is not installed; install it and restart"
+        )
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Absent(name, (), {"package": cls.package})
+
+
+@contextmanager
+def _search_path(taken: list[str]) -> Iterator[None]:
+    """NASLib puts folders of its own on the path, where `import utils` or `import models` would find its modules."""
+    path, modules = list(sys.path), set(sys.modules)
+    try:
+        yield
+    finally:
+        if sys.path != path:
+            sys.path[:] = path
+            for name in [name for name in sys.modules.keys() - modules if name.partition(".")[0] == "models"]:
+                del sys.modules[name]
+            taken.append(reason(_search_path))
+
+
+_DURING_THE_IMPORT: tuple[Callable[[list[str]], AbstractContextManager[None]], ...] = (
+    _search_path,
+    _collections,
+    _torchvision,
+    _single_predictors,
+)
+
+
+# -- after it --------------------------------------------------------------------------------------
+def _kernel() -> bool:
+    """The same Gaussian process asks for `collections.Iterable` again when it is used."""
+    module = sys.modules.get("naslib.predictors.gp.gpwl_utils.wl_kernel")
+    if module is None or hasattr(collections, "Iterable"):
+        return False
+    module.__dict__["collections"] = collections.abc
+    return True
+
+
+def _parameter_count() -> bool:
+    """NumPy 2.4 refuses the sum over a generator with which NASLib counts parameters."""
+    import torch
+
+    counted = sys.modules["naslib.utils"].count_parameters_in_MB
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            counted(torch.nn.Linear(1, 1))
+    except TypeError:
+        _replace("count_parameters_in_MB", counted, _count_parameters)
+        return True
+    return False
+
+
+def _count_parameters(model: Any) -> float:
+    """Millions of parameters, without those of auxiliary heads."""
+    return sum(p.numel() for name, p in model.named_parameters() if "auxiliary" not in name) / 1e6
+
+
+def _squared_error() -> bool:
+    """scikit-learn 1.6 has dropped an argument of the squared error; NASLib then silently makes every metric NaN."""
+    metrics = sys.modules.get("sklearn.metrics")
+    if metrics is None or "squared" in inspect.signature(metrics.mean_squared_error).parameters:
+        return False
+
+    def mean_squared_error(*args: Any, squared: bool = True, **kwargs: Any) -> Any:
+        error = metrics.mean_squared_error if squared else metrics.root_mean_squared_error
+        return error(*args, **kwargs)
+
+    _replace("metrics", metrics, SimpleNamespace(**vars(metrics) | {"mean_squared_error": mean_squared_error}))
+    return True
+
+
+def _replace(name: str, old: object, new: object) -> None:
+    """In every module of NASLib, since these import names from each other."""
+    for module in [m for key, m in sys.modules.items() if key.partition(".")[0] == "naslib"]:
+        if module.__dict__.get(name) is old:
+            module.__dict__[name] = new
+
+
+_REPAIRS = (_kernel, _parameter_count, _squared_error)

@@ -1,0 +1,245 @@
+"""Strategies as optimizers of NASLib."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.registry import get_space, get_strategy
+from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.strategy import Strategy
+
+from ._naslib_host import MetaOptimizer, Metric
+from ._naslib_space import RECORD_OF, is_looked_up, require_space, with_architecture
+
+if TYPE_CHECKING:
+    from metad2a_plugin.search import MetaD2A
+
+MODEL = "nasbench201-paper"
+"""Default model here: NASLib scores on the tables, which this one has never seen."""
+Query = tuple[Architecture, float]
+"""What was looked up, and its validation accuracy in percent; NaN where there was no finite number."""
+
+
+class StrategyOptimizer(MetaOptimizer):
+    """A strategy of ours as an optimizer of NASLib: one query an epoch of its Trainer.
+
+    A validation accuracy that is no finite number is reported in a warning and kept in `history` as NaN; the strategy
+    never hears of it. A strategy that has nothing more to propose says so once, and the epochs that are left pass
+    without a query. The Trainer's checkpoints hold the whole state, so that a resumed search goes on as if it had not
+    been interrupted.
+
+    Args:
+        config: NASLib's; read are `dataset` and, where there is one, `search.seed` (else `seed`, else 0).
+        strategy: name of a strategy; ``available("strategies")`` lists them.
+        **options: of the strategy.
+
+    Attributes:
+        strategy: the strategy itself, after `adapt_search_space`.
+        history: every query, in order.
+
+    Raises:
+        ConfigError: no such strategy.
+    """
+
+    using_step_function = False
+
+    def __init__(self, config: Any, strategy: str = "regularized-evolution", **options: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.dataset: str = config.dataset
+        self.performance_metric = Metric.VAL_ACCURACY
+        self.seed = int(getattr(config.search, "seed", getattr(config, "seed", 0)))
+        # Strategies share one interface but not their options.
+        self._make: Callable[..., Strategy] = get_strategy(strategy)
+        self._options = options
+        self.history: list[Query] = []
+        self._exhausted = False
+
+    # -- what the Trainer calls --------------------------------------------------------------
+    def adapt_search_space(self, search_space: Any, scope: Any = None, dataset_api: Any = None) -> None:
+        """Take the space to search in.
+
+        Args:
+            search_space: a `NasBench201SearchSpace`; if its `query` is overridden, it gets whole networks to train.
+            scope: not used: all cells are equal.
+            dataset_api: what `query` reads; see `dataset_api` of this module.
+
+        Raises:
+            ConfigError: another search space, or no `dataset_api` to look results up in; or as the strategy says.
+            CheckpointError: the strategy's model cannot be read.
+            DatasetError: the strategy's dataset cannot be used.
+        """
+        require_space(search_space)
+        if dataset_api is None and is_looked_up(search_space):
+            raise ConfigError("NASLib's query looks results up: pass dataset_api=dataset_api(benchmark)")
+        self.search_space = search_space
+        self.scope = scope or search_space.OPTIMIZER_SCOPE
+        self.dataset_api = dataset_api
+        self.strategy = self._make(get_space("nasbench201"), seed=self.seed, **self._options)
+
+    def new_epoch(self, epoch: int) -> None:
+        asked = [] if self._exhausted else self.strategy.ask()
+        if not asked:
+            self._report_exhaustion(epoch)
+        for architecture in asked:
+            value = number(self._query(architecture, self.performance_metric))
+            self.history.append((architecture, value))
+            if math.isfinite(value):
+                self.strategy.tell(architecture, value)
+            else:
+                warnings.warn(
+                    f"{self.strategy.space.format(architecture)} has no finite validation accuracy on "
+                    f"{self.dataset!r}; the strategy goes on without it",
+                    stacklevel=2,
+                )
+
+    def train_statistics(self, report_incumbent: bool = True) -> tuple[float, float, float, float]:
+        """Training, validation and test accuracy in percent, and seconds of training; NaN where unknown.
+
+        Args:
+            report_incumbent: of the incumbent, or of the last query.
+        """
+        of = self.strategy.best if report_incumbent else (self.history[-1] if self.history else None)
+        if of is None:
+            return (math.nan,) * 4
+        cell = of[0]
+        train, valid, seconds = (
+            number(self._query(cell, metric))
+            for metric in (Metric.TRAIN_ACCURACY, self.performance_metric, Metric.TRAIN_TIME)
+        )
+        return train, valid, self.test_accuracy(cell), seconds
+
+    def test_statistics(self) -> Any:
+        """Everything the table holds of the incumbent; None where there is no table, or no incumbent."""
+        best = self.strategy.best
+        return self._query(best[0], Metric.RAW) if best and is_looked_up(self.search_space) else None
+
+    def get_final_architecture(self) -> Any:
+        """The incumbent, as a graph with its network.
+
+        Raises:
+            ConfigError: no query had a finite validation accuracy.
+        """
+        if self.strategy.best is None:
+            raise ConfigError(f"no architecture has a finite validation accuracy, of {len(self.history)} queries")
+        return with_architecture(self.search_space, self.strategy.best[0], network=True)
+
+    def get_op_optimizer(self) -> Any:
+        raise NotImplementedError("no weights are trained in this search")
+
+    def get_checkpointables(self) -> dict[str, Any]:
+        return {"model": _State(self.state_dict, self.load_state_dict)}
+
+    # -- more than NASLib tells --------------------------------------------------------------
+    def test_accuracy(self, architecture: Architecture) -> float:
+        """Accuracy on the test images in percent, where `dataset_api` of this module gives it.
+
+        NASLib's own tables have no such number: what `Metric.TEST_ACCURACY` reads, there and everywhere else in
+        NASLib, is the validation accuracy, and is returned then.
+        """
+        if is_looked_up(self.search_space):
+            record = self._query(architecture, Metric.RAW)[RECORD_OF.get(self.dataset, self.dataset)]
+            curve = record.get("test_acc1es")
+            if curve is not None:
+                return number(curve[-1])
+        return number(self._query(architecture, Metric.TEST_ACCURACY))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart, in plain JSON values."""
+        return {
+            "dataset": self.dataset,
+            "strategy": self.strategy.state_dict(),
+            "history": [
+                [self.strategy.space.format(cell), value if math.isfinite(value) else None]
+                for cell, value in self.history
+            ],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`.
+
+        Raises:
+            CheckpointError: the state is of another dataset, strategy or search space.
+        """
+        if state["dataset"] != self.dataset:
+            raise CheckpointError(f"this checkpoint is of a search on {state['dataset']!r}, not on {self.dataset!r}")
+        self.strategy.load_state_dict(state["strategy"])
+        self.history = [
+            (self.strategy.space.parse(text), math.nan if value is None else value) for text, value in state["history"]
+        ]
+
+    # -- private -----------------------------------------------------------------------------
+    def _query(self, architecture: Architecture, metric: Any) -> Any:
+        graph = with_architecture(self.search_space, architecture, network=not is_looked_up(self.search_space))
+        return graph.query(metric, self.dataset, dataset_api=self.dataset_api)
+
+    def _report_exhaustion(self, epoch: int) -> None:
+        if not self._exhausted:
+            self._exhausted = True
+            warnings.warn(
+                f"the strategy has nothing more to propose after {len(self.history)} queries; epochs from {epoch} on "
+                "pass without one",
+                stacklevel=3,
+            )
+
+
+class MetaD2AOptimizer(StrategyOptimizer):
+    """MetaD2A as an optimizer of NASLib.
+
+    Args:
+        config: as in `StrategyOptimizer`.
+        dataset: images of what to search for: anything `MetaD2A.search` takes. None ranks for the average
+            meta-training task. (`config.dataset` is the table's name of the dataset that is looked up.)
+        model: a shipped checkpoint, its folder, or a `MetaD2A`. The default has never seen the tables;
+            ``"nasbench201"`` has learned from them, and is for searches that really train.
+        **options: as in `MetaD2AStrategy`: `adapt`, limits.
+    """
+
+    def __init__(self, config: Any, dataset: Any = None, model: str | MetaD2A = MODEL, **options: Any) -> None:
+        super().__init__(config, "metad2a", model=model, **options, dataset=dataset)
+
+
+class _State(torch.nn.Module):
+    """Our state in NASLib's checkpoints, which hold tensors of a module and nothing else: JSON text as bytes.
+
+    Args:
+        get: gives the state, in plain JSON values.
+        put: takes it back.
+    """
+
+    def __init__(self, get: Callable[[], Any], put: Callable[[Any], None]) -> None:
+        super().__init__()
+        self._get, self._put = get, put
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        text = bytearray(json.dumps(self._get()).encode())
+        # The length is in the key, because a checkpointer drops tensors whose shape is not the present one.
+        return {f"json {len(text)}": torch.frombuffer(text, dtype=torch.uint8)}
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """Take the state back.
+
+        Raises:
+            CheckpointError: the checkpoint is of another kind of optimizer.
+        """
+        texts = [tensor for key, tensor in state_dict.items() if key.startswith("json ")]
+        if len(texts) != 1:
+            raise CheckpointError("this checkpoint was written by another optimizer; resume it with that one")
+        self._put(json.loads(bytes(texts[0].tolist())))
+        return SimpleNamespace(missing_keys=[], unexpected_keys=[])
+
+
+def number(value: Any) -> float:
+    """A metric as a float; NaN for what is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan

@@ -1,0 +1,142 @@
+"""The meta-trained predictor as a predictor of NASLib."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.models.ensemble import Prediction
+from metad2a_plugin.models.residual import LEARN_FROM, ResidualProcess
+from metad2a_plugin.search import MetaD2A
+
+from ._naslib_host import Predictor
+from ._naslib_optimizer import MODEL, number
+from ._naslib_space import SPACE, from_naslib
+
+
+class MetaD2APredictor(Predictor):
+    """MetaD2A's predictor as one of NASLib: scores cells without any labelled one, and learns from those it gets.
+
+    With fewer than five labelled cells, scores are accuracies of the meta-training tasks, in percent; with more, they
+    are on the scale of the labels: a Gaussian process over changed decisions, with the prediction as its mean.
+
+    Args:
+        dataset: images of the dataset, as in `MetaD2AOptimizer`.
+        model: as in `MetaD2AOptimizer`.
+        seed: of the choice of images.
+        encoding_type, ss_type, hpo_wrapper: NASLib's; encodings are read as they come, and nothing is to be tuned.
+
+    Raises:
+        ConfigError: another search space than ``nasbench201``.
+        CheckpointError: the model cannot be read.
+    """
+
+    def __init__(
+        self,
+        dataset: Any = None,
+        model: str | MetaD2A = MODEL,
+        *,
+        seed: int = 0,
+        encoding_type: Any = None,
+        ss_type: str | None = None,
+        hpo_wrapper: bool = False,
+    ) -> None:
+        super().__init__(None, encoding_type)
+        if ss_type is not None:
+            self.set_ss_type(ss_type)
+        self.dataset, self.model, self.seed = dataset, model, seed
+        self.hpo_wrapper = hpo_wrapper
+        self.hyperparams: Any = None
+        self._process: ResidualProcess | None = None
+
+    def set_ss_type(self, ss_type: str) -> None:
+        if ss_type != "nasbench201":
+            raise ConfigError(f"of NASLib's search spaces this predictor knows 'nasbench201', got {ss_type!r}")
+        self.ss_type = ss_type
+
+    def set_hyperparams(self, hyperparams: Any) -> None:
+        if hyperparams:
+            raise ConfigError(f"this predictor has no hyper-parameters, got {hyperparams!r}")
+
+    def pre_process(self) -> None:
+        """Read the dataset and predict every cell, once."""
+        _ = self._predicted
+
+    def fit(self, xtrain: Sequence[Any], ytrain: Sequence[float], info: Any = None) -> None:
+        """Learn from labelled cells, in place of those of an earlier fit.
+
+        Args:
+            xtrain: graphs or encodings, as in `from_naslib`; may be empty.
+            ytrain: their accuracies; cells whose accuracy is no finite number are left out with a warning.
+            info: not used.
+
+        Raises:
+            ArchitectureError: not a cell of NAS-Bench-201.
+            ConfigError: as many labels as cells are needed.
+        """
+        if len(xtrain) != len(ytrain):
+            raise ConfigError(f"{len(xtrain)} cells and {len(ytrain)} labels: every cell needs one")
+        labels = torch.tensor([number(y) for y in ytrain], dtype=torch.float64)
+        known = labels.isfinite()
+        if not known.all():
+            missing = int((~known).sum())
+            warnings.warn(f"{missing} of {len(labels)} labels are no finite numbers: left out", stacklevel=2)
+        self._process = None
+        if known.sum() >= LEARN_FROM:
+            vertices, prior = self._encode(xtrain)
+            spread = self._predicted.mean.std()
+            self._process = ResidualProcess(vertices[known], labels[known], prior.mean[known], spread)
+
+    def query(self, xtest: Sequence[Any], info: Any = None) -> np.ndarray:
+        """Scores of graphs or encodings, float64 ``[n]``, higher is better.
+
+        Raises:
+            ArchitectureError: not a cell of NAS-Bench-201.
+        """
+        return self.predict(xtest)[0]
+
+    def predict(self, xtest: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the scores, float64 ``[n]`` each.
+
+        Raises:
+            ArchitectureError: not a cell of NAS-Bench-201.
+        """
+        vertices, prior = self._encode(xtest)
+        if self._process is None:
+            return prior.mean.numpy(), prior.std.numpy()
+        mean, std = self._process.posterior(vertices, prior.mean)
+        return (self._process.center + self._process.scale * mean).numpy(), (self._process.scale * std).numpy()
+
+    # -- private -----------------------------------------------------------------------------
+    def _encode(self, cells: Sequence[Any]) -> tuple[torch.Tensor, Prediction]:
+        """Cells in their simplest form, int64 ``[n, 8]``, and what is predicted of them, float64 ``[n]``."""
+        vertices = SPACE.simplify(SPACE.encode([from_naslib(cell) for cell in cells]))
+        index = [SPACE.index(cell) for cell in SPACE.decode(vertices)]
+        return vertices, Prediction(self._predicted.mean[index], self._predicted.std[index])
+
+    @cached_property
+    def _predicted(self) -> Prediction:
+        """Of every cell, in official order: a search asks for them one by one, and often; float64 ``[15625]``."""
+        searcher = self.model if isinstance(self.model, MetaD2A) else MetaD2A.from_pretrained(self.model)
+        task = None if self.dataset is None else searcher.task(self.dataset, seed=self.seed)
+        found = searcher.checkpoint.predictor.predict_task(task, SPACE.all_vertices())
+        return Prediction(found.mean.double(), found.std.double())
+
+
+class MetaD2AEnsemble(MetaD2APredictor):
+    """The predictor as the ensemble that BANANAS and NPENAS ask for their acquisition function.
+
+    These take the mean and the spread of the members' scores, so two members stand at one standard deviation on
+    either side of the mean. To search with it, return one from an override of ``_get_ensemble``.
+    """
+
+    def query(self, xtest: Sequence[Any], info: Any = None) -> np.ndarray:
+        """Scores of two members, float64 ``[2, n]``."""
+        mean, std = self.predict(xtest)
+        return np.stack([mean - std, mean + std])

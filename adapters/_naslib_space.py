@@ -1,0 +1,266 @@
+"""Cells and accuracies between this package and NASLib's NAS-Bench-201 space.
+
+NASLib orders the operations and the edges of a cell in its own way: its edges go by their source, those of the
+benchmark's string by their target.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metad2a_plugin.errors import ArchitectureError, ConfigError
+from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.spaces.nasbench201 import OPS, NASBench201
+
+from ._naslib_host import NasBench201SearchSpace
+
+if TYPE_CHECKING:
+    from .nas_bench_201 import Benchmark
+
+SPACE = NASBench201()
+OP_NAMES = ("Identity", "Zero", "ReLUConvBN3x3", "ReLUConvBN1x1", "AvgPool1x1")
+"""NASLib's names of the operations, in its order."""
+_OURS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
+_OP_TO_NASLIB = tuple(_OURS.index(name) for name in OPS)
+_OP_FROM_NASLIB = tuple(OPS.index(name) for name in _OURS)
+_EDGES = (0, 1, 3, 2, 4, 5)
+"""Edge of our string, by NASLib's edge; its own inverse."""
+DATASETS = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet16-120": "ImageNet16-120"}
+"""NASLib's names of our datasets."""
+RECORD_OF = {"cifar10": "cifar10-valid"}
+"""Keys of NASLib's records that are not its names of the datasets."""
+_RECORDS = {RECORD_OF.get(theirs, theirs): ours for ours, theirs in DATASETS.items()}
+
+
+# -- encodings -------------------------------------------------------------------------------------
+def to_op_indices(architecture: Architecture) -> tuple[int, ...]:
+    """NASLib's six operation indices of a cell.
+
+    Raises:
+        ArchitectureError: not a cell of NAS-Bench-201.
+    """
+    choices = SPACE.validate(architecture).choices
+    return tuple(_OP_TO_NASLIB[choices[edge]] for edge in _EDGES)
+
+
+def to_op_names(architecture: Architecture) -> tuple[str, ...]:
+    """NASLib's names of the six operations, such as ``ReLUConvBN3x3``, in its order of the edges.
+
+    Raises:
+        ArchitectureError: not a cell of NAS-Bench-201.
+    """
+    return tuple(OP_NAMES[op] for op in to_op_indices(architecture))
+
+
+def to_one_hot(architectures: Sequence[Architecture]) -> np.ndarray:
+    """NASLib's adjacency one-hot encoding, int64 ``[n, 30]``.
+
+    Raises:
+        ArchitectureError: not a cell of NAS-Bench-201.
+    """
+    indices = np.array([to_op_indices(a) for a in architectures], dtype=np.int64).reshape(-1, len(_EDGES))
+    return np.eye(len(OPS), dtype=np.int64)[indices].reshape(-1, len(_EDGES) * len(OPS))
+
+
+def to_naslib(architecture: Architecture, *, num_classes: int = 10, in_channels: int = 3) -> Any:
+    """The cell as a `NasBench201SearchSpace`, with its network: ``parse()`` and train it, or ``query`` it.
+
+    Raises:
+        ArchitectureError: not a cell of NAS-Bench-201.
+    """
+    indices = to_op_indices(architecture)
+    graph = NasBench201SearchSpace(num_classes, in_channels)
+    graph.set_op_indices(list(indices))
+    return graph
+
+
+def from_naslib(cell: Any) -> Architecture:
+    """The architecture of a NASLib graph, or of any of its encodings.
+
+    Args:
+        cell: a `NasBench201SearchSpace` that has an architecture, six operation indices, six operation names, a
+            one-hot vector of 30, or the benchmark's string.
+
+    Raises:
+        ArchitectureError: none of these.
+    """
+    if isinstance(cell, str):
+        return SPACE.parse(cell)
+    indices = _op_indices(cell)
+    return Architecture(SPACE.name, tuple(_OP_FROM_NASLIB[indices[edge]] for edge in _EDGES))
+
+
+def _op_indices(cell: Any) -> list[int]:
+    if hasattr(cell, "get_op_indices"):
+        try:
+            cell = cell.get_op_indices()
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise ArchitectureError(
+                f"this {type(cell).__name__} has no architecture yet: set one with set_op_indices, or discretise it"
+            ) from error
+    try:
+        array = np.asarray(cell)
+    except ValueError:
+        array = np.empty(0)
+    if array.dtype.kind == "U" and set(array.ravel()) <= set(OP_NAMES):
+        array = np.array([OP_NAMES.index(name) for name in array.ravel()])
+    if array.shape == (len(_EDGES) * len(OPS),) and array.dtype.kind in "iufb":
+        one_hot = array.reshape(len(_EDGES), len(OPS))
+        if np.isin(one_hot, (0, 1)).all() and (one_hot.sum(1) == 1).all():
+            return one_hot.argmax(1).tolist()
+    if array.shape == (len(_EDGES),) and array.dtype.kind in "iu" and ((array >= 0) & (array < len(OPS))).all():
+        return array.tolist()
+    raise ArchitectureError(
+        f"expected a NasBench201SearchSpace, {len(_EDGES)} operation indices from 0 to {len(OPS) - 1}, as many "
+        f"names of {OP_NAMES}, a one-hot vector of {len(_EDGES) * len(OPS)} or an architecture string, got {cell!r}"
+    )
+
+
+# -- graphs ----------------------------------------------------------------------------------------
+class TableSpace(NasBench201SearchSpace):
+    """NASLib's space for look-ups: the same draws and numbers, but no network is built and copied for each.
+
+    Of a look-up in NASLib, 93% of the time goes into the copy of a network that nobody trains.
+    """
+
+    def __init__(self, n_classes: int = 10, in_channels: int = 3) -> None:
+        super().__init__(n_classes, in_channels)
+        self.instantiate_model = False
+
+    def clone(self) -> TableSpace:
+        """A copy with an architecture of its own; the networks' modules, which nothing here uses, are shared."""
+        return copy.copy(self)
+
+    def get_nbhd(self, dataset_api: Any = None) -> list[Any]:
+        """The neighbours in a random order, as modules that hold them in ``arch``."""
+        from torch import nn
+
+        neighbors = []
+        indices = self.get_op_indices()
+        for edge, current in enumerate(indices):
+            for op in range(len(OPS)):
+                if op != current:
+                    module = nn.Module()
+                    module.arch = self.clone()
+                    module.arch.set_op_indices([*indices[:edge], op, *indices[edge + 1 :]])
+                    neighbors.append(module)
+        random.shuffle(neighbors)
+        return neighbors
+
+
+def require_space(search_space: Any) -> None:
+    """Refuse what is not NASLib's NAS-Bench-201.
+
+    Raises:
+        ConfigError: another search space.
+    """
+    if not isinstance(search_space, NasBench201SearchSpace):
+        raise ConfigError(
+            f"of NASLib's search spaces this package knows NasBench201SearchSpace, got {type(search_space).__name__}"
+        )
+
+
+def is_looked_up(search_space: Any) -> bool:
+    """Whether its `query` is NASLib's look-up in a table, which needs no network."""
+    return bool(type(search_space).query is NasBench201SearchSpace.query)
+
+
+def with_architecture(search_space: Any, architecture: Architecture, *, network: bool) -> Any:
+    """A copy of the search space with an architecture; a light one for look-ups where `network` is False."""
+    if network:
+        graph = search_space.clone()
+    else:
+        graph = copy.copy(search_space)
+        graph.instantiate_model = False
+    graph.set_op_indices(list(to_op_indices(architecture)))
+    return graph
+
+
+# -- accuracies ------------------------------------------------------------------------------------
+def dataset_api(benchmark: Benchmark, epochs: int = 200) -> dict[str, Mapping[str, Any]]:
+    """The dictionary that NASLib's `NasBench201SearchSpace.query` reads, filled from a benchmark when it is asked.
+
+    NASLib reads validation *and* test accuracy from ``eval_acc1es``, and its ``cifar10`` is the training on half of
+    the images. What it reports as test accuracy is therefore the validation accuracy. Here ``eval_acc1es`` is the
+    validation accuracy, and ``test_acc1es``, which NASLib does not know, the accuracy on the test images.
+
+    Args:
+        benchmark: any of `metad2a_plugin.adapters.nas_bench_201`.
+        epochs: of the trainings, 200 or 12.
+
+    Raises:
+        ConfigError: `epochs` is neither, or, at a query, the benchmark has no such dataset.
+    """
+    if epochs not in (200, 12):
+        raise ConfigError(f"the benchmark trained for 200 or 12 epochs, got {epochs!r}")
+    return {"nb201_data": _Table(benchmark, epochs)}
+
+
+class _Table(Mapping[str, Mapping[str, Any]]):
+    """A record of every cell, by its string."""
+
+    def __init__(self, benchmark: Benchmark, epochs: int) -> None:
+        self._benchmark, self._epochs = benchmark, epochs
+        self._made: dict[str, _Record] = {}
+
+    def __getitem__(self, text: str) -> _Record:
+        if text not in self._made:
+            self._made[text] = _Record(self._benchmark, SPACE.parse(text), self._epochs)
+        return self._made[text]
+
+    def __iter__(self) -> Iterator[str]:
+        return map(SPACE.format, SPACE.enumerate())
+
+    def __len__(self) -> int:
+        return SPACE.size
+
+
+class _Record(dict[str, dict[str, Any]]):
+    """Results of one cell, by NASLib's key of the dataset; made when asked for."""
+
+    def __init__(self, benchmark: Benchmark, cell: Architecture, epochs: int) -> None:
+        super().__init__()
+        self._benchmark, self._cell, self._epochs = benchmark, cell, epochs
+
+    def __missing__(self, key: str) -> dict[str, Any]:
+        benchmark, cell, epochs = self._benchmark, self._cell, self._epochs
+        dataset = _RECORDS.get(key, key)
+        if dataset not in benchmark.datasets:
+            raise ConfigError(f"the benchmark has no dataset {key!r}; it has {', '.join(benchmark.datasets)}")
+        cost = benchmark.cost(cell)
+        self[key] = {
+            "train_acc1es": _Curve(benchmark, cell, key.lower(), "train", epochs),
+            "eval_acc1es": _Curve(benchmark, cell, dataset, "valid", epochs),
+            "test_acc1es": _Curve(benchmark, cell, dataset, "test", epochs),
+            "train_losses": [np.nan],
+            "eval_losses": [np.nan],
+            "cost_info": {
+                "flops": cost.flops,
+                "params": cost.params,
+                "latency": np.nan,
+                "train_time": benchmark.train_seconds(cell, dataset, "valid", epochs),
+            },
+        }
+        return self[key]
+
+
+class _Curve(Sequence[float]):
+    """Accuracies by epoch, percent: the last is always known, others where the benchmark has curves."""
+
+    def __init__(self, benchmark: Benchmark, cell: Architecture, dataset: str, split: str, epochs: int) -> None:
+        self._benchmark, self._of = benchmark, (cell, dataset, split, epochs)
+
+    def __len__(self) -> int:
+        return self._of[-1]
+
+    def __getitem__(self, epoch: Any) -> Any:
+        benchmark, (_, dataset, split, _) = self._benchmark, self._of
+        if epoch != -1:
+            return benchmark.curve(*self._of).tolist()[epoch]
+        known = dataset in benchmark.datasets and split in benchmark.splits(dataset)
+        return benchmark.accuracy(*self._of) if known else np.nan
