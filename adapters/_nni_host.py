@@ -89,9 +89,11 @@ def manager_needed(strategy: object) -> Iterator[None]:
         ) from None  # the chain is three screens of sockets
 
 
-def in_training(manager: Any) -> bool:
-    """Whether the experiment still trains or will train what was submitted."""
-    return manager.get_status() not in ("DONE", "STOPPED", "ERROR")
+def in_training(manager: Any) -> bool | None:
+    """Whether jobs are in training; None where there are none now, but may be soon."""
+    if manager.get_status() in ("DONE", "STOPPED", "ERROR"):
+        return False
+    return any(found["trialJobStatus"] not in _ENDED for found in manager.get_job_statistics()) or None
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,8 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+_PATIENCE = 40
+"""Looks at a manager without any job in training, half a second each, until the trials are given up."""
 
 
 def architecture_of(sample: Mapping[str, Any]) -> Architecture:
@@ -116,7 +118,7 @@ class SearchStrategy(Strategy):
         self._core: Any = None
         self._trials: list[_Trial] = []
         self._by_model: dict[int, _Trial] = {}
-        self._in_training = 0
+        self._in_training = self._quiet = 0
         self._resumed = False
         _nni_host.tolerate_unknown_commands()
 
@@ -144,6 +146,9 @@ class SearchStrategy(Strategy):
         with _nni_host.manager_needed(self):
             if self._resumed:
                 self._recover()
+            else:
+                for known in self._trials:  # of a state file, and so of another experiment
+                    known.parameter_id = None
             while self.wait_for_resource():
                 trial = self._next()
                 if trial is not None:
@@ -189,6 +194,12 @@ class SearchStrategy(Strategy):
             return {"core": self._core and self._core.state_dict(), "trials": trials}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._resumed = True
+        # The state file can know more than the checkpoint of an experiment that was killed.
+        if sum(value is not None for _, value, _, _ in state_dict["trials"]) >= len(self.measured):
+            self._load(state_dict)
+
+    def _load(self, state_dict: dict[str, Any]) -> None:
         with self._lock:
             if state_dict["core"] is not None:
                 self._core.load_state_dict(state_dict["core"])
@@ -201,7 +212,6 @@ class SearchStrategy(Strategy):
                 if not trial.open or ModelStatus(status) in (ModelStatus.Failed, ModelStatus.Invalid):
                     trial.model.status = ModelStatus(status)
                 self._trials.append(trial)
-            self._resumed = True
 
     # -- trials ------------------------------------------------------------------------------
     def _trial(self, architecture: Architecture) -> _Trial:
@@ -225,7 +235,8 @@ class SearchStrategy(Strategy):
         self.engine.submit_models(trial.model)
         if self._service is not None:
             newest = self._service._current_parameter_id
-            if self._service._find_reference_model(newest) is trial.model:
+            reference = self._service._models.get(newest)
+            if reference is not None and reference() is trial.model:  # no middleware has replaced it
                 trial.parameter_id = newest
 
     def _on_metric(self, event: FinalMetricEvent) -> None:
@@ -264,7 +275,13 @@ class SearchStrategy(Strategy):
         """Whether trials are in training."""
         if self._in_training <= 0 or self._service is None:
             return False
-        return _nni_host.in_training(self._service.nodejs_binding)
+        training = _nni_host.in_training(self._service.nodejs_binding)
+        if training is not None:
+            self._quiet = 0
+            return training
+        # Jobs take seconds to show up; and the end of one can be missed in the moment an experiment is resumed.
+        self._quiet += 1
+        return self._quiet < _PATIENCE
 
     def _settle(self) -> None:
         """Late metrics, and which trials failed: on the training service only the metrics say that reliably."""
@@ -340,7 +357,7 @@ class SearchStrategy(Strategy):
 
     def _load_file(self, path: Path) -> None:
         try:
-            self.load_state_dict(json.loads(path.read_bytes()))
+            self._load(json.loads(path.read_bytes()))
         except UNREADABLE as error:
             raise CheckpointError(
                 f"{str(path)!r} is no state of this search ({type(error).__name__}: {error}); remove it to start anew"
@@ -398,8 +415,8 @@ class MetaD2AStrategy(SearchStrategy):
 class TableEvaluator(Evaluator):
     """Looks accuracies up in a NAS-Bench-201 table instead of training; about 0.1 ms a trial.
 
-    The reported metric is a dictionary: ``default``, the accuracy in percent; ``train_seconds``, what the training
-    took whose result is looked up; ``choices``, of the architecture, so that a pair can be checked.
+    The reported metric is a dictionary: ``default``, the accuracy in percent; ``choices``, of the architecture, so that
+    a pair can be checked; and, where the table has it, ``train_seconds``, what the training took that is looked up.
 
     Args:
         dataset, split, epochs: see `Benchmark.accuracy`.
@@ -424,20 +441,20 @@ class TableEvaluator(Evaluator):
         self._path = os.path.abspath(data_folder() if table is None else table)
         benchmark = NASBench201Table.load(self._path)
         self._accuracies = benchmark.accuracies(dataset, split, epochs)
-        self._seconds = benchmark.train_seconds(np.arange(benchmark.space.size), dataset)
+        try:
+            self._seconds = benchmark.train_seconds(np.arange(benchmark.space.size), dataset, split, epochs)
+        except ConfigError:  # the compact table has those of 200 epochs only
+            self._seconds = None
         self._index_of = benchmark.index_of
 
     def _execute(self, model: ExecutableModelSpace) -> float:
         architecture = architecture_of(model.sample)
         index = self._index_of(architecture)
         accuracy = float(self._accuracies[index])
-        nni.report_final_result(
-            {
-                "default": accuracy,
-                "train_seconds": float(self._seconds[index]),
-                "choices": list(architecture.choices),
-            }
-        )
+        metric = {"default": accuracy, "choices": list(architecture.choices)}
+        if self._seconds is not None:
+            metric["train_seconds"] = float(self._seconds[index])
+        nni.report_final_result(metric)
         return accuracy
 
     # Trials are processes of their own; each makes the evaluator again.
