@@ -8,7 +8,6 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -155,8 +154,8 @@ def convert(
     """Read published results once into a compact file, for `open_benchmark`.
 
     It holds, for every cell, training and seed, the accuracies after the last epoch on all splits, the seconds of
-    training, parameters and multiply-accumulates, as float32; with curves also the accuracies after each epoch, to
-    0.001 percent points. Nothing in the source is executed. Memory does not grow with its size.
+    training (float32), parameters and multiply-accumulates (float64); with curves also the accuracies after each epoch,
+    to 0.001 percent points. Nothing in the source is executed. Memory does not grow with its size.
 
     Args:
         source: ``NAS-Bench-201-v1_1-096897.pth``, ``NATS-tss-v1_0-3ffb9.pickle.pbz2``, or a folder of NATS-Bench
@@ -179,13 +178,16 @@ def convert(
     if destination.is_dir() or (destination.exists() and destination.samefile(source)):
         raise ConfigError(f"the destination {str(destination)!r} is the source or a folder; give a file to write")
     size = NASBench201().size
-    columns: dict[str, np.ndarray] = defaultdict(lambda: np.full(size, np.nan, np.float32))
+    columns: dict[str, np.ndarray] = {}
     with replacing(destination) as temporary:
         seen = np.zeros(size, bool)
         for record in _records(source, progress):
             seen[record.cell] = True
             for key, value in record.numbers().items():
-                columns["/".join(map(str, key))][record.cell] = value
+                name = "/".join(map(str, key))
+                if name not in columns:
+                    columns[name] = np.full(size, np.nan, _type(key))
+                columns[name][record.cell] = value
             for key, curve in record.curves().items() if curves else ():
                 name = "/".join(map(str, (*key, _CURVE)))
                 if name not in columns:
@@ -217,8 +219,9 @@ class ConvertedBenchmark(ColumnBenchmark):
                 raise DatasetError(f"{str(path)!r} is {str(file['format'])!r}, not {_FORMAT!r}; convert it anew")
             keys = {name: _key(name) for name in file.files if name != "format"}
             columns = {key: file[name] for name, key in keys.items() if not name.endswith(_CURVE)}
-            if any(column.shape != (NASBench201().size,) or column.dtype != np.float32 for column in columns.values()):
-                raise ValueError("columns of another shape or type")
+            for key, column in columns.items():
+                if column.shape != (NASBench201().size,) or column.dtype != _type(key):
+                    raise ValueError(f"a column of shape {list(column.shape)} and type {column.dtype}")
         return cls(path, columns, frozenset(key for name, key in keys.items() if name.endswith(_CURVE)))
 
     def _curve(self, index: int, training: Training, quantity: str, seed: int | None) -> np.ndarray | None:
@@ -232,6 +235,10 @@ class ConvertedBenchmark(ColumnBenchmark):
                 if steps[0] != _NO_CURVE:
                     found.append(steps * _STEP)
         return np.mean(found, axis=0) if found else None
+
+
+def _type(key: Key) -> type[np.floating[Any]]:
+    return np.float64 if key.quantity in ("params", "flops") else np.float32
 
 
 def _key(name: str) -> Key:

@@ -156,7 +156,7 @@ class ColumnBenchmark(Benchmark):
             if _COST_SEED in found and np.ptp(list(found.values())) > 1e-5:
                 return float(found[_COST_SEED])
             if found:
-                return float(np.mean(list(found.values())))
+                return float(np.median(list(found.values())))
         return np.nan
 
     def _read(self, index: np.ndarray) -> None:

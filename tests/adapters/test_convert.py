@@ -537,8 +537,8 @@ BAD_CONVERTED: dict[str, tuple[Callable[[Path], None], str]] = {
     "cut": (cut, "is damaged"),
     "another version": (rewrite(format=np.array("version 9")), "is 'version 9', not .*convert it anew"),
     "objects": (rewrite(format=np.array([{}], dtype=object)), "Object arrays cannot be loaded"),
-    "another shape": (rewrite(**{"12/cifar10/777/train": np.zeros(3, np.float32)}), "another shape or type"),
-    "another type": (rewrite(**{"12/cifar10/777/train": np.zeros(15_625)}), "another shape or type"),
+    "another shape": (rewrite(**{"12/cifar10/777/train": np.zeros(3, np.float32)}), r"a column of shape \[3\]"),
+    "another type": (rewrite(**{"12/cifar10/777/train": np.zeros(15_625)}), "and type float64"),
     "another column": (rewrite(**{"12/cifar10/777/loss": np.zeros(15_625, np.float32)}), "a column '12/cifar10/777/"),
     "another name": (rewrite(loss=np.zeros(15_625, np.float32)), "ValueError"),
 }
