@@ -217,4 +217,5 @@ def _of_package(api: Any) -> RecordBenchmark:
         return Record(cell, api.arch2infos_dict[cell], kind)
 
     lazy = getattr(api, "fast_mode", False)
-    return RecordBenchmark(kind, record, np.array(sorted(range(len(cells)) if lazy else api.arch2infos_dict)))
+    known = sorted(range(len(cells)) if lazy else api.arch2infos_dict)
+    return RecordBenchmark(kind, record, np.array(known, np.int64))

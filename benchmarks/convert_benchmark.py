@@ -257,7 +257,7 @@ LOAD = (
 import time
 begin = time.perf_counter()
 benchmark = open_benchmark({out!r})
-benchmark.accuracy({cells}, "cifar10", "valid")
+benchmark.accuracy(list(range({cells})), "cifar10", "valid")
 print(time.perf_counter() - begin)
 """
 )
@@ -267,7 +267,7 @@ def measure(generator: Generator, source: Path, record: int, curves: bool) -> di
     out = source.with_name("converted.npz")
     printed, peak = common.watch(CONVERT.format(source=str(source), out=str(out), curves=curves))
     _, before = common.watch(IMPORTS)
-    loads, _ = common.watch(LOAD.format(out=str(out), cells=list(range(generator.cells))))
+    loads, _ = common.watch(LOAD.format(out=str(out), cells=generator.cells))
     numbers, points = compare(generator, out, curves)
     seconds, cpu_seconds = map(float, printed.split())
     return {

@@ -1,4 +1,4 @@
-"""The command line: ``metad2a search | train | export | meta-train | convert-benchmark | list``.
+"""The command line: ``metad2a search | train | export | meta-train | convert-benchmark | doctor | list``.
 
 Torch is imported by the commands that need it, so that ``--help`` is quick.
 """
@@ -447,6 +447,33 @@ def convert_benchmark(
         convert(source, out, curves=curves, progress=progress)
     benchmark = open_benchmark(out)
     typer.echo(f"{out}: {len(benchmark.indices):,} cells, {out.stat().st_size / 1e6:.1f} MB")
+
+
+# -- doctor --------------------------------------------------------------------------------------
+@app.command()
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="End with status 1 if there is a problem.")] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds for each try.")] = 60,
+) -> None:
+    """Try this package and the toolkits it plugs into, and say how to mend what does not work.
+
+    A toolkit that is not installed is no problem.
+    """
+    import json as text
+    from dataclasses import asdict
+
+    from metad2a_plugin.doctor import PROBLEM, diagnose
+    from metad2a_plugin.report import print_findings, waiting
+
+    with waiting("trying what is installed, some seconds each"):
+        findings = diagnose(timeout)
+    if json:
+        typer.echo(text.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        print_findings(findings)
+    if strict and any(finding.state == PROBLEM for finding in findings):
+        raise typer.Exit(1)
 
 
 # -- list ----------------------------------------------------------------------------------------

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from metad2a_plugin.data import ImageDataset
+    from metad2a_plugin.doctor import Finding
     from metad2a_plugin.models.checkpoint import Checkpoint
     from metad2a_plugin.search import SearchResult
     from metad2a_plugin.training import TrainResult
@@ -101,6 +103,24 @@ def print_training(dataset: ImageDataset, names: Sequence[str], results: Sequenc
     for name, r in zip(names, results, strict=True):
         if r.run_dir is not None:
             console.print(f"{name}: {r.run_dir / 'network.safetensors'}")
+
+
+def waiting(what: str) -> AbstractContextManager[object]:
+    """Say on a terminal what takes its time."""
+    return Console(stderr=True).status(what)
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """What `diagnose` has found."""
+    styles = {"works": "green", "absent": "dim", "problem": "bold red"}
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        state = Text(finding.state, styles[finding.state])
+        table.add_row(finding.name, state, Text("\n".join((finding.found, *(f"- {note}" for note in finding.notes)))))
+    _console().print(table)
 
 
 def print_metrics(checkpoint: Checkpoint) -> None:

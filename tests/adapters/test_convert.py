@@ -231,6 +231,13 @@ def test_an_object_of_a_package(tmp_path: Path) -> None:
     assert open_benchmark(benchmark) is benchmark
 
 
+def test_an_object_without_records() -> None:
+    benchmark = open_benchmark(api(arch2infos_dict={}))
+    assert len(benchmark.indices) == 0
+    with pytest.raises(ConfigError, match="has 0 of the 15,625 cells; cell 3 is none of them"):
+        benchmark.accuracy(3)
+
+
 def test_an_object_that_reads_when_it_is_asked() -> None:
     full = api().arch2infos_dict
     lazy = api(arch2infos_dict={}, fast_mode=True)
