@@ -38,7 +38,8 @@ def check() -> None:
             warnings.filterwarnings("ignore", message=".* is found to be not a nn.Module", category=RuntimeWarning)
             importlib.import_module("nni.nas.nn.pytorch")
     except Exception as error:  # a host's import can raise anything
-        raise HostError(f"NNI {version('nni')} does not import: {type(error).__name__}: {error}; {_MEND}") from error
+        mend = "uninstall torchvision, or install the one that fits torch" if "torchvision" in str(error) else _MEND
+        raise HostError(f"NNI {version('nni')} does not import: {type(error).__name__}: {error}; {mend}") from error
 
 
 def _release(package: str) -> tuple[int, ...]:

@@ -100,6 +100,29 @@ def test_trials_that_raise_or_report_no_number_fail_and_the_search_goes_on(tmp_p
     assert "not a finite number" in log and "their errors are in trial.stderr" in log
 
 
+@pytest.mark.parametrize("name", ["search.py", "service.py"])
+def test_the_scripts_of_the_page_run_as_they_stand(tmp_path: Path, name: str) -> None:
+    page = (ROOT / "docs" / "nni.md").read_text()
+    [script] = re.findall(rf"<!-- script: {name} -->\n```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / name).write_text(script.replace("8080", str(free_port())))
+    done = subprocess.run(
+        [sys.executable, name],
+        check=False,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        input="\n",
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    if name == "search.py":
+        said = [re.findall(r"^[\d.]+% (.*)$", text, re.MULTILINE) for text in (done.stdout, page)]
+        assert sorted(said[0]) == sorted(said[1])  # the same cells, whatever this machine's accuracies
+    else:
+        assert "{'cell/0_1': " in done.stdout
+
+
 def test_nnictl_knows_the_tuner_by_name(tmp_path: Path) -> None:
     for file in (ROOT / "docs" / "nni").iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
