@@ -84,8 +84,17 @@ def _cell_files(folder: Path) -> dict[int, Path]:
 
 
 def folder_cells(folder: Path) -> tuple[np.ndarray, Callable[[int], Record]]:
-    """Cells that a folder of NATS-Bench has a file of, ascending, int64 ``[n]``, and a reader of one."""
+    """Cells that a folder of NATS-Bench has a file of, ascending, int64 ``[n]``, and a reader of one.
+
+    Raises:
+        DatasetError: there are more cells than NAS-Bench-201 has.
+    """
     files = _cell_files(folder)
+    if (most := max(files)) >= NASBench201().size:
+        raise DatasetError(
+            f"{str(folder)!r} holds a file of cell {most} and NAS-Bench-201 has {NASBench201().size:,} cells; the size "
+            "space of NATS-Bench is another search space"
+        )
 
     def record(cell: int) -> Record:
         source = repr(str(files[cell]))
@@ -116,7 +125,7 @@ def _records(path: Path, progress: Progress) -> Iterator[Record]:
             archive = opened.enter_context(zipfile.ZipFile(raw))
             stream = opened.enter_context(archive.open(_torch_member(archive) or ""))
         size = path.stat().st_size // _MEGABYTE
-        shown = -1
+        shown, count = -1, 0
         for count, (cell, schedules) in enumerate(_entries(stream, source), 1):
             if not isinstance(cell, int):
                 raise DatasetError(f"{source} has a record of cell {cell!r}")
@@ -124,7 +133,7 @@ def _records(path: Path, progress: Progress) -> Iterator[Record]:
             if (done := raw.tell() // _MEGABYTE) > shown:
                 progress("MB", done, size, f"{count:,} cells")
                 shown = done
-        progress("MB", size, size, "")
+        progress("MB", size, size, f"{count:,} cells")
 
 
 def _entries(stream: IO[bytes], source: str) -> Iterator[tuple[Any, Any]]:
@@ -193,6 +202,8 @@ def convert(
                 if name not in columns:
                     columns[name] = np.full((size, key.epochs), _NO_CURVE, np.uint16)
                 columns[name][record.cell] = np.rint(curve / _STEP)
+        if not seen.any():
+            raise DatasetError(f"{str(source)!r} holds the record of no cell")
         if not seen.all():
             warnings.warn(f"{str(source)!r} has {seen.sum():,} of the {size:,} cells", stacklevel=2)
         with temporary.open("wb") as stream:

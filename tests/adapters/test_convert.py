@@ -380,6 +380,7 @@ def rename(old: str, new: str) -> Callable[[dict[str, Any]], None]:
 
 
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "no cell": (lambda r: r["arch2infos"].clear(), "holds the record of no cell"),
     "no records": (lambda r: r.pop("arch2infos"), "no published file of NAS-Bench-201: it has no dictionary"),
     "one cell's file": (lambda r: (r.update(r["arch2infos"][11]), r.pop("arch2infos")), "give the folder"),
     "no dictionary": (lambda r: r.update(arch2infos=[1, 2]), "no dictionary 'arch2infos'"),
@@ -461,6 +462,13 @@ OTHER: dict[str, tuple[Callable[[Path], Any], str]] = {
     "half a zip": (lambda p: p.write_bytes(b"PK\x03\x04"), "is damaged"),
     "an empty folder": (lambda p: p.mkdir(), "the folder .* holds no NAS-Bench-201 results"),
 }
+
+
+def test_a_folder_of_the_size_space(tmp_path: Path) -> None:
+    (tmp_path / "032767.pickle.pbz2").touch()
+    for use in (open_benchmark, lambda path: convert(path, tmp_path / "out")):
+        with pytest.raises(DatasetError, match=r"holds a file of cell 32767 .*size space of NATS-Bench is another"):
+            use(tmp_path)
 
 
 @pytest.mark.parametrize("kind", OTHER)
