@@ -96,7 +96,7 @@ def test_errors_name_extras_that_exist(installed: Distribution) -> None:
 # -- files ---------------------------------------------------------------------------------------
 def test_archives_hold_the_package_and_nothing_else(tmp_path: Path) -> None:
     source, unpacked = tmp_path / "source", tmp_path / "unpacked"
-    for name in ("metad2a_plugin", "adapters", "benchmarks", "tests"):
+    for name in ("metad2a_plugin", "adapters", "benchmarks", "docs", "tests"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
