@@ -208,7 +208,7 @@ def test_an_interruption_is_no_traceback(
 def test_list_shows_the_names_that_options_take(capsys: Any) -> None:
     assert main(["list"]) == 0
     shown = capsys.readouterr().out
-    for line in ("spaces: nasbench201", "encoders: default", "metad2a", "pixel3 (ms)", "regularized-evolution"):
+    for line in ("spaces: mobilenetv3, nasbench201", "encoders: default", "metad2a", "pixel3 (ms)", "regularized-evolution"):
         assert line in shown
     assert main(["list", "devices"]) == 0
     assert capsys.readouterr().out.startswith("devices: ")
