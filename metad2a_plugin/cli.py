@@ -43,7 +43,7 @@ Dataset = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        help="A shipped checkpoint ('metad2a list models'), or a folder of metad2a meta-train; by default the one that is "
+        help="A shipped checkpoint ('metad2a list models'), or a folder of metad2a meta-train; by default the one "
         "named after the space.",
         show_default=False,
     ),
@@ -98,7 +98,7 @@ def search(
     max_latency: MaxLatency = None,
     input_size: InputSize = None,
     json: Annotated[Path | None, typer.Option(help="Write the result here.", show_default=False)] = None,
-    draw: Annotated[Path | None, typer.Option(help="Draw the cells into this folder.", show_default=False)] = None,
+    draw: Annotated[Path | None, typer.Option(help="Draw the networks into this folder.", show_default=False)] = None,
     export: Annotated[
         Path | None,
         typer.Option(help="Write the networks, untrained, into this folder.", show_default=False),

@@ -1,13 +1,14 @@
 """The MobileNetV3 space of Once-for-All: Cai et al., ICLR 2020, arXiv 1908.09791, section 3.
 
 A network has five stages of two to four inverted residual layers; each layer has a kernel of 3, 5 or 7 pixels and
-expands its input channels 3, 4 or 6 times. It is written ``k3e6-k5e3+...``: stages joined by ``+``, the layers of a stage by
-``-``. A layer beyond the depth of its stage is no part of an architecture: whatever is said of it is dropped when it
-is read, so that equal networks are equal as `Architecture`, as text and as tensor.
+expands its input channels 3, 4 or 6 times. It is written ``k3e6-k5e3+...``: stages joined by ``+``, the layers of a
+stage by ``-``. A layer beyond the depth of its stage is no part of an architecture: whatever is said of it is dropped
+when it is read, so that equal networks are equal as `Architecture`, as text and as tensor.
 
-Width and resolution are no decisions of the space. Both are options of `MobileNetV3Space.cost`, the width multiplier also one of
-`MobileNetV3Space.build` (networks take images of any size), and OFA's configuration dict carries the resolution as ``r``.
-OFA has published supernets of the width multipliers 1.0 and 1.2, trained on images of 128 to 224 pixels.
+Width and resolution are no decisions of the space. Both are options of `MobileNetV3Space.cost`, the width multiplier
+also one of `MobileNetV3Space.build` (networks take images of any size), and OFA's configuration dict carries the
+resolution as ``r``. OFA has published supernets of the width multipliers 1.0 and 1.2, trained on images of 128 to 224
+pixels.
 """
 
 from __future__ import annotations
@@ -132,8 +133,8 @@ class MobileNetV3Space(SearchSpace):
             if not used and (kernels[i] or expands[i]):
                 raise ArchitectureError(
                     f"layer {i % LAYERS + 1} of stage {i // LAYERS + 1} is beyond the stage's depth of "
-                    f"{DEPTHS[depths[i // LAYERS]]}, so its choices must be 0, got {choices!r}; from_config() and decode() "
-                    "drop what is said of such layers"
+                    f"{DEPTHS[depths[i // LAYERS]]}, so its choices must be 0, got {choices!r}; from_config() and "
+                    "decode() drop what is said of such layers"
                 )
         return architecture
 
@@ -185,10 +186,12 @@ class MobileNetV3Space(SearchSpace):
         if unknown:
             raise ArchitectureError(f"unknown entry {unknown[0]!r}; a configuration has ks, e, d and r")
         if config.get("wid") is not None:
-            raise ArchitectureError(f"wid must be None, got {config['wid']!r}; the width is an option of build and cost")
+            raise ArchitectureError(
+                f"wid must be None, got {config['wid']!r}; the width is an option of build and cost"
+            )
         depths = _indices(config, "d", DEPTHS, [True] * STAGES)
-        used = _used(depths)
-        kernels, expands = (_indices(config, name, options, used) for name, options in (("ks", KERNELS), ("e", EXPANDS)))
+        kernels = _indices(config, "ks", KERNELS, _used(depths))
+        expands = _indices(config, "e", EXPANDS, _used(depths))
         return self._architecture(kernels, expands, depths), _resolution(config)
 
     def to_config(self, architecture: Architecture, resolution: int = 224) -> dict[str, Any]:

@@ -89,7 +89,8 @@ def test_weights_are_named_as_ofas() -> None:
         "classifier.linear.bias": (1000,),
     }.items():
         assert tuple(state[name].shape) == shape, name
-    assert not any(name.startswith(("blocks.0.conv.inverted", "blocks.16.", "blocks.1.conv.depth_conv.se")) for name in state)
+    absent = ("blocks.0.conv.inverted", "blocks.16.", "blocks.1.conv.depth_conv.se")
+    assert not any(name.startswith(absent) for name in state)
 
 
 def test_both_namings_of_blocks_are_read_strictly() -> None:
