@@ -324,7 +324,7 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
     "bad architecture": ([*TRAIN, "-a", "|nor_conv_3x3~0|"], "expected 3 nodes", nothing),
     "misspelt operation": ([*TRAIN, "-a", CELL.replace("skip", "slip")], "did you mean 'skip_connect'", nothing),
     "train a network of another space": ([*TRAIN, "-a", MOBILE], "expected 3 nodes joined by '+', got 5", nothing),
-    "train with an option of another space": ([*TRAIN, "-a", CELL, "--width", "1.2"], "unknown option 'width'", nothing),
+    "train with another space's option": ([*TRAIN, "-a", CELL, "--width", "1.2"], "unknown option 'width'", nothing),
     "train in an unknown space": ([*TRAIN, "-a", CELL, "--space", "darts"], "no 'darts' among the spaces", nothing),
     "no model of a space": (["search", "images.npz", "--space", "mobilenetv3"], "no checkpoint 'mobilenetv3'", nothing),
     "result of another space": (
