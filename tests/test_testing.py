@@ -42,6 +42,14 @@ class TaskPredictor(Predictor):
         return FlopsPredictor(self.space).predict(None, architectures) + task.features.mean()
 
 
+class TestCostPredictorOnMobileNetV3(PredictorConformance):
+    def make_space(self):
+        return MobileNetV3Space()
+
+    def make(self, space):
+        return FlopsPredictor(space)
+
+
 class TestPredictorWithTask(PredictorConformance):
     def make(self, space):
         return TaskPredictor(space)

@@ -281,8 +281,8 @@ def fresh() -> Any:
 @pytest.mark.parametrize("package", ["ofa", "torchvision"])
 def test_a_missing_package_is_one_sentence(fresh: None, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == package else object())
-    calls = (ofa.load_supernet, ofa.active, ofa.extract, lambda network: ofa.activate(network, SMALL), ofa.make_supernet)
-    for call in calls:
+    activate = lambda network: ofa.activate(network, SMALL)  # noqa: E731
+    for call in (ofa.make_supernet, ofa.load_supernet, ofa.active, ofa.extract, activate):
         with pytest.raises(MissingExtraError, match=rf"'{package}', which is not installed. .*metad2a-plugin\[ofa\]"):
             call("anything")
 
