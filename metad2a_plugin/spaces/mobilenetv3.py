@@ -45,8 +45,10 @@ EDGES = tuple((v, v + 1) for v in range(STAGES * LAYERS + 1))
 """Edges of the 22-vertex graph that MetaD2A's models read, a chain for every network."""
 
 _SLOTS = STAGES * LAYERS
-_TYPES = len(DEPTHS) * len(KERNELS) * len(EXPANDS)
+_KINDS = len(KERNELS) * len(EXPANDS)
+_TYPES = len(DEPTHS) * _KINDS
 _FORM = "k3e6-k5e4+k7e3-k3e3-k3e4+...: five stages joined by '+', each of two to four layers joined by '-'"
+_COST_OPTIONS = {"num_classes": 1000, "input_size": 224, "width": 1.0}
 _LAYER = re.compile(r"k(\d+)e(\d+)")
 
 
@@ -60,13 +62,13 @@ class MobileNetV3Space(SearchSpace):
     >>> space.to_config(network)["d"]
     [2, 3, 2, 2, 4]
     >>> space.cost(network)
-    Cost(params=3.776584, flops=166.9404)
+    Cost(params=4.00424, flops=167.18184)
     >>> f"{space.size:.2e}"
     '2.18e+19'
     """
 
     name = "mobilenetv3"
-    size = sum((len(KERNELS) * len(EXPANDS)) ** depth for depth in DEPTHS) ** STAGES
+    size = sum(_KINDS**depth for depth in DEPTHS) ** STAGES
     num_vertices = _SLOTS + 2
     vertex_types = ("input", "output", *(f"{d}-{k}-{e}" for d in DEPTHS for k in KERNELS for e in EXPANDS))
     input_size = 224
@@ -78,7 +80,7 @@ class MobileNetV3Space(SearchSpace):
         A stage of depth 4 can be filled in 6,561 ways and one of depth 2 in 81, so 89 of 100 stages drawn have
         depth 4. OFA's own sampler gives each depth the same probability instead.
         """
-        depths = rng.choices(range(len(DEPTHS)), [(len(KERNELS) * len(EXPANDS)) ** d for d in DEPTHS], k=STAGES)
+        depths = rng.choices(range(len(DEPTHS)), [_KINDS**d for d in DEPTHS], k=STAGES)
         kernels, expands = ([rng.randrange(len(options)) for _ in range(_SLOTS)] for options in (KERNELS, EXPANDS))
         return self._architecture(kernels, expands, depths)
 
@@ -219,20 +221,20 @@ class MobileNetV3Space(SearchSpace):
         rows = [self.validate(a).choices for a in architectures]
         choices = torch.tensor(rows, dtype=torch.int64).reshape(-1, 2 * _SLOTS + STAGES)
         kernels, expands, depths = choices.split([_SLOTS, _SLOTS, STAGES], dim=1)
-        return _vertices(9 * depths.repeat_interleave(LAYERS, dim=1) + 3 * kernels + expands)
+        return _vertices(_KINDS * depths.repeat_interleave(LAYERS, dim=1) + 3 * kernels + expands)
 
     def decode(self, vertices: torch.Tensor) -> list[Architecture]:
         """Inverse of `encode`; what vertices say of layers beyond the depth of their stage is dropped.
 
         Raises:
-            ArchitectureError: not an integer tensor ``[n, 22]``, or a row that is no network: another type than
-                the input first, than the output last, or than a layer between them, or a stage whose four vertices
-                differ in depth.
+            ArchitectureError: not an integer tensor ``[n, 22]``, or a row that is no network: it does not begin with
+                the input, end with the output and have layers between them, or four vertices of a stage differ in
+                depth.
         """
         import torch
 
         layers = self._layers(vertices)
-        depths, kernels, expands = layers[:, ::LAYERS] // 9, layers // 3 % 3, layers % 3
+        depths, kernels, expands = layers[:, ::LAYERS] // _KINDS, layers // 3 % 3, layers % 3
         return [Architecture(self.name, tuple(row)) for row in torch.cat([kernels, expands, depths], dim=1).tolist()]
 
     # -- many encoded networks at once -------------------------------------------------------
@@ -261,7 +263,7 @@ class MobileNetV3Space(SearchSpace):
         """
         import torch
 
-        fixed, table = _counts(**_options(options, num_classes=1000, input_size=224, width=1.0))
+        fixed, table = _counts(**_options(options, **_COST_OPTIONS))
         layers = self._layers(vertices)
         chosen = torch.tensor(table, device=layers.device)[torch.arange(_SLOTS, device=layers.device), layers]
         # Integers below 2**53 are exact in float64.
@@ -317,12 +319,11 @@ class MobileNetV3Space(SearchSpace):
         Raises:
             ConfigError: an option is unknown or out of range.
         """
-        fixed, table = _counts(**_options(options, num_classes=1000, input_size=224, width=1.0))
+        fixed, table = _counts(**_options(options, **_COST_OPTIONS))
         kernels, expands, depths = _Decisions.of(self.validate(architecture).choices)
-        layers = [
-            table[i][9 * depths[i // LAYERS] + 3 * k + e] for i, (k, e) in enumerate(zip(kernels, expands, strict=True))
-        ]
-        params, macs = (sum(counts) for counts in zip(fixed, *layers, strict=True))
+        types = [_KINDS * depths[i // LAYERS] + 3 * kernels[i] + expands[i] for i in range(_SLOTS)]
+        layers = [counts[kind] for counts, kind in zip(table, types, strict=True)]
+        params, macs = map(sum, zip(fixed, *layers, strict=True))
         return Cost(params / 1e6, macs / 1e6)
 
     def draw(self, architecture: Architecture, path: str | os.PathLike[str], title: str | None = None) -> None:
@@ -366,7 +367,7 @@ class MobileNetV3Space(SearchSpace):
                 f"row {row}, {vertices[row].tolist()}, is no {self.name} network: expected 0 (input), "
                 f"{_SLOTS} layers 2 to {_TYPES + 1}, 1 (output)"
             )
-        depths = (layers // 9).unflatten(1, (STAGES, LAYERS))
+        depths = (layers // _KINDS).unflatten(1, (STAGES, LAYERS))
         uneven = (depths != depths[:, :, :1]).any(2)
         if uneven.any():
             row, stage = uneven.nonzero()[0].tolist()
@@ -375,7 +376,7 @@ class MobileNetV3Space(SearchSpace):
                 f"got {[DEPTHS[d] for d in depths[row, stage].tolist()]}"
             )
         unused = torch.arange(LAYERS, device=depths.device) >= depths + DEPTHS[0]
-        return torch.where(unused.flatten(1), 9 * depths.flatten(1), layers)
+        return torch.where(unused.flatten(1), _KINDS * depths.flatten(1), layers)
 
 
 class _Decisions(NamedTuple):
