@@ -59,9 +59,9 @@ that it is random search until then). BANANAS has LightGBM as its predictor, one
 takes two seconds of computing instead of 95 with its own three networks.
 """,
     "nni": """
-The searches of NNI run in its experiment on the sequential engine with their default settings but for two: evolution has
-the population of 30 and the tournaments of 10 of NASLib's (with its own 100 it would be random search throughout), and
-TPE maximises (its default is to minimise what it is told).
+The searches of NNI run in its experiment on the sequential engine with their default settings but for two: evolution
+has the population of 30 and the tournaments of 10 of NASLib's (with its own 100 it would be random search throughout),
+and TPE maximises (its default is to minimise what it is told).
 """,
 }
 ONE_SHOT_NOTES = """
