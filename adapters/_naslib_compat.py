@@ -86,6 +86,8 @@ def _import() -> None:
         if (error.name or "").startswith("naslib"):
             raise _other_version(f"has no module {error.name!r}") from error
         raise HostError(f"NASLib needs the package {error.name!r}, which is not installed; {PACKAGES}") from error
+    except Exception as error:  # a host's import can raise anything
+        raise HostError(f"NASLib does not import: {type(error).__name__}: {error}") from error
     for name, attributes in _NAMES.items():
         for attribute in attributes:
             if not hasattr(modules[name], attribute):

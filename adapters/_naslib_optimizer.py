@@ -123,7 +123,7 @@ class StrategyOptimizer(MetaOptimizer):
         return self._query(best[0], Metric.RAW) if best and is_looked_up(self.search_space) else None
 
     def get_final_architecture(self) -> Any:
-        """The incumbent, as a graph with its network.
+        """The incumbent, as a graph of the given search space: with its network, unless that is a `TableSpace`.
 
         Raises:
             ConfigError: no query had a finite validation accuracy.

@@ -84,7 +84,7 @@ def bridge_of(sample: Mapping[str, Any]) -> Bridge:
 def number(metric: Any) -> float | None:
     """The value of a reported metric, a number or a dictionary with a number as ``default``; None if there is none."""
     value = metric.get("default") if isinstance(metric, Mapping) else metric
-    if value is None or isinstance(value, (str, bytes)):
+    if value is None or isinstance(value, (str, bytes, bool)):
         return None
     try:
         value = float(value)

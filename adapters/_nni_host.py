@@ -7,7 +7,7 @@ import logging
 import re
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -133,18 +133,42 @@ def jobs(manager: Any) -> dict[int, Job]:
     return found
 
 
-def kill(manager: Any, repeated: list[Job], patience: float = 60) -> None:
-    """Kill jobs that a resumed experiment repeats."""
+def kill(manager: Any, repeated: Collection[Job], patience: float = 60) -> None:
+    """Kill jobs that a resumed experiment repeats, before they have trained."""
     from requests import HTTPError
 
-    deadline = time.monotonic() + patience
-    for job in repeated:
-        while time.monotonic() < deadline:
-            try:
-                manager.kill_trial_job(job.id)
-                break
-            except HTTPError:
-                time.sleep(0.5)  # not started yet: the manager does not know it
+    left, deadline = {job.id for job in repeated}, time.monotonic() + patience
+    while left and time.monotonic() < deadline:
+        # The manager interrupts and waits five seconds, and an interrupt can be ignored: too long for short trials.
+        left -= _killed(left)
+        for job in list(manager.list_trial_jobs()) if left else ():
+            if job.trialJobId in left and job.status in _ENDED:
+                left.remove(job.trialJobId)
+            elif job.trialJobId in left and job.status == "RUNNING":
+                try:
+                    manager.kill_trial_job(job.trialJobId)
+                    left.remove(job.trialJobId)
+                except HTTPError:
+                    pass  # not started yet: the training service does not know it
+        time.sleep(0.1)
+    if left:
+        _log.warning("could not kill the trials %s, which train again what has a metric", ", ".join(sorted(left)))
+
+
+def _killed(jobs: Collection[str]) -> set[str]:
+    """Those of the jobs whose process was found on this machine, and killed."""
+    import psutil
+
+    found = set()
+    for process in psutil.process_iter():
+        try:
+            job = process.environ().get("NNI_TRIAL_JOB_ID")
+            if job in jobs:
+                process.kill()
+                found.add(job)
+        except psutil.Error:
+            continue  # of another user, or gone
+    return found
 
 
 def final_metrics(manager: Any) -> dict[int, Any]:

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import logging
@@ -56,6 +57,8 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+CHOICES = "metad2a_choices"
+"""Key under which our evaluators report the architecture they measured, so that a pair can be checked."""
 _PATIENCE = 40
 """Looks at a manager without any job in training, half a second each, until the trials are given up."""
 
@@ -68,6 +71,16 @@ def architecture_of(sample: Mapping[str, Any]) -> Architecture:
         ArchitectureError: it is of a known space, but malformed.
     """
     return bridge_of(sample).architecture(sample)
+
+
+def _known(name: str, seed: int, options: Mapping[str, Any]) -> Callable[..., Any]:
+    """The class of a strategy that takes these options."""
+    kind = get_strategy(name)
+    try:
+        inspect.signature(kind).bind(None, seed=seed, **options)
+    except TypeError as error:
+        raise ConfigError(f"the strategy {name!r}: {error}") from None
+    return kind
 
 
 # -- strategies ----------------------------------------------------------------------------------
@@ -93,8 +106,9 @@ class SearchStrategy(Strategy):
     Args:
         name: registry name, see `available("strategies")`.
         seed: the same seed and the same metrics give the same models.
-        state_file: after each metric the search is saved here, and a strategy made with an existing file goes on
-            from it. NNI saves an experiment only when it stops, so this is what outlives a killed process.
+        state_file: after each model and metric the search is saved here, and a strategy made with an existing file
+            goes on from it. NNI saves an experiment only when it stops, so this is what outlives a killed process. On
+            the training service it is a file in the experiment's folder by default.
         **options: for the strategy.
 
     Raises:
@@ -105,20 +119,19 @@ class SearchStrategy(Strategy):
         self, name: str, *, seed: int = 0, state_file: str | os.PathLike[str] | None = None, **options: Any
     ) -> None:
         super().__init__()
-        kind = get_strategy(name)
-        try:
-            inspect.signature(kind).bind(None, seed=seed, **options)
-        except TypeError as error:
-            raise ConfigError(f"the strategy {name!r}: {error}") from None
-        self._name, self._seed = name, seed
+        kind = _known(name, seed, options)
+        self._name, self._seed, self._options = name, seed, options
         self._make: Callable[[Any], Any] = lambda space: kind(space, seed=seed, **options)
         self._state_file = None if state_file is None else Path(state_file)
+        if self._state_file and self._state_file.is_dir():
+            raise ConfigError(f"state_file must be the path of a file, {str(state_file)!r} is a folder")
         # Metrics of the training service come in a thread of its own.
         self._lock = threading.RLock()
         self._core: Any = None
         self._trials: list[_Trial] = []
         self._by_model: dict[int, _Trial] = {}
         self._in_training = self._quiet = 0
+        self._failure: Exception | None = None
         self._resumed = False
         _nni_host.tolerate_unknown_commands()
 
@@ -137,7 +150,9 @@ class SearchStrategy(Strategy):
             )
         self._core = core
         if self._state_file and self._state_file.exists():
-            self._load_file(self._state_file)
+            self._load(self._read(self._state_file))
+        elif self._state_file:
+            self._save_file()  # a place that cannot be written shows before the first trial
         engine.register_model_event_callback(ModelEventType.FinalMetric, self._on_metric)
         engine.register_model_event_callback(ModelEventType.TrainingEnd, self._on_end)
         return model_space
@@ -150,6 +165,7 @@ class SearchStrategy(Strategy):
                 for known in self._trials:  # of a state file, and so of another experiment
                     known.parameter_id = None
             while self.wait_for_resource():
+                self._raise_failure()
                 trial = self._next()
                 if trial is not None:
                     self._submit(trial)
@@ -161,6 +177,7 @@ class SearchStrategy(Strategy):
             while self._busy():
                 time.sleep(0.5)
             self._settle()
+            self._raise_failure()
 
     def _cleanup(self) -> None:
         self.engine.unregister_model_event_callback(ModelEventType.FinalMetric, self._on_metric)
@@ -191,13 +208,19 @@ class SearchStrategy(Strategy):
             trials = [
                 [list(t.architecture.choices), t.value, t.model.status.value, t.parameter_id] for t in self._trials
             ]
-            return {"core": self._core and self._core.state_dict(), "trials": trials}
+            return {
+                "search": self._identity(),
+                "core": self._core and self._core.state_dict(),
+                "trials": trials,
+            }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resumed = True
-        # The state file can know more than the checkpoint of an experiment that was killed.
-        if sum(value is not None for _, value, _, _ in state_dict["trials"]) >= len(self.measured):
-            self._load(state_dict)
+        states = [state_dict]
+        if self._file and self._file.exists():
+            states.append(self._read(self._file))
+        # The file knows more than the checkpoint of an experiment that was killed.
+        self._load(max(states, key=lambda state: len(state["trials"])))
 
     def _load(self, state_dict: dict[str, Any]) -> None:
         with self._lock:
@@ -231,13 +254,15 @@ class SearchStrategy(Strategy):
         return None
 
     def _submit(self, trial: _Trial) -> None:
-        self._in_training += 1
+        with self._lock:
+            self._in_training += 1
         self.engine.submit_models(trial.model)
         if self._service is not None:
             newest = self._service._current_parameter_id
             reference = self._service._models.get(newest)
             if reference is not None and reference() is trial.model:  # no middleware has replaced it
                 trial.parameter_id = newest
+            self._save_file()
 
     def _on_metric(self, event: FinalMetricEvent) -> None:
         trial = self._by_model.get(id(event.model))
@@ -245,7 +270,12 @@ class SearchStrategy(Strategy):
             return  # of another strategy on the same engine
         # NNI's own way to keep the metric raises on what is not a number, in a thread where that hangs everything.
         event.prevent_default()
-        self._accept(trial, event.metric)
+        try:
+            self._accept(trial, event.metric)
+        except Exception as error:
+            if self._service is None:
+                raise
+            self._failure = error  # raised here it would end NNI's listener, and the search would wait for ever
 
     def _accept(self, trial: _Trial, metric: Any) -> None:
         value, text = number(metric), self._bridge.space.format(trial.architecture)
@@ -267,9 +297,15 @@ class SearchStrategy(Strategy):
     def _on_end(self, event: TrainingEndEvent) -> None:
         trial = self._by_model.get(id(event.model))
         if trial is not None:
-            self._in_training -= 1
+            with self._lock:
+                self._in_training -= 1
             if self._service is None and event.status is ModelStatus.Trained and trial.value is None:
                 event.status = ModelStatus.Failed
+
+    def _raise_failure(self) -> None:
+        """Raise, in the main thread, what the strategy raised on a metric."""
+        if self._failure is not None:
+            raise self._failure
 
     def _busy(self) -> bool:
         """Whether trials are in training."""
@@ -351,22 +387,64 @@ class SearchStrategy(Strategy):
         _nni_host.kill(manager, repeated)
 
     # -- the state file ----------------------------------------------------------------------
-    def _save_file(self) -> None:
-        if self._state_file:
-            write_atomically(self._state_file, json.dumps(self.state_dict()).encode())
+    @property
+    def _file(self) -> Path | None:
+        if self._state_file or self._service is None:
+            return self._state_file
+        return Path(self._service.nodejs_binding._checkpoint_directory) / "metad2a.json"
 
-    def _load_file(self, path: Path) -> None:
+    def _save_file(self) -> None:
+        if self._file:
+            with self._lock:
+                write_atomically(self._file, json.dumps(self.state_dict()).encode())
+
+    def _read(self, path: Path) -> dict[str, Any]:
         try:
-            self._load(json.loads(path.read_bytes()))
+            state: dict[str, Any] = json.loads(path.read_bytes())
+            search = state["search"]
         except UNREADABLE as error:
             raise CheckpointError(
-                f"{str(path)!r} is no state of this search ({type(error).__name__}: {error}); remove it to start anew"
+                f"{str(path)!r} is no state of a search ({type(error).__name__}: {error}); remove it to start anew"
             ) from error
+        if search != self._identity():
+            raise CheckpointError(
+                f"{str(path)!r} is of another search, {search}; this one is {self._identity()}. Give another "
+                "state_file, or remove it to start anew"
+            )
+        return state
+
+    def _identity(self) -> dict[str, Any]:
+        """What a state is of, in plain JSON values."""
+        evaluator = self._model_space.evaluator if self._model_space is not None else None
+        return {
+            "strategy": self._name,
+            "seed": self._seed,
+            "options": {name: _plain(value) for name, value in sorted(self._options.items())},
+            "evaluator": _plain(evaluator),
+        }
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it, or something short that tells it from others."""
+    from metad2a_plugin.data import Task
+    from metad2a_plugin.search import MetaD2A
+
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Task):
+        return hashlib.sha256(value.features.numpy().tobytes() + value.labels.numpy().tobytes()).hexdigest()[:16]
+    if isinstance(value, MetaD2A):
+        return value.checkpoint.name
+    if isinstance(value, (TableEvaluator, TrainingEvaluator)):
+        return value._dump()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    return os.fspath(value) if isinstance(value, os.PathLike) else type(value).__name__
 
 
 def _named(metric: Mapping[str, Any]) -> tuple[Any, ...] | None:
     """The choices that a metric says it was measured on, where it says so."""
-    choices = metric.get("choices")
+    choices = metric.get(CHOICES)
     return tuple(choices) if isinstance(choices, (list, tuple)) else None
 
 
@@ -409,18 +487,28 @@ class MetaD2AStrategy(SearchStrategy):
         )
         ranked = self._make(searcher.space)
         self._make = lambda space: ranked
+        self._training = searcher.checkpoint.training
+
+    def _initialize(self, model_space: ExecutableModelSpace, engine: ExecutionEngine) -> ExecutableModelSpace:
+        if isinstance(model_space.evaluator, TableEvaluator) and self._training.get("tables"):
+            _log.warning(
+                "this model has learned from the benchmark's accuracies (%s), which the evaluator looks up; compare "
+                "with model='nasbench201-paper', which has not",
+                ", ".join(self._training["tables"]),
+            )
+        return super()._initialize(model_space, engine)
 
 
 # -- evaluators ----------------------------------------------------------------------------------
 class TableEvaluator(Evaluator):
     """Looks accuracies up in a NAS-Bench-201 table instead of training; about 0.1 ms a trial.
 
-    The reported metric is a dictionary: ``default``, the accuracy in percent; ``choices``, of the architecture, so that
-    a pair can be checked; and, where the table has it, ``train_seconds``, what the training took that is looked up.
+    The reported metric is a dictionary: ``default``, the accuracy in percent; ``metad2a_choices``, of the architecture,
+    so that a pair can be checked; where the table has it, ``train_seconds``, what the training took that is looked up.
 
     Args:
         dataset, split, epochs: see `Benchmark.accuracy`.
-        table: path of the table; by default that of the data folder.
+        table: path of anything that `open_benchmark` reads, by default of the data folder.
 
     Raises:
         ConfigError: unknown dataset, split or number of epochs.
@@ -434,12 +522,12 @@ class TableEvaluator(Evaluator):
         epochs: int = 200,
         table: str | os.PathLike[str] | None = None,
     ) -> None:
-        from metad2a_plugin.adapters.nas_bench_201 import NASBench201Table
+        from metad2a_plugin.adapters.nas_bench_201 import open_benchmark
 
         self._arguments = {"dataset": dataset, "split": split, "epochs": epochs}
         # Trials may start in another folder.
         self._path = os.path.abspath(data_folder() if table is None else table)
-        benchmark = NASBench201Table.load(self._path)
+        benchmark = open_benchmark(self._path)
         self._accuracies = benchmark.accuracies(dataset, split, epochs)
         try:
             self._seconds = benchmark.train_seconds(np.arange(benchmark.space.size), dataset, split, epochs)
@@ -451,7 +539,7 @@ class TableEvaluator(Evaluator):
         architecture = architecture_of(model.sample)
         index = self._index_of(architecture)
         accuracy = float(self._accuracies[index])
-        metric = {"default": accuracy, "choices": list(architecture.choices)}
+        metric = {"default": accuracy, CHOICES: list(architecture.choices)}
         if self._seconds is not None:
             metric["train_seconds"] = float(self._seconds[index])
         nni.report_final_result(metric)
@@ -470,7 +558,7 @@ class TrainingEvaluator(Evaluator):
     """Trains NNI's own network of a model on images, by the recipe of `train_architecture`.
 
     The accuracy of each epoch is reported as intermediate, that of the last one as final result, on images held out;
-    the metric also holds the ``choices`` of the architecture.
+    the metric also holds the ``metad2a_choices`` of the architecture.
 
     Args:
         dataset: a path that `load_dataset` reads, or ``"sklearn:digits"``; the model space must have as many labels
@@ -479,9 +567,11 @@ class TrainingEvaluator(Evaluator):
 
     Raises:
         ConfigError: `dataset` is no path, or a value is out of range.
+        DatasetError: there is no dataset.
     """
 
     def __init__(self, dataset: str | os.PathLike[str], **config: Any) -> None:
+        from metad2a_plugin.data import load_dataset
         from metad2a_plugin.training import TrainConfig
 
         if not isinstance(dataset, (str, os.PathLike)):
@@ -489,20 +579,21 @@ class TrainingEvaluator(Evaluator):
                 f"trials are processes of their own, so they need the path of a dataset, got {type(dataset).__name__}; "
                 "save the images first, for instance as an .npz with 'images' and 'labels'"
             )
-        # Trials may start in another folder; a name with a colon is no path.
         name = os.fspath(dataset)
-        self._dataset, self._arguments = name if ":" in name else os.path.abspath(name), config
+        # Trials may start in another folder.
+        self._dataset = name if name.startswith("sklearn:") else os.path.abspath(name)
+        self._arguments = config
         try:
             self._config = TrainConfig(**config)
         except TypeError as error:
             raise ConfigError(f"TrainingEvaluator: {error}") from None
+        self._images = load_dataset(self._dataset)
 
     @cached_property
     def _data(self) -> Any:
-        from metad2a_plugin.data import load_dataset
         from metad2a_plugin.training import prepare
 
-        return prepare(load_dataset(self._dataset), self._config)
+        return prepare(self._images, self._config)
 
     def _execute(self, model: ExecutableModelSpace) -> float:
         from metad2a_plugin.training import train_network
@@ -523,7 +614,7 @@ class TrainingEvaluator(Evaluator):
             lambda epoch: nni.report_intermediate_result(epoch.accuracy),
         )
         choices = list(architecture_of(model.sample).choices)
-        nni.report_final_result({"default": history[-1].accuracy, "choices": choices})
+        nni.report_final_result({"default": history[-1].accuracy, CHOICES: choices})
         return history[-1].accuracy
 
     def _dump(self) -> dict[str, Any]:
@@ -563,7 +654,7 @@ class SearchTuner(Tuner):
         **options: for the strategy, such as ``dataset`` of ``metad2a``.
 
     Raises:
-        ConfigError: no such strategy or mode.
+        ConfigError: no such strategy or mode, or the strategy does not take these options.
     """
 
     def __init__(
@@ -573,7 +664,7 @@ class SearchTuner(Tuner):
         if optimize_mode not in ("maximize", "minimize"):
             raise ConfigError(f"optimize_mode must be 'maximize' or 'minimize', got {optimize_mode!r}")
         self._sign = 1 if optimize_mode == "maximize" else -1
-        kind = get_strategy(strategy)
+        kind = _known(strategy, seed, options)
         self._make: Callable[[Any], Any] = lambda space: kind(space, seed=seed, **options)
         self._core: Any = None
 
@@ -586,11 +677,12 @@ class SearchTuner(Tuner):
         kinds = {label: dict(spec).get("_type") for label, spec in search_space.items()}
         if any(kind != "choice" for kind in kinds.values()):
             raise ConfigError(f"every label must have the _type 'choice', got {kinds}")
-        bridge = Bridge({label: spec["_value"] for label, spec in search_space.items()})
+        choices = {label: list(spec["_value"]) for label, spec in search_space.items()}
         if self._core is None:
-            self._bridge, self._core = bridge, self._make(bridge.space)
-        elif bridge.space.name != self._bridge.space.name:
-            raise ConfigError("the search space cannot change during an experiment")
+            self._bridge, self._choices = Bridge(choices), choices
+            self._core = self._make(self._bridge.space)
+        elif choices != self._choices:
+            raise ConfigError("the search space cannot change during an experiment; start another one")
 
     def generate_parameters(self, parameter_id: int, **kwargs: Any) -> dict[str, str]:
         """One architecture, as parameters of a trial.

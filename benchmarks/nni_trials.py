@@ -10,6 +10,7 @@ are resumed. Each runs in a process of its own, on a free port; finished ones st
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,15 +34,16 @@ else:
     import _common as common
 
 NAME = "regularized-evolution"
-OPTIONS = {"population_size": 8, "sample_size": 4}
+OPTIONS = {"population_size": 24, "sample_size": 4}
+"""The first trials are random draws of 15,625 cells: one that comes twice has been repeated."""
 OURS = ("metad2a", "regularized-evolution", "local-search", "random")
 NOTES = """
-{trials} trials of regularized evolution, two at a time, which only look accuracies up: none are faster, so most can
-go wrong. *Wrong pairs* are models whose metric is not the accuracy of their own architecture. *Jobs that ran another's*
-got the parameters of another job from NNI's manager, whose own list of models then pairs them wrongly. *Manager
-killed*: it was killed (SIGKILL) after {half} metrics and the experiment resumed; *both killed*: so was the process of
-the strategy. *Lost* are metrics that were there before and are not after the resumption, *repeated* those that were
-measured twice.
+{trials} trials of regularized evolution (its random draws), two at a time, which only look accuracies up: none are
+faster, so most can go wrong. *Wrong pairs* are models whose metric is not the accuracy of their own architecture. *Jobs
+that ran another's* got the parameters of another job from NNI's manager, whose own list of models then pairs them
+wrongly. *Manager killed*: it was killed (SIGKILL) after {half} metrics and the experiment resumed; *both killed*: so
+was the process of the strategy. *Lost* are metrics that were there before and are not after the resumption, *repeated* all
+metrics less the different architectures that they are of.
 """
 OVERHEAD = """
 Of {trials} trials on the sequential engine with a table evaluator, all that `NasExperiment.run` does; median (least to
@@ -94,7 +97,7 @@ def service(options: argparse.Namespace) -> None:
             "swapped": sum(
                 int(job.finalMetricData[0].parameterId) != job.hyperParameters[0].parameter_id for job in jobs
             ),
-            "repeated": sum(count - 1 for count in finals.values()),
+            "repeated": sum(finals.values()) - len(set(strategy.measured)),
             "best": found.export_top_models(1)[0].metric,
         }
     print("RESULT", json.dumps(result), flush=True)
@@ -178,11 +181,13 @@ def main(arguments: list[str] | None = None) -> None:
     if options.action:
         service(options)
         return
+    adapters = Path(__file__).parents[1] / "adapters"
+    code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(adapters.glob("*nni*.py")))).hexdigest()[:16]
     runs: dict[str, list[dict[str, Any]]] = {}
     for kind, run in KINDS.items():
         for seed in range(options.repeats):
             kept = options.runs / "nni_trials" / kind / f"{seed}.json"
-            found = common.remember(kept, {"trials": options.trials}, partial(run, seed, options))
+            found = common.remember(kept, {"trials": options.trials, "code": code}, partial(run, seed, options))
             runs.setdefault(kind, []).append(found)
             print(f"{kind} {seed} done", flush=True)
     options.trials, trials = 100, options.trials

@@ -14,7 +14,9 @@ A plug-in names its classes in the entry points of its own distribution; nothing
 from __future__ import annotations
 
 import difflib
+import inspect
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
@@ -79,6 +81,28 @@ def get_strategy(name: str) -> type[Strategy]:
         ConfigError: no such strategy, or its plug-in is broken.
     """
     return _load("strategies", name, Strategy)
+
+
+def bind_strategy(name: str, /, *, seed: int = 0, **options: Any) -> Callable[[SearchSpace], Strategy]:
+    """A strategy with its options, for callers that have the search space only later: ``bind_strategy(name)(space)``.
+
+    Raises:
+        ConfigError: no such strategy, its plug-in is broken, or it does not take these options; what is wrong with
+            their values is said when the strategy is made.
+    """
+    kind = get_strategy(name)
+    signature = inspect.signature(kind)
+    try:
+        signature.bind(None, seed=seed, **options)
+    except TypeError as error:
+        named = [p.name for p in signature.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        known = ", ".join(option for option in named[1:] if option != "seed")
+        raise ConfigError(f"the strategy {name!r} {error}; its options are {known or 'none'}") from None
+
+    def make(space: SearchSpace) -> Strategy:
+        return kind(space, seed=seed, **options)
+
+    return make
 
 
 def get_predictor(name: str) -> type[Predictor]:

@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import json
 import math
 import os
@@ -230,6 +232,7 @@ class MetaD2A:
             DatasetError: the dataset cannot be used.
             CheckpointError: the features are of another encoder than the checkpoint was meta-trained with.
         """
+        _check_names(options)
         mine = self.checkpoint
         if isinstance(dataset, Task):
             if dataset.encoder != mine.encoder or dataset.features.shape[1] != mine.predictor.feature_dim:
@@ -373,6 +376,7 @@ class MetaD2A:
         size = self.space.input_size if input_size is None else input_size
         bounds = _Bounds(self.space, max_params, max_flops, max_latency or {}, size)
         begin = time.perf_counter()
+        _check_names(options)
         task = None if dataset is None else self.task(dataset, seed=seed, progress=progress, **options)
         middle = time.perf_counter()
         classes = {} if task is None else {"num_classes": task.num_classes}
@@ -426,6 +430,22 @@ class MetaD2A:
             )
             for i, (architecture, interval) in enumerate(zip(self.space.decode(vertices), intervals, strict=False))
         ]
+
+
+_TASK_OPTIONS = ("batch_size", "cache_dir", "max_images_per_class")
+"""Of `extract_task`, that are not arguments of `MetaD2A.task` already."""
+
+
+def _check_names(options: Mapping[str, Any]) -> None:
+    """Refuse what would be ignored where there is nothing to extract: a mistyped limit must not be none."""
+    for name in options:
+        if name not in _TASK_OPTIONS:
+            known = (*inspect.signature(MetaD2A.rank).parameters, *_TASK_OPTIONS)
+            known = tuple(k for k in known if k not in ("self", "dataset", "options"))
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ConfigError(f"unknown option {name!r}{hint}; known are {', '.join(known)}")
+
 
 
 class _Bounds:

@@ -33,9 +33,9 @@ class ResidualProcess:
     def __init__(
         self, told: torch.Tensor, values: torch.Tensor, predicted: torch.Tensor, spread: torch.Tensor
     ) -> None:
-        self.center, self.scale = values.mean(), values.std().clamp(min=1e-9)
-        self._told, self._predicted = told, predicted
-        self._unit = predicted.std().clamp(min=0.1 * spread).clamp(min=1e-9)
+        self._told = told
+        self.center, self.scale = _standard(values)
+        self._prior = _Prior(predicted, spread)
         covariance = _kernel(told, told) + _NOISE**2 * torch.eye(len(told), dtype=torch.float64)
         self._factor = torch.linalg.cholesky(covariance)
         residual = (values - self.center) / self.scale - self._prior(predicted)
@@ -53,8 +53,80 @@ class ResidualProcess:
         variance = (1 - whitened.square().sum(0)).clamp(min=0)
         return self._prior(predicted) + (whitened.T @ self._residual)[:, 0], variance.sqrt()
 
-    def _prior(self, predicted: torch.Tensor) -> torch.Tensor:
-        return _TRUST * (predicted - self._predicted.mean()) / self._unit
+
+class GrowingProcess:
+    """`ResidualProcess` of fixed candidates that hears one value after the other, without computing all anew.
+
+    Args:
+        candidates: simplified, encoded architectures, int64 ``[m, vertices]``.
+        predicted: what was predicted of them, float64 ``[m]``.
+    """
+
+    def __init__(self, candidates: torch.Tensor, predicted: torch.Tensor) -> None:
+        self._candidates, self._candidates_predicted = candidates, predicted
+        self._told = candidates[:0]
+        self._values, self._predicted = (torch.empty(0, dtype=torch.float64) for _ in range(2))
+        self._factor = torch.zeros(0, 0, dtype=torch.float64)
+        self._whitened = torch.empty(0, len(candidates), dtype=torch.float64)
+        self._explained = torch.zeros(len(candidates), dtype=torch.float64)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def tell(self, architecture: torch.Tensor, predicted: float, value: float) -> None:
+        """Hear a value.
+
+        Args:
+            architecture: simplified and encoded, int64 ``[vertices]``.
+            predicted: what was predicted of it.
+            value: what was measured.
+        """
+        n = len(self)
+        if n == len(self._factor):
+            self._grow(max(16, 2 * n))
+        # One more row of the Cholesky factor, and of what it makes of the candidates.
+        cross = _kernel(self._told, architecture[None])
+        row = torch.linalg.solve_triangular(self._factor[:n, :n], cross, upper=False)[:, 0]
+        diagonal = (1 + _NOISE**2 - row @ row).sqrt()
+        self._factor[n, :n], self._factor[n, n] = row, diagonal
+        whitened = (_kernel(architecture[None], self._candidates)[0] - row @ self._whitened[:n]) / diagonal
+        self._whitened[n] = whitened
+        self._explained += whitened.square()
+        self._told = torch.cat((self._told, architecture[None]))
+        self._values = torch.cat((self._values, self._values.new_tensor([value])))
+        self._predicted = torch.cat((self._predicted, self._predicted.new_tensor([predicted])))
+
+    def posterior(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """`ResidualProcess.posterior` of the candidates, after two values at the least."""
+        n = len(self)
+        prior = _Prior(self._predicted, self._candidates_predicted.std())
+        center, scale = _standard(self._values)
+        residual = (self._values - center) / scale - prior(self._predicted)
+        residual = torch.linalg.solve_triangular(self._factor[:n, :n], residual[:, None], upper=False)[:, 0]
+        mean = prior(self._candidates_predicted) + residual @ self._whitened[:n]
+        return mean, (1 - self._explained).clamp(min=0).sqrt()
+
+    def _grow(self, capacity: int) -> None:
+        n = len(self)
+        factor = torch.zeros(capacity, capacity, dtype=torch.float64)
+        whitened = torch.empty(capacity, len(self._candidates), dtype=torch.float64)
+        factor[:n, :n], whitened[:n] = self._factor[:n, :n], self._whitened[:n]
+        self._factor, self._whitened = factor, whitened
+
+
+class _Prior:
+    """Predictions on the scale of standardised values."""
+
+    def __init__(self, told: torch.Tensor, spread: torch.Tensor) -> None:
+        self._center = told.mean()
+        self._unit = told.std().clamp(min=0.1 * spread).clamp(min=1e-9)
+
+    def __call__(self, predicted: torch.Tensor) -> torch.Tensor:
+        return _TRUST * (predicted - self._center) / self._unit
+
+
+def _standard(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return values.mean(), values.std().clamp(min=1e-9)
 
 
 def _kernel(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ from metad2a_plugin.strategy import Strategy
 if TYPE_CHECKING:
     import torch
 
+    from metad2a_plugin.models.residual import GrowingProcess
     from metad2a_plugin.search import MetaD2A
 
 
@@ -71,29 +72,35 @@ class MetaD2AStrategy(Strategy):
         return self.space.decode(self._vertices[chosen])
 
     def _tell(self, architecture: Architecture, value: float) -> None:
-        self._mark(architecture)
+        simplest, place = self._find(architecture)
+        if place is not None:
+            self._asked.add(place)
+        if self.adapt:
+            if place is None:
+                predicted = self._searcher.predict(self._ranking.task, simplest[None]).mean[0]
+            else:
+                predicted = self._accuracy[place]
+            self._process.tell(simplest, float(predicted), value)
 
-    def _mark(self, architecture: Architecture) -> None:
-        """Never propose it again."""
-        [simplest] = self.space.simplify(self.space.encode([architecture])).tolist()
-        found = self._index.get(tuple(simplest))
-        if found is not None:
-            self._asked.add(found)
+    def _find(self, architecture: Architecture) -> tuple[torch.Tensor, int | None]:
+        """Its simplest encoding, ``[vertices]``, and its place in the ranking, if it is ranked."""
+        [simplest] = self.space.simplify(self.space.encode([architecture]))
+        return simplest, self._index.get(tuple(simplest.tolist()))
 
     def _score(self) -> torch.Tensor:
         """Of every ranked network, ``[networks]``; higher is better."""
-        import torch
-
-        from metad2a_plugin.models.residual import LEARN_FROM, ResidualProcess
+        from metad2a_plugin.models.residual import LEARN_FROM
 
         if not self.adapt or len(self.history) < LEARN_FROM:
             return self._accuracy.clone()
-        told = self.space.simplify(self.space.encode([a for a, _ in self.history]))
-        values = torch.tensor([v for _, v in self.history], dtype=torch.float64)
-        predicted = self._searcher.predict(self._ranking.task, told).mean.double()
-        process = ResidualProcess(told, values, predicted, self._accuracy.std())
-        mean, std = process.posterior(self._vertices, self._accuracy)
+        mean, std = self._process.posterior()
         return mean + std
+
+    @cached_property
+    def _process(self) -> GrowingProcess:
+        from metad2a_plugin.models.residual import GrowingProcess
+
+        return GrowingProcess(self._vertices, self._accuracy)
 
     @cached_property
     def _index(self) -> dict[tuple[int, ...], int]:
@@ -106,6 +113,11 @@ class MetaD2AStrategy(Strategy):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self._asked.clear()
+        self.__dict__.pop("_process", None)
         # By the network, not by its place: another seed or limit ranks others.
         for text in state["asked"]:
-            self._mark(self.space.parse(text))
+            _, place = self._find(self.space.parse(text))
+            if place is not None:
+                self._asked.add(place)
+        for architecture, value in self.history:
+            self._tell(architecture, value)

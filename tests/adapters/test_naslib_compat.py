@@ -75,6 +75,16 @@ def test_a_missing_module_or_package_is_said(stand_in: Any, monkeypatch: pytest.
             compat.prepare()
 
 
+def test_an_import_that_fails_in_another_way_is_said(stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(name: str) -> Any:
+        raise AttributeError("module 'numpy' has no attribute 'float'")
+
+    monkeypatch.setattr(compat, "import_module", failing)
+    monkeypatch.setattr(compat, "_DURING_THE_IMPORT", ())
+    with pytest.raises(HostError, match="does not import: AttributeError: module 'numpy'"):
+        compat.prepare()
+
+
 def test_packages_of_single_predictors_are_named_when_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compat, "_SINGLE_PREDICTORS", {"not_installed_anywhere"})
     taken: list[str] = []

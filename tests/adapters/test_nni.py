@@ -18,8 +18,8 @@ from metad2a_plugin.registry import available
 from metad2a_plugin.spaces.nasbench201 import NASBench201
 
 nni = pytest.importorskip("nni", reason="NNI is not installed; see the extra 'nni'")
-adapter = pytest.importorskip("metad2a_plugin.adapters.nni", exc_type=ImportError)
 
+from metad2a_plugin.adapters import nni as adapter  # noqa: E402
 from nni.mutable import Categorical  # noqa: E402
 from nni.nas.evaluator import Evaluator, FunctionalEvaluator  # noqa: E402
 from nni.nas.execution import SequentialExecutionEngine  # noqa: E402
@@ -133,12 +133,12 @@ def test_duration_ends_a_search(model_space: Any, tmp_path: Path) -> None:
     import time
 
     def slow(value: float) -> float:
-        time.sleep(0.05)
+        time.sleep(0.1)
         return value
 
     strategy = adapter.SearchStrategy("random")
-    run(model_space, Quality(slow), strategy, tmp_path, trials=None, max_duration=0.2)
-    assert 3 <= len(strategy.measured) <= 5
+    run(model_space, Quality(slow), strategy, tmp_path, trials=None, max_duration=0.5)
+    assert 1 <= len(strategy.measured) <= 6
 
 
 def test_metad2a_ranks_the_dataset_before_the_experiment(model_space: Any, tmp_path: Path) -> None:
@@ -179,9 +179,12 @@ def test_an_evaluator_with_choices_of_its_own_is_refused(model_space: Any, tmp_p
     [
         (lambda: adapter.SearchStrategy("randm"), "did you mean 'random'"),
         (lambda: adapter.SearchStrategy("random", population=3), "the strategy 'random': .*'population'"),
+        (lambda: adapter.MetaD2AStrategy(None, max_parms=0.1), "did you mean 'max_params'"),
+        (lambda: adapter.SearchStrategy("random", state_file="."), "must be the path of a file, '.' is a folder"),
+        (lambda: adapter.SearchTuner("random", datset=None), "the strategy 'random': .*'datset'"),
         (lambda: adapter.TrainingEvaluator(np.zeros(3)), "need the path of a dataset, got ndarray"),
-        (lambda: adapter.TrainingEvaluator("images.npz", epoch=3), "TrainingEvaluator: .*'epoch'"),
-        (lambda: adapter.TrainingEvaluator("images.npz", epochs=0), "epochs"),
+        (lambda: adapter.TrainingEvaluator("sklearn:digits", epoch=3), "TrainingEvaluator: .*'epoch'"),
+        (lambda: adapter.TrainingEvaluator("sklearn:digits", epochs=0), "epochs"),
         (lambda: adapter.SearchTuner(optimize_mode="max"), "optimize_mode must be"),
         (lambda: adapter.SearchTuner("randm"), "did you mean 'random'"),
     ],
@@ -192,8 +195,31 @@ def test_wrong_arguments_are_refused_when_given(make: Callable[[], Any], message
 
 
 def test_a_missing_table_is_refused_when_given(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no NAS-Bench-201 table"):
+    with pytest.raises(DatasetError, match="holds no NAS-Bench-201 results"):
         adapter.TableEvaluator(table=tmp_path)
+
+
+def test_a_missing_dataset_is_refused_when_given(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="nowhere"):
+        adapter.TrainingEvaluator(tmp_path / "nowhere")
+
+
+def test_a_state_file_that_cannot_be_written_is_refused_at_once(model_space: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    evaluator = Quality()
+    with pytest.raises(ConfigError, match="cannot write"):
+        run(model_space, evaluator, adapter.SearchStrategy("random", state_file=tmp_path / "file" / "s"), tmp_path)
+    assert not evaluator.calls
+
+
+def test_a_model_that_has_learned_from_the_table_is_named(
+    model_space: Any, tmp_path: Path, data_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluator = adapter.TableEvaluator(table=data_root / "nas_bench_201" / "nb201.csv.gz")
+    for model, named in (("nasbench201", True), ("nasbench201-paper", False)):
+        caplog.clear()
+        run(model_space, evaluator, adapter.MetaD2AStrategy(None, model=model), tmp_path, trials=2)
+        assert ("has learned from the benchmark's accuracies" in caplog.text) == named
 
 
 def test_models_cannot_be_listed_before_the_run() -> None:
@@ -239,7 +265,7 @@ def test_a_metric_of_another_architecture_is_left_out(
     model_space: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def swapped(value: float) -> dict[str, Any]:
-        return {"default": value, "choices": [0, 0, 0, 0, 0, 0]}
+        return {"default": value, adapter.CHOICES: [0, 0, 0, 0, 0, 0]}
 
     strategy = adapter.SearchStrategy("random", seed=1)
     with caplog.at_level(logging.WARNING):
@@ -330,11 +356,37 @@ def test_a_state_file_outlives_a_killed_process(model_space: Any, tmp_path: Path
         run(model_space, Quality(), strategy, tmp_path, trials=trials)
     assert strategy.measured == whole.measured
     json.loads(state.read_text())
-    with pytest.raises(CheckpointError, match="is of strategy 'RegularizedEvolution'"):
-        run(model_space, Quality(), adapter.SearchStrategy("random", state_file=state), tmp_path)
+    others = (
+        adapter.SearchStrategy("random", seed=1, state_file=state),
+        adapter.SearchStrategy("regularized-evolution", seed=2, state_file=state),
+        adapter.SearchStrategy("regularized-evolution", seed=1, state_file=state, sample_size=3),
+    )
+    for other in others:
+        with pytest.raises(CheckpointError, match="is of another search"):
+            run(model_space, Quality(), other, tmp_path)
     state.write_text("{")
     with pytest.raises(CheckpointError, match="remove it to start anew"):
         run(model_space, Quality(), adapter.SearchStrategy("random", state_file=state), tmp_path)
+
+
+def test_a_state_file_tells_tables_and_datasets_apart(model_space: Any, tmp_path: Path, data_root: Path) -> None:
+    state = tmp_path / "search.json"
+    tables = [adapter.TableEvaluator(name, table=data_root) for name in ("cifar10", "imagenet16-120")]
+    rng = np.random.default_rng(0)
+    tasks = []
+    for number in range(2):
+        tasks.append(tmp_path / f"{number}.npz")
+        images = rng.integers(0, 255, (40, 16, 16, 3), dtype=np.uint8)
+        np.savez(tasks[-1], images=images, labels=np.arange(40) % 4)
+
+    def search(task: Path, table: Any) -> None:
+        strategy = adapter.MetaD2AStrategy(task, model="nasbench201-paper", state_file=state)
+        run(model_space, table, strategy, tmp_path, trials=2)
+
+    search(tasks[0], tables[0])
+    for task, table in ((tasks[1], tables[0]), (tasks[0], tables[1])):
+        with pytest.raises(CheckpointError, match="is of another search"):
+            search(task, table)
 
 
 # -- evaluators ----------------------------------------------------------------------------------
@@ -403,6 +455,14 @@ def test_a_tuner_learns_imported_results_leaves_out_bad_ones_and_ends(caplog: py
         tuner.generate_parameters(number)
     with pytest.raises(nni.NoMoreTrialError):
         tuner.generate_parameters(FEW)
+
+
+def test_a_tuner_s_space_cannot_change() -> None:
+    tuner = adapter.SearchTuner("random")
+    tuner.update_search_space(choices())
+    tuner.update_search_space(choices())
+    with pytest.raises(ConfigError, match="cannot change during an experiment"):
+        tuner.update_search_space(choices("cell/"))
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_numbers_are_metrics(metric: Any) -> None:
 
 @pytest.mark.parametrize(
     "metric",
-    [float("nan"), float("inf"), -float("inf"), "0.5", b"1", None, [1.0], {}, {"accuracy": 1.0}, {"default": "1"}],
+    [float("nan"), float("inf"), -float("inf"), "0.5", b"1", True, None, [1.0], {}, {"acc": 1.0}, {"default": "1"}],
 )
 def test_all_else_is_none(metric: Any) -> None:
     assert number(metric) is None

@@ -57,6 +57,33 @@ if __name__ == "__main__":
 '''
 
 
+FAILING = '''
+from metad2a_plugin.adapters.nni import SearchStrategy
+from metad2a_plugin.strategies import RandomSearch
+from nni.nas.evaluator import FunctionalEvaluator
+from nni.nas.experiment import NasExperiment, NasExperimentConfig
+from nni.nas.hub.pytorch import NasBench201
+import nni
+
+
+def evaluate(model):
+    nni.report_final_result(1.0)
+
+
+def tell(self, architecture, value):
+    raise ArithmeticError("told too much")
+
+
+if __name__ == "__main__":
+    RandomSearch._tell = tell
+    config = NasExperimentConfig("ts", "simplified", "local")
+    config.max_trial_number, config.trial_concurrency = 50, 2
+    config.experiment_working_directory = "experiments"
+    space = NasBench201(num_modules_per_stack=1)
+    NasExperiment(space, FunctionalEvaluator(evaluate), SearchStrategy("random"), config).run(PORT)
+'''
+
+
 def free_port() -> int:
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -79,6 +106,21 @@ def test_pairs_are_right_and_killed_experiments_lose_and_repeat_nothing(tmp_path
         assert run["models"] == len(run["measured"]) == 8
         assert run["wrong"] == run["lost"] == run["repeated"] == 0
     assert runs["manager killed"][0]["before"] >= 4
+
+
+def test_an_error_of_the_strategy_ends_the_experiment(tmp_path: Path) -> None:
+    script = tmp_path / "failing.py"
+    script.write_text(FAILING.replace("PORT", str(free_port())))
+    done = subprocess.run(
+        [sys.executable, script.name],
+        check=False,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert "ArithmeticError: told too much" in done.stderr
 
 
 def test_trials_that_raise_or_report_no_number_fail_and_the_search_goes_on(tmp_path: Path) -> None:

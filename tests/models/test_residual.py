@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from metad2a_plugin.models.residual import ResidualProcess
+from metad2a_plugin.models.residual import GrowingProcess, ResidualProcess
 from metad2a_plugin.spaces.nasbench201 import NASBench201
 
 SPACE = NASBench201()
@@ -38,3 +38,18 @@ def test_the_scale_of_values_does_not_matter() -> None:
 def test_equal_values_say_nothing_and_break_nothing() -> None:
     mean, std = process(torch.full_like(QUALITY, 90), QUALITY).posterior(CELLS, QUALITY)
     assert bool(mean.isfinite().all() and std.isfinite().all())
+
+
+def test_growing_by_one_value_is_the_same_as_all_at_once() -> None:
+    generator = torch.Generator().manual_seed(1)
+    told = torch.randperm(len(CELLS), generator=generator)[:40]
+    values = QUALITY + torch.rand(len(QUALITY), dtype=torch.float64, generator=generator)
+    growing = GrowingProcess(CELLS, QUALITY)
+    for number, place in enumerate(told.tolist(), 1):
+        growing.tell(CELLS[place], float(QUALITY[place]), float(values[place]))
+        assert len(growing) == number
+        if number > 1:
+            known = told[:number]
+            whole = ResidualProcess(CELLS[known], values[known], QUALITY[known], QUALITY.std())
+            for one, other in zip(growing.posterior(), whole.posterior(CELLS, QUALITY), strict=True):
+                assert torch.allclose(one, other, atol=1e-9)

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from metad2a_plugin.registry import BUILT_IN, get_space, get_strategy
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.registry import BUILT_IN, bind_strategy, get_space, get_strategy
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.strategies import LocalSearch, RandomSearch, RegularizedEvolution
 from metad2a_plugin.strategy import Strategy
@@ -51,3 +52,23 @@ class TestOnMobileNetV3(OnToySpace):
 def test_found_by_name(name):
     assert name in BUILT_IN["strategies"]
     assert get_strategy(name)(get_space("nasbench201"), seed=0).ask(2)
+
+
+def test_a_strategy_takes_its_options_before_it_has_a_space():
+    make = bind_strategy("regularized-evolution", seed=3, population_size=4)
+    first, second = (make(get_space("nasbench201")) for _ in range(2))
+    assert first.population_size == 4 and first is not second
+    expected = RegularizedEvolution(get_space("nasbench201"), seed=3, population_size=4)
+    assert first.ask(5) == second.ask(5) == expected.ask(5)
+
+
+def test_options_are_checked_before_there_is_a_space():
+    with pytest.raises(ConfigError, match="no 'randon' among the strategies"):
+        bind_strategy("randon")
+    with pytest.raises(
+        ConfigError, match="'random' got an unexpected keyword argument 'population'; its options are dedupe"
+    ):
+        bind_strategy("random", population=3)
+    with pytest.raises(ConfigError, match="multiple values for argument 'space'"):
+        bind_strategy("random", space=3)
+    bind_strategy("metad2a", max_params=1.0)  # it passes on what it does not name
