@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import gzip
 import os
 import re
 import warnings
@@ -19,20 +20,26 @@ from metad2a_plugin._files import replacing
 from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.spaces.nasbench201 import NASBench201
 
-from ._benchmark import Training
-from ._records import QUANTITIES, ColumnBenchmark, Key, Record
-from ._unpickle import PickleReader
+from ._benchmark import EPOCHS, Training
+from ._records import DATASETS, HIGHEST, MEASURED, QUANTITIES, ColumnBenchmark, Key, Record, check_seeds
+from ._unpickle import UNREADABLE, PickleReader, brief, shortened
 
+COMPACT = ("nb201.npz", "nb201.csv.gz")
+"""Files that `compact_in` looks for, the first one first."""
 TABLE, CONVERTED, PUBLISHED, FOLDER = "table", "converted", "published", "folder"
 
 _FORMAT = "metad2a NAS-Bench-201 results, version 1"
 _STEP = 0.002
 """Of the curves in a file, in percent points; integers of two bytes then reach beyond 100."""
+_MOST_STEPS = round(100 / _STEP)
 _CURVE = "curve"
 _NO_CURVE = np.iinfo(np.uint16).max
 _CELL_FILE = re.compile(r"(\d{1,6})\.pickle\.pbz2")
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _MEGABYTE = 1_000_000
+_HEAD, _TAR_PLACE = 1024, 257
+_LONGEST_FORMAT = 1024
+"""Bytes of the text that names a version."""
 
 Progress = Callable[[str, int, int, str], None]
 
@@ -50,17 +57,23 @@ def kind_of(path: Path) -> str:
     if path.is_dir():
         if _cell_files(path):
             return FOLDER
-        if (path / "nas_bench_201" / "nb201.csv.gz").exists():
-            return TABLE
+        if (inside := compact_in(path)) is not None:
+            return kind_of(inside)
         raise DatasetError(f"the folder {str(path)!r} holds no NAS-Bench-201 results; {expected}")
     try:
         with path.open("rb") as stream:
-            head = stream.read(4)
-        if head.startswith(b"\x1f\x8b"):
+            head = stream.read(_HEAD)
+        packed = head.startswith(b"\x1f\x8b")
+        if packed:
+            with gzip.open(path) as unpacked:
+                head = unpacked.read(_HEAD)
+        if head[_TAR_PLACE:].startswith(b"ustar"):
+            raise DatasetError(f"{str(path)!r} is a tar archive; unpack it, and give the file or folder that is in it")
+        if packed and b"arch_str" in head.partition(b"\n")[0]:
             return TABLE
-        if head.startswith((b"\x80", b"BZh")):
+        if not packed and head.startswith((b"\x80", b"BZh")):
             return PUBLISHED
-        if head.startswith(b"PK"):
+        if not packed and head.startswith(b"PK"):
             with zipfile.ZipFile(path) as archive:
                 if "format.npy" in archive.namelist():
                     return CONVERTED
@@ -68,9 +81,15 @@ def kind_of(path: Path) -> str:
                     return PUBLISHED
     except FileNotFoundError:
         raise DatasetError(f"no file or folder {str(path)!r}; {expected}") from None
-    except (OSError, zipfile.BadZipFile) as error:
+    except (EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise DatasetError(f"{str(path)!r} cannot be read, or is damaged ({error}); {expected}") from error
     raise DatasetError(f"{str(path)!r} holds no NAS-Bench-201 results; {expected}")
+
+
+def compact_in(folder: Path) -> Path | None:
+    """The converted file or the table in the folder that METAD2A_DATA names; None where there is neither."""
+    files = (folder / "nas_bench_201" / name for name in COMPACT)
+    return next((file for file in files if file.is_file()), None)
 
 
 def _torch_member(archive: zipfile.ZipFile) -> str | None:
@@ -127,8 +146,8 @@ def _records(path: Path, progress: Progress) -> Iterator[Record]:
         size = path.stat().st_size // _MEGABYTE
         shown, count = -1, 0
         for count, (cell, schedules) in enumerate(_entries(stream, source), 1):
-            if not isinstance(cell, int):
-                raise DatasetError(f"{source} has a record of cell {cell!r}")
+            if type(cell) is not int:
+                raise DatasetError(f"{source} has a record of cell {brief(cell)}; expected an official index")
             yield Record(cell, schedules, source)
             if (done := raw.tell() // _MEGABYTE) > shown:
                 progress("MB", done, size, f"{count:,} cells")
@@ -188,11 +207,18 @@ def convert(
         raise ConfigError(f"the destination {str(destination)!r} is the source or a folder; give a file to write")
     size = NASBench201().size
     columns: dict[str, np.ndarray] = {}
+    known: set[Key] = set()
     with replacing(destination) as temporary:
         seen = np.zeros(size, bool)
         for record in _records(source, progress):
+            if seen[record.cell]:
+                raise DatasetError(f"{str(source)!r} has two records of cell {record.cell}")
             seen[record.cell] = True
-            for key, value in record.numbers().items():
+            numbers = record.numbers()
+            if not known.issuperset(numbers):
+                known.update(numbers)
+                check_seeds(known, repr(str(source)))
+            for key, value in numbers.items():
                 name = "/".join(map(str, key))
                 if name not in columns:
                     columns[name] = np.full(size, np.nan, _type(key))
@@ -225,27 +251,61 @@ class ConvertedBenchmark(ColumnBenchmark):
         Raises:
             DatasetError: it is damaged, or of another version of this package.
         """
-        with _reading(path), np.load(path, allow_pickle=False) as file:
-            if str(file["format"]) != _FORMAT:
-                raise DatasetError(f"{str(path)!r} is {str(file['format'])!r}, not {_FORMAT!r}; convert it anew")
-            keys = {name: _key(name) for name in file.files if name != "format"}
-            columns = {key: file[name] for name, key in keys.items() if not name.endswith(_CURVE)}
-            for key, column in columns.items():
-                if column.shape != (NASBench201().size,) or column.dtype != _type(key):
-                    raise ValueError(f"a column of shape {list(column.shape)} and type {column.dtype}")
-        return cls(path, columns, frozenset(key for name, key in keys.items() if name.endswith(_CURVE)))
+        columns: dict[Key, np.ndarray] = {}
+        curves: set[Key] = set()
+        with _reading(path), zipfile.ZipFile(path) as archive:
+            version = str(_array(archive, "format", (), "U"))
+            if version != _FORMAT:
+                raise DatasetError(f"{str(path)!r} is {version!r}, not {_FORMAT!r}; convert it anew")
+            for name in (member.removesuffix(".npy") for member in archive.namelist()):
+                if name == "format":
+                    continue
+                key = _key(name)
+                if name.endswith(_CURVE):
+                    curves.add(key)
+                    continue
+                column = columns[key] = _array(archive, name, (NASBench201().size,), np.dtype(_type(key)).str)
+                known = column[~np.isnan(column)]
+                if not ((known >= 0) & (known <= (100 if key.quantity in MEASURED else HIGHEST))).all():
+                    raise ValueError(f"numbers out of range in the column {name!r}")
+                check_seeds(columns, repr(str(path)))
+        return cls(path, columns, frozenset(curves))
 
     def _curve(self, index: int, training: Training, quantity: str, seed: int | None) -> np.ndarray | None:
         found = []
         for key in sorted(self._curves):
             if key[:2] == training and key.quantity == quantity and seed in (None, key.seed):
                 if key not in self._loaded:
-                    with _reading(self._path), np.load(self._path, allow_pickle=False) as file:
-                        self._loaded[key] = file["/".join(map(str, (*key, _CURVE)))]
+                    with _reading(self._path), zipfile.ZipFile(self._path) as archive:
+                        self._loaded[key] = _curves(archive, key)
                 steps = self._loaded[key][index]
                 if steps[0] != _NO_CURVE:
                     found.append(steps * _STEP)
         return np.mean(found, axis=0) if found else None
+
+
+def _curves(archive: zipfile.ZipFile, key: Key) -> np.ndarray:
+    name = "/".join(map(str, (*key, _CURVE)))
+    steps = _array(archive, name, (NASBench201().size, key.epochs), "<u2")
+    beyond = steps > _MOST_STEPS
+    if not (beyond.any(1) == (steps == _NO_CURVE).all(1)).all():
+        raise ValueError(f"accuracies out of range in {name!r}")
+    return steps
+
+
+def _array(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], form: str) -> np.ndarray:
+    """An array of a file; nothing of another shape or type, whose header could ask for any memory, is read."""
+    with archive.open(f"{name}.npy") as stream:
+        if np.lib.format.read_magic(stream) != (1, 0):
+            raise ValueError(f"the column {name!r} is not in the first version of numpy's format")
+        found, _, dtype = np.lib.format.read_array_header_1_0(stream)
+        if found != shape or not dtype.str.removeprefix("<").startswith(form.removeprefix("<")):
+            raise ValueError(f"{name!r} of shape {list(found)} and type {dtype}, expected {list(shape)} and {form}")
+        if dtype.itemsize > _LONGEST_FORMAT:
+            raise ValueError(f"{name!r} of {dtype.itemsize:,} bytes")
+        stream.seek(0)
+        array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
+        return array
 
 
 def _type(key: Key) -> type[np.floating[Any]]:
@@ -253,10 +313,13 @@ def _type(key: Key) -> type[np.floating[Any]]:
 
 
 def _key(name: str) -> Key:
-    epochs, dataset, seed, quantity = name.removesuffix(f"/{_CURVE}").split("/")
-    if quantity not in QUANTITIES:
+    bare = name.removesuffix(f"/{_CURVE}")
+    epochs, dataset, seed, quantity = bare.split("/")
+    key = Key(int(epochs), dataset, int(seed), quantity)
+    known = key.epochs in EPOCHS and dataset in DATASETS and quantity in (MEASURED if name != bare else QUANTITIES)
+    if not known or "/".join(map(str, key)) != bare:
         raise ValueError(f"a column {name!r}")
-    return Key(int(epochs), dataset, int(seed), quantity)
+    return key
 
 
 @contextmanager
@@ -265,8 +328,8 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except DatasetError:
         raise
-    except (EOFError, KeyError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except (*UNREADABLE, EOFError, NotImplementedError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise DatasetError(
-            f"{str(path)!r} is a damaged file of metad2a convert-benchmark ({type(error).__name__}: {error}); "
-            "convert it anew"
+            f"{str(path)!r} is a damaged file of metad2a convert-benchmark "
+            f"({type(error).__name__}: {shortened(error)}); convert it anew"
         ) from error

@@ -83,9 +83,10 @@ def _import() -> None:
     try:
         modules = {name: import_module(name) for name in _NAMES}
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("naslib"):
+        package = (error.name or "").partition(".")[0]
+        if package == "naslib":
             raise _other_version(f"has no module {error.name!r}") from error
-        raise HostError(f"NASLib needs the package {error.name!r}, which is not installed; {PACKAGES}") from error
+        raise HostError(f"NASLib needs the package {package!r}, which is not installed; {PACKAGES}") from error
     except Exception as error:  # a host's import can raise anything
         raise HostError(f"NASLib does not import: {type(error).__name__}: {error}") from error
     for name, attributes in _NAMES.items():
@@ -114,6 +115,25 @@ def _collections(taken: list[str]) -> Iterator[None]:
     finally:
         if needed:
             del collections.Iterable  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _unused_names(taken: list[str]) -> Iterator[None]:
+    """An optimizer imports what it never uses, of `distutils`, gone in Python 3.12, and `turtle`, which needs Tk."""
+    absent = []
+    for name in ("distutils", "distutils.command", "distutils.command.config", "turtle"):
+        try:
+            import_module(name)
+        except ImportError:
+            sys.modules[name] = _placeholder(name)
+            absent.append(name)
+    try:
+        yield
+    finally:
+        for name in absent:
+            sys.modules.pop(name, None)
+        if absent:
+            taken.append(reason(_unused_names))
 
 
 @contextmanager
@@ -152,19 +172,24 @@ class _Finder(MetaPathFinder, Loader):
         return ModuleSpec(fullname, self, is_package=True)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = ModuleType(spec.name)
-        package = spec.name.partition(".")[0]
-
-        def attribute(name: str) -> Any:
-            if name.startswith("__"):
-                raise AttributeError(name)
-            return _Absent(name, (), {"package": package})
-
-        module.__dict__["__getattr__"] = attribute
-        return module
+        return _placeholder(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         pass
+
+
+def _placeholder(name: str) -> ModuleType:
+    """A module in which every name is there, and `_Absent`."""
+    module = ModuleType(name)
+    package = name.partition(".")[0]
+
+    def attribute(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Absent(name, (), {"package": package})
+
+    module.__dict__["__getattr__"] = attribute
+    return module
 
 
 class _Absent(type):
@@ -200,6 +225,7 @@ def _search_path(taken: list[str]) -> Iterator[None]:
 _DURING_THE_IMPORT: tuple[Callable[[list[str]], AbstractContextManager[None]], ...] = (
     _search_path,
     _collections,
+    _unused_names,
     _torchvision,
     _single_predictors,
 )

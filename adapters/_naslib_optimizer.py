@@ -6,13 +6,14 @@ import json
 import math
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from metad2a_plugin.errors import CheckpointError, ConfigError
-from metad2a_plugin.registry import get_space, get_strategy
+from metad2a_plugin.registry import bind_strategy, get_space
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.strategy import Strategy
 
@@ -34,7 +35,7 @@ class StrategyOptimizer(MetaOptimizer):
     A validation accuracy that is no finite number is reported in a warning and kept in `history` as NaN; the strategy
     never hears of it. A strategy that has nothing more to propose says so once, and the epochs that are left pass
     without a query. The Trainer's checkpoints hold the whole state, so that a resumed search goes on as if it had not
-    been interrupted.
+    been interrupted; one that starts over in the folder of an earlier search says so.
 
     Args:
         config: NASLib's; read are `dataset` and, where there is one, `search.seed` (else `seed`, else 0).
@@ -42,11 +43,10 @@ class StrategyOptimizer(MetaOptimizer):
         **options: of the strategy.
 
     Attributes:
-        strategy: the strategy itself, after `adapt_search_space`.
         history: every query, in order.
 
     Raises:
-        ConfigError: no such strategy.
+        ConfigError: no such strategy, or it does not take these options.
     """
 
     using_step_function = False
@@ -57,11 +57,23 @@ class StrategyOptimizer(MetaOptimizer):
         self.dataset: str = config.dataset
         self.performance_metric = Metric.VAL_ACCURACY
         self.seed = int(getattr(config.search, "seed", getattr(config, "seed", 0)))
-        # Strategies share one interface but not their options.
-        self._make: Callable[..., Strategy] = get_strategy(strategy)
-        self._options = options
+        if "seed" in options:
+            raise ConfigError("seed: the optimizer's seed is that of the configuration; set config.search.seed")
+        self._make = bind_strategy(strategy, seed=self.seed, **options)
+        self._strategy: Strategy | None = None
         self.history: list[Query] = []
         self._exhausted = False
+
+    @property
+    def strategy(self) -> Strategy:
+        """The strategy itself.
+
+        Raises:
+            ConfigError: there is no search space yet.
+        """
+        if self._strategy is None:
+            raise ConfigError("there is no search space yet; call adapt_search_space first")
+        return self._strategy
 
     # -- what the Trainer calls --------------------------------------------------------------
     def adapt_search_space(self, search_space: Any, scope: Any = None, dataset_api: Any = None) -> None:
@@ -83,9 +95,11 @@ class StrategyOptimizer(MetaOptimizer):
         self.search_space = search_space
         self.scope = scope or search_space.OPTIMIZER_SCOPE
         self.dataset_api = dataset_api
-        self.strategy = self._make(get_space("nasbench201"), seed=self.seed, **self._options)
+        self._strategy = self._make(get_space("nasbench201"))
 
     def new_epoch(self, epoch: int) -> None:
+        if epoch == 0:
+            self._report_start_over()
         asked = [] if self._exhausted else self.strategy.ask()
         if not asked:
             self._report_exhaustion(epoch)
@@ -180,6 +194,16 @@ class StrategyOptimizer(MetaOptimizer):
     def _query(self, architecture: Architecture, metric: Any) -> Any:
         graph = with_architecture(self.search_space, architecture, network=not is_looked_up(self.search_space))
         return graph.query(metric, self.dataset, dataset_api=self.dataset_api)
+
+    def _report_start_over(self) -> None:
+        folder = getattr(self.config, "save", None)
+        if folder is not None and Path(folder, "errors.json").exists():  # the Trainer writes it after every epoch
+            warnings.warn(
+                f"{str(folder)!r} holds an earlier search, which this one starts over and overwrites: to go on with "
+                "it, pass resume_from=get_last_checkpoint(config) to the Trainer's search; if that is empty, the "
+                "earlier one ended before its first checkpoint (config.search.checkpoint_freq)",
+                stacklevel=3,
+            )
 
     def _report_exhaustion(self, epoch: int) -> None:
         if not self._exhausted:

@@ -50,7 +50,8 @@ class MetaD2APredictor(Predictor):
         super().__init__(None, encoding_type)
         if ss_type is not None:
             self.set_ss_type(ss_type)
-        self.dataset, self.model, self.seed = dataset, model, seed
+        self.dataset, self.seed = dataset, seed
+        self._searcher = model if isinstance(model, MetaD2A) else MetaD2A.from_pretrained(model)
         self.hpo_wrapper = hpo_wrapper
         self.hyperparams: Any = None
         self._process: ResidualProcess | None = None
@@ -123,9 +124,8 @@ class MetaD2APredictor(Predictor):
     @cached_property
     def _predicted(self) -> Prediction:
         """Of every cell, in official order: a search asks for them one by one, and often; float64 ``[15625]``."""
-        searcher = self.model if isinstance(self.model, MetaD2A) else MetaD2A.from_pretrained(self.model)
-        task = None if self.dataset is None else searcher.task(self.dataset, seed=self.seed)
-        found = searcher.checkpoint.predictor.predict_task(task, SPACE.all_vertices())
+        task = None if self.dataset is None else self._searcher.task(self.dataset, seed=self.seed)
+        found = self._searcher.checkpoint.predictor.predict_task(task, SPACE.all_vertices())
         return Prediction(found.mean.double(), found.std.double())
 
 

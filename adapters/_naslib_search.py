@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from metad2a_plugin._checks import integer
+from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.registry import available
+from metad2a_plugin.registry import available, get_strategy
 
 from ._naslib_host import AttrDict, NasBench201SearchSpace, Trainer, optimizers, set_seed
 from ._naslib_optimizer import MetaD2AOptimizer, StrategyOptimizer
-from ._naslib_space import DATASETS, SPACE, TableSpace, dataset_api, from_naslib
+from ._naslib_space import DATASETS, SPACE, TableSpace, dataset_api, from_naslib, or_nan
 from .trace import Trace
 
 if TYPE_CHECKING:
@@ -54,11 +56,11 @@ SETTINGS: Mapping[str, Any] = {
     "fidelity": -1,
 }
 """Of NASLib's discrete optimizers, under ``search`` of its configuration."""
+_WITHOUT_DEFAULT = ("load_labeled", "use_zc_api", "zc", "zc_ensemble", "zc_names", "zc_only")
+"""What BANANAS and NPENAS read besides, where it is there."""
 
 
-def make_config(
-    dataset: str = "cifar10", *, epochs: int = 100, seed: int = 0, save: str = "run", **search: Any
-) -> Any:
+def make_config(dataset: str = "cifar10", *, epochs: int = 100, seed: int = 0, save: str = "run", **search: Any) -> Any:
     """A configuration of NASLib, with every key that its Trainer and its discrete optimizers ask for.
 
     Args:
@@ -66,7 +68,8 @@ def make_config(
         epochs: of the Trainer: queries, for optimizers that look up.
         seed: of everything.
         save: the Trainer's folder, which is made: its checkpoints expect that.
-        **search: keys under ``search``, in place of `SETTINGS`.
+        **search: keys under ``search``, in place of `SETTINGS` and of ``checkpoint_freq``, which is 1: the Trainer
+            saves after every epoch (some milliseconds and 25 kB with our optimizers).
 
     Raises:
         ConfigError: unknown dataset.
@@ -80,7 +83,7 @@ def make_config(
         seed=seed,
         save=save,
         save_arch_weights=False,
-        search=AttrDict({**SETTINGS, "epochs": epochs, "seed": seed, "checkpoint_freq": epochs} | search),
+        search=AttrDict({**SETTINGS, "epochs": epochs, "seed": seed, "checkpoint_freq": 1} | search),
         evaluation=AttrDict(epochs=1, checkpoint_freq=1),
     )
 
@@ -106,13 +109,15 @@ def search(
         dataset: of the benchmark: ``cifar10``, ``cifar100`` or ``imagenet16-120``.
         epochs: queries.
         seed: of the search.
-        images: for ``metad2a``: a dataset like that of the benchmark, see `MetaD2AOptimizer`.
+        images: for ``metad2a``, and strategies of plug-ins with the option ``dataset``: a dataset like that of the
+            benchmark, see `MetaD2AOptimizer`.
         benchmark_epochs: of the benchmark's trainings, 200 or 12.
-        settings: of NASLib's optimizers, in place of those of `SETTINGS`.
+        settings: of NASLib's optimizers, in place of those of `SETTINGS`; a function may read any others.
         **options: of `MetaD2AOptimizer` or of the strategy.
 
     Returns:
-        What was looked up. `told` is the validation accuracy; `test` is that of the benchmark, not NASLib's.
+        What was looked up. `told` is the validation accuracy; `test` is that of the benchmark, not NASLib's;
+        `train_seconds` are NaN where the benchmark does not know them, such as the compact table those of 12 epochs.
 
     Raises:
         ConfigError: an argument is wrong, or as the strategy says.
@@ -120,13 +125,18 @@ def search(
     """
     integer("epochs", epochs, 1)
     integer("seed", seed, 0)
-    make = _factory(optimizer, options if images is None else options | {"dataset": images})
+    if images is not None:
+        _require_images(optimizer)
+        options["dataset"] = images
+    make = _factory(optimizer, options)
+    _check_settings(optimizer, settings or {})
     if benchmark is None:
         from metad2a_plugin.adapters.nas_bench_201 import NASBench201Table
 
         benchmark = NASBench201Table.load()
     with TemporaryDirectory() as folder:
-        config = make_config(dataset, epochs=epochs, seed=seed, save=folder, **settings or {})
+        keys = {"checkpoint_freq": epochs} | dict(settings or {})  # nobody can resume it
+        config = make_config(dataset, epochs=epochs, seed=seed, save=folder, **keys)
         set_seed(seed)
         recorder = _Recorder(dataset_api(benchmark, benchmark_epochs)["nb201_data"])
         begin = time.perf_counter()
@@ -142,16 +152,20 @@ def search(
         return [benchmark.accuracy(cell, ours, split, benchmark_epochs) for cell in cells]
 
     return Trace(
-        method=optimizer if isinstance(optimizer, str) else getattr(optimizer, "__name__", "optimizer"),
+        method=_name(optimizer),
         dataset=ours,
         seed=seed,
         cells=recorder.looked_up,
         told=accuracies("valid"),
         test=accuracies("test"),
-        train_seconds=[benchmark.train_seconds(cell, ours, "valid", benchmark_epochs) for cell in cells],
+        train_seconds=[or_nan(benchmark.train_seconds, cell, ours, "valid", benchmark_epochs) for cell in cells],
         own_seconds=own_seconds,
         setup_seconds=setup_seconds,
     )
+
+
+def _name(optimizer: str | Callable[[Any], Any]) -> str:
+    return optimizer if isinstance(optimizer, str) else getattr(optimizer, "__name__", "optimizer")
 
 
 def _factory(optimizer: str | Callable[[Any], Any], options: Mapping[str, Any]) -> Callable[[Any], Any]:
@@ -168,6 +182,31 @@ def _factory(optimizer: str | Callable[[Any], Any], options: Mapping[str, Any]) 
     if optimizer in NASLIB:
         return getattr(optimizers, NASLIB[optimizer])
     raise ConfigError(f"unknown optimizer {optimizer!r}; known are {', '.join((*strategies, *NASLIB))}")
+
+
+def _require_images(optimizer: str | Callable[[Any], Any]) -> None:
+    ours = isinstance(optimizer, str) and optimizer in available("strategies") and get_strategy(optimizer)
+    if not ours or "dataset" not in inspect.signature(ours).parameters:
+        raise ConfigError(f"images are for 'metad2a'; {_name(optimizer)!r} does not look at any: leave them out")
+
+
+def _check_settings(optimizer: str | Callable[[Any], Any], settings: Mapping[str, Any]) -> None:
+    own = sorted(settings.keys() & {"checkpoint_freq", "dataset", "epochs", "save", "seed"})
+    if own:
+        raise ConfigError(f"settings cannot have {', '.join(own)}; epochs, seed and dataset are arguments of search")
+    if settings and optimizer in available("strategies"):
+        raise ConfigError(
+            f"settings are for NASLib's optimizers; give the options of {optimizer!r} as arguments: "
+            f"{', '.join(f'{name}={value!r}' for name, value in settings.items())}"
+        )
+    if not callable(optimizer):
+        _check_names("settings", settings, (*SETTINGS, *_WITHOUT_DEFAULT))
+
+
+def _check_names(what: str, given: Collection[str], known: Collection[str]) -> None:
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise ConfigError(f"unknown {what}: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
 
 
 class _Recorder(Mapping[str, Any]):
@@ -222,7 +261,7 @@ class OneShotResult:
 
 
 def search_one_shot(
-    images: ImageDataset,
+    images: Any,
     optimizer: str = "darts",
     *,
     epochs: int = 10,
@@ -236,35 +275,44 @@ def search_one_shot(
     Half of the images train the weights of the supernet, the other half its architecture, as these methods do.
 
     Args:
-        images: of any dataset; see `load_dataset`.
+        images: an `ImageDataset`, or anything else that `load_dataset` takes.
         optimizer: ``darts``, ``gdas`` or ``drnas``.
         epochs: passes over the training half.
         seed: of the weights, the halves and the batches.
-        batch_size: images of a step.
+        batch_size: images of a step; at most half of the images, since what is left of a pass is not used.
         input_size: side of the images, in pixels.
-        **settings: of the optimizer, under ``search`` of NASLib's configuration.
+        **settings: arguments of NASLib's optimizer, and ``learning_rate_min`` of its schedule.
 
     Raises:
         ConfigError: an argument is wrong.
-        DatasetError: an image is broken.
+        DatasetError: the images cannot be read.
     """
     if optimizer not in ONE_SHOT:
         raise ConfigError(f"unknown one-shot optimizer {optimizer!r}; known are {', '.join(ONE_SHOT)}")
     for name, value in {"epochs": epochs, "batch_size": batch_size, "input_size": input_size}.items():
         integer(name, value, 1)
+    kind = getattr(optimizers, ONE_SHOT[optimizer])
+    parameters = inspect.signature(kind).parameters.values()
+    known = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD} - {"epochs"}
+    _check_names(f"settings of {optimizer!r}", settings, known | {"learning_rate_min"})
+    images = load_dataset(images)
+    if batch_size > len(images) // 2:
+        raise ConfigError(
+            f"batch_size is {batch_size}, but half of the {len(images)} images are {len(images) // 2}: no batch would "
+            "be full, and nothing trained; give a smaller one, or more images"
+        )
     set_seed(seed)
     with TemporaryDirectory() as folder:
-        config = make_config(epochs=epochs, seed=seed, save=folder, **{"learning_rate_min": 0.0} | settings)
-        made = getattr(optimizers, ONE_SHOT[optimizer])(**config.search)
+        keys = {"checkpoint_freq": epochs, "learning_rate_min": 0.0} | settings  # nobody can resume it
+        config = make_config(epochs=epochs, seed=seed, save=folder, **keys)
+        made = kind(**config.search)
         # The Trainer counts top-5 accuracy, and fails for fewer classes.
         made.adapt_search_space(NasBench201SearchSpace(max(5, images.num_classes)), dataset=config.dataset)
         trainer = _OneShotTrainer(made, config, _halves(images, batch_size, input_size, seed))
         begin = time.perf_counter()
         trainer.search()
         seconds = time.perf_counter() - begin
-    return OneShotResult(
-        from_naslib(made.get_final_architecture()), seconds, trainer.search_trajectory.valid_acc[-1]
-    )
+    return OneShotResult(from_naslib(made.get_final_architecture()), seconds, trainer.search_trajectory.valid_acc[-1])
 
 
 class _OneShotTrainer(Trainer):

@@ -7,8 +7,9 @@ benchmark's string by their target.
 from __future__ import annotations
 
 import copy
+import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -187,7 +188,8 @@ def dataset_api(benchmark: Benchmark, epochs: int = 200) -> dict[str, Mapping[st
 
     NASLib reads validation *and* test accuracy from ``eval_acc1es``, and its ``cifar10`` is the training on half of
     the images. What it reports as test accuracy is therefore the validation accuracy. Here ``eval_acc1es`` is the
-    validation accuracy, and ``test_acc1es``, which NASLib does not know, the accuracy on the test images.
+    validation accuracy, and ``test_acc1es``, which NASLib does not know, the accuracy on the test images. Costs and
+    seconds of training that the benchmark has not are NaN.
 
     Args:
         benchmark: any of `metad2a_plugin.adapters.nas_bench_201`.
@@ -199,6 +201,14 @@ def dataset_api(benchmark: Benchmark, epochs: int = 200) -> dict[str, Mapping[st
     if epochs not in (200, 12):
         raise ConfigError(f"the benchmark trained for 200 or 12 epochs, got {epochs!r}")
     return {"nb201_data": _Table(benchmark, epochs)}
+
+
+def or_nan(ask: Callable[..., float], *arguments: Any) -> float:
+    """What the benchmark answers; NaN where it has no such number."""
+    try:
+        return ask(*arguments)
+    except ConfigError:
+        return math.nan
 
 
 class _Table(Mapping[str, Mapping[str, Any]]):
@@ -232,7 +242,10 @@ class _Record(dict[str, dict[str, Any]]):
         dataset = _RECORDS.get(key, key)
         if dataset not in benchmark.datasets:
             raise ConfigError(f"the benchmark has no dataset {key!r}; it has {', '.join(benchmark.datasets)}")
-        cost = benchmark.cost(cell)
+
+        def cost(quantity: str) -> float:
+            return float(getattr(benchmark.cost(cell, dataset), quantity))
+
         self[key] = {
             "train_acc1es": _Curve(benchmark, cell, key.lower(), "train", epochs),
             "eval_acc1es": _Curve(benchmark, cell, dataset, "valid", epochs),
@@ -240,10 +253,10 @@ class _Record(dict[str, dict[str, Any]]):
             "train_losses": [np.nan],
             "eval_losses": [np.nan],
             "cost_info": {
-                "flops": cost.flops,
-                "params": cost.params,
+                "flops": or_nan(cost, "flops"),
+                "params": or_nan(cost, "params"),
                 "latency": np.nan,
-                "train_time": benchmark.train_seconds(cell, dataset, "valid", epochs),
+                "train_time": or_nan(benchmark.train_seconds, cell, dataset, "valid", epochs),
             },
         }
         return self[key]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from metad2a_plugin.errors import DatasetError
 from metad2a_plugin.spaces.nasbench201 import NASBench201
 
 from ._benchmark import EPOCHS, SPLITS, Benchmark, Training
+from ._unpickle import UNREADABLE, brief, shortened
 
 MEASURED = ("train", "x-valid", "x-test", "ori-test")
 """Images that accuracies were measured on, as records call them."""
@@ -21,6 +22,13 @@ QUANTITIES = (*MEASURED, "seconds", "params", "flops")
 DATASETS = frozenset(official for splits in SPLITS.values() for official, _ in splits.values())
 _SCHEDULES = {"less": 12, "full": 200, "12": 12, "200": 200}
 _COST_SEED = 888
+_HIGHEST_SEED = 9999
+"""The published files write seeds with four digits."""
+_MOST_SEEDS = 16
+_LONGEST_CELL = 200
+HIGHEST = float(np.finfo(np.float32).max)
+"""Of seconds and costs; columns are of this type."""
+_NUMBERS = (int, float, np.integer, np.floating)
 _MANY_CELLS = 1000
 _SPACE = NASBench201()
 
@@ -50,35 +58,46 @@ class Record:
         self.cell, self.source = cell, source
         self._trainings: dict[tuple[int, str, int], Mapping[str, Any]] = {}
         with self._layout():
-            self._require(
-                set(schedules) <= set(_SCHEDULES),
-                f"has trainings of {', '.join(map(str, schedules))} epochs and not of 12 and 200; "
-                "the size space of NATS-Bench is another search space",
-            )
+            if not set(schedules) <= set(_SCHEDULES):
+                names = shortened(", ".join(item if isinstance(item, str) else brief(item) for item in schedules))
+                raise self._fault(
+                    f"has trainings of {names} epochs and not of 12 and 200; "
+                    "the size space of NATS-Bench is another search space"
+                )
             for name, of_schedule in schedules.items():
-                results = _fields(of_schedule)
+                results, epochs = _fields(of_schedule), _SCHEDULES[name]
                 text = results["arch_str"]
-                self._require(_SPACE.index(_SPACE.parse(text)) == cell, f"is of the cell {text!r}")
+                if not isinstance(text, str) or len(text) > _LONGEST_CELL:
+                    raise TypeError(f"the cell is {brief(text)}")
+                if _SPACE.index(_SPACE.parse(text)) != cell:
+                    raise self._fault(f"is of the cell {text!r}")
                 for (dataset, seed), training in results["all_results"].items():
-                    known = dataset in DATASETS and isinstance(seed, int)
-                    self._require(known, f"has a training on {dataset!r} with seed {seed!r}")
-                    self._trainings[_SCHEDULES[name], dataset, seed] = _fields(training)
+                    if dataset not in DATASETS or type(seed) is not int or not 0 <= seed <= _HIGHEST_SEED:
+                        raise self._fault(
+                            f"has a training on {brief(dataset)} with seed {brief(seed)}; datasets are "
+                            f"{', '.join(sorted(DATASETS))}, seeds integers of 0 to {_HIGHEST_SEED}"
+                        )
+                    fields = _fields(training)
+                    if not _numeric([fields["epochs"]]) or fields["epochs"] != epochs:
+                        raise self._fault(f"has {brief(fields['epochs'])} epochs and not {epochs}")
+                    self._trainings[epochs, dataset, seed] = fields
 
     def numbers(self) -> dict[Key, float]:
         """Accuracies in percent after the last epoch, seconds of training, and millions of costs."""
         found: dict[Key, float] = {}
         with self._layout():
             for training, fields in self._trainings.items():
-                epochs, evaluated = fields["epochs"], fields["eval_acc1es"]
-                self._require(epochs == training[0], f"has {epochs} epochs and not {training[0]}")
-                last = epochs - 1
+                evaluated, last = fields["eval_acc1es"], training[0] - 1
                 values = {"train": fields["train_acc1es"][last], "params": fields["params"], "flops": fields["flop"]}
                 values |= {name: evaluated[f"{name}@{last}"] for name in MEASURED if f"{name}@{last}" in evaluated}
                 if fields["train_times"]:
-                    values["seconds"] = sum(fields["train_times"].values())
+                    seconds = fields["train_times"].values()
+                    if not _numeric(seconds):
+                        raise TypeError("seconds that are no numbers")
+                    values["seconds"] = sum(seconds)
                 for name, value in values.items():
-                    right = 0 <= value <= 100 if name in MEASURED else value >= 0
-                    self._require(right, f"has {value!r} as its {name}")
+                    if not _numeric([value]) or not 0 <= value <= (100 if name in MEASURED else HIGHEST):
+                        raise self._fault(f"has {brief(value)} as its {name}")
                     found[Key(*training, name)] = float(value)
         return found
 
@@ -87,14 +106,18 @@ class Record:
         found: dict[Key, np.ndarray] = {}
         with self._layout():
             for training, fields in self._trainings.items():
-                epochs, evaluated = range(fields["epochs"]), fields["eval_acc1es"]
+                epochs, evaluated = range(training[0]), fields["eval_acc1es"]
                 values = {"train": [fields["train_acc1es"][epoch] for epoch in epochs]}
                 for name in MEASURED:
                     if all(f"{name}@{epoch}" in evaluated for epoch in epochs):
                         values[name] = [evaluated[f"{name}@{epoch}"] for epoch in epochs]
-                for name, curve in values.items():
-                    self._require(min(curve) >= 0 and max(curve) <= 100, f"has {name} accuracies beyond 0 to 100")
-                    found[Key(*training, name)] = np.array(curve, np.float64)
+                for name, measured in values.items():
+                    if not _numeric(measured):
+                        raise TypeError(f"{name} accuracies that are no numbers")
+                    curve = np.array(measured, np.float64)
+                    if not (curve.min() >= 0 and curve.max() <= 100):
+                        raise self._fault(f"has {name} accuracies beyond 0 to 100")
+                    found[Key(*training, name)] = curve
         return found
 
     @contextmanager
@@ -103,16 +126,30 @@ class Record:
             yield
         except DatasetError:
             raise
-        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-            self._require(False, f"has not the published layout ({type(error).__name__}: {error})")
+        except UNREADABLE as error:
+            raise self._fault(f"has not the published layout ({type(error).__name__}: {shortened(error)})") from error
 
-    def _require(self, right: bool, fault: str) -> None:
-        if not right:
-            raise DatasetError(f"{self.source}: the record of cell {self.cell} {fault}")
+    def _fault(self, fault: str) -> DatasetError:
+        return DatasetError(f"{self.source}: the record of cell {brief(self.cell)} {fault}")
 
 
 def _fields(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else vars(value)
+
+
+def _numeric(values: Iterable[Any]) -> bool:
+    """Whether all are numbers, without comparing them: containers could hold more than memory does."""
+    return all(issubclass(kind, _NUMBERS) and kind is not bool for kind in set(map(type, values)))
+
+
+def check_seeds(keys: Iterable[Key], source: str) -> None:
+    """Refuse results of so many seeds that the columns would take all memory.
+
+    Raises:
+        DatasetError: says so.
+    """
+    if len({key.seed for key in keys}) > _MOST_SEEDS:
+        raise DatasetError(f"{source} has results of more than {_MOST_SEEDS} seeds; NAS-Bench-201 has 4")
 
 
 class ColumnBenchmark(Benchmark):
@@ -200,8 +237,11 @@ class RecordBenchmark(ColumnBenchmark):
                 stacklevel=5,
             )
         for cell in unread.tolist():
+            columns = len(self._columns)
             for key, value in self._record(cell).numbers().items():
                 self._columns[key][cell] = value
+            if len(self._columns) > columns:
+                check_seeds(self._columns, self.source)
             self._unread[cell] = False
 
     def _curve(self, index: int, training: Training, quantity: str, seed: int | None) -> np.ndarray | None:

@@ -16,11 +16,10 @@ def import_torchvision() -> bool:
         return False
     try:
         import_module("torchvision")
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise
-        _define_operators()
-        return True
+    except (AttributeError, ImportError, OSError, RuntimeError) as error:
+        if "torchvision::" in str(error):
+            _define_operators()
+            return True  # whoever imports torchvision next meets any other error again
     return False
 
 

@@ -6,7 +6,8 @@ it refuses everything else.
 
 A pickle finishes its outermost dictionary last and may refer back to every object before. So the entries of one large
 dictionary in it are handed out as soon as they are complete, and of an entry only texts, types and tuples of texts are
-remembered: those are what entries share.
+remembered: those are what entries share. An entry may have a few megabytes and some 100,000 objects, far more than any
+published one, so that a small compressed file cannot take all memory.
 """
 
 from __future__ import annotations
@@ -29,9 +30,38 @@ from metad2a_plugin.errors import DatasetError
 _READ = 1 << 20
 _AHEAD = 1 << 16
 """Bytes at hand when an opcode is read, so that few runs of numbers are cut in two."""
-_LONGEST = 1 << 24
+_LONGEST_ENTRY = 1 << 23
+"""Bytes of one entry, or of what lies outside all; published ones have 0.4 MB and 1.4 MB."""
+_MOST_OBJECTS = 1 << 17
+"""Containers that an entry makes, and numbered objects that it has; published ones have some 10,000."""
+_DEEPEST = 50
+_LONGEST_SHARED = 1 << 10
+"""Characters of a text that entries share."""
+_MOST_SHARED = 1 << 18
+"""Texts that entries share, and blocks of references to them; published files have some 20,000."""
+_LONGEST_INTEGER = 10
+"""Bytes; torch's own magic number has so many."""
+_LONGEST_MESSAGE = 300
 _BLOCK = 128
 _GONE = object()
+UNREADABLE = (
+    *(AttributeError, IndexError, KeyError, MemoryError, OverflowError, RecursionError, TypeError, ValueError),
+    struct.error,
+)
+"""What handling objects of another layout can raise."""
+
+
+def brief(value: Any) -> str:
+    """What a value is, in a few characters: written out, hostile containers would take all memory."""
+    if value is None or isinstance(value, (bool, int, float)) or (isinstance(value, str) and len(value) <= 100):
+        return repr(value)
+    return f"an object of type {type(value).__name__}"
+
+
+def shortened(text: object) -> str:
+    """A message whose length the file decides, cut."""
+    said = str(text)
+    return said if len(said) <= _LONGEST_MESSAGE else f"{said[:_LONGEST_MESSAGE]}…"
 
 
 # -- the objects that are no containers, texts or numbers ----------------------------------------
@@ -45,27 +75,31 @@ def _set(items: Iterable[Any] = ()) -> set[Any]:
 
 def _bytes(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
-        raise ValueError(f"bytes in the encoding {encoding!r}")
+        raise ValueError(f"bytes in the encoding {brief(encoding)}")
+    if len(text) > 8:
+        raise ValueError(f"{len(text):,} bytes of a number")
     return text.encode("latin1")
 
 
 def _dtype(name: str, *_: Any) -> np.dtype[Any]:
     if name not in ("f4", "f8", "i4", "i8"):
-        raise ValueError(f"numbers of the type {name!r}")
+        raise ValueError(f"numbers of the type {brief(name)}")
     return np.dtype(f"<{name}")
 
 
 def _scalar(dtype: np.dtype[Any], data: bytes) -> float | int:
     if not isinstance(dtype, np.dtype):
-        raise TypeError(f"numbers of the type {dtype!r}")
+        raise TypeError(f"numbers of the type {brief(dtype)}")
     number: float | int = np.frombuffer(data, dtype).item()
     return number
 
 
 def _lasts(value: Any) -> bool:
-    """Whether records may share it: a type, or a tuple such as a program's text may hold."""
+    """Whether records may share it, unless it is a text: a type, or a tuple such as a program's text may hold."""
     if isinstance(value, tuple):
-        return all(isinstance(item, (str, int)) for item in value)
+        return len(value) <= _BLOCK and all(
+            isinstance(item, int) or (isinstance(item, str) and len(item) <= _LONGEST_SHARED) for item in value
+        )
     return isinstance(value, (FunctionType, np.dtype))
 
 
@@ -94,6 +128,8 @@ _BY_TEXT = {
     pickle.SHORT_BINUNICODE: rb"\x8c(" + _texts("<B") + rb")\x94G(.{8})",
     pickle.BINUNICODE: rb"X(" + _texts("<I") + rb")r(.{4})G(.{8})",
 }
+_AROUND_TEXT = 15
+"""Bytes of an item beside the text and its length, where the text's number is written."""
 _TEXT_ITEM = {opcode: re.compile(form, re.DOTALL) for opcode, form in _BY_TEXT.items()}
 _TEXT_RUN = {opcode: re.compile(b"(?:" + form + b")+", re.DOTALL) for opcode, form in _BY_TEXT.items()}
 
@@ -134,6 +170,7 @@ class PickleReader:
         self._name, self._level = name, -1
         self._stack: list[Any] = []
         self._outer: list[list[Any]] = []
+        self._made, self._entry = 0, self._before + self._at
         self._memo: list[Any] = []
         self._start = 0
         self._starts: list[int] = []
@@ -159,15 +196,19 @@ class PickleReader:
                     yield key, entry
         except DatasetError:
             raise
-        except (IndexError, KeyError, OverflowError, TypeError, ValueError, struct.error) as error:
+        except UNREADABLE as error:
             raise self._refusal(f"what cannot be read ({type(error).__name__}: {error})") from error
 
     def _refusal(self, what: str) -> DatasetError:
-        return DatasetError(f"{self._source} has, at byte {self._before + self._at:,}, {what}; it was not read on")
+        at = self._before + self._at
+        return DatasetError(f"{self._source} has, at byte {at:,}, {shortened(what)}; it was not read on")
 
     # -- bytes -------------------------------------------------------------------------------
     def _fill(self, count: int) -> None:
         """Have at least so many bytes, and more if there are."""
+        if self._before + self._at + count - self._entry > _LONGEST_ENTRY:
+            raise self._refusal(f"a record of more than {_LONGEST_ENTRY:,} bytes, longer than any of NAS-Bench-201")
+        self._count(0)
         parts, have = [self._buffer[self._at :]], len(self._buffer) - self._at
         ended = False
         while have < count + _AHEAD and not ended:
@@ -185,7 +226,7 @@ class PickleReader:
             raise self._refusal("its end, in the middle of an object: it is cut short")
 
     def _take(self, count: int) -> bytes:
-        if count > _LONGEST:
+        if count > _LONGEST_ENTRY:
             raise self._refusal(f"a piece of {count:,} bytes, longer than any of NAS-Bench-201")
         if self._at + count > len(self._buffer):
             self._fill(count)
@@ -200,6 +241,11 @@ class PickleReader:
         if self._at > self._safe:
             self._fill(1)
         return self._buffer[self._at : self._at + 1]
+
+    def _count(self, made: int) -> None:
+        self._made += made
+        if max(self._made, len(self._memo)) > _MOST_OBJECTS:
+            raise self._refusal(f"a record of more than {_MOST_OBJECTS:,} objects, more than any of NAS-Bench-201")
 
     # -- what opcodes share ------------------------------------------------------------------
     def _popped(self) -> list[Any]:
@@ -227,12 +273,18 @@ class PickleReader:
     def _forget(self) -> None:
         """Keep what later entries may refer to. Entries are much alike, so equal blocks are kept once."""
         names = self._names
-        lasting = [names.setdefault(v, v) if type(v) is str else v if _lasts(v) else _GONE for v in self._memo]
+        lasting = [
+            names.setdefault(v, v) if type(v) is str and len(v) <= _LONGEST_SHARED else v if _lasts(v) else _GONE
+            for v in self._memo
+        ]
         blocks = (tuple(lasting[i : i + _BLOCK]) for i in range(0, len(lasting), _BLOCK))
         self._kept.append(tuple(self._blocks.setdefault(block, block) for block in blocks))
         self._starts.append(self._start)
+        if max(len(names), len(self._blocks)) > _MOST_SHARED:
+            raise self._refusal(f"more than {_MOST_SHARED:,} different texts, more than NAS-Bench-201 has")
         self._start += len(self._memo)
         self._memo = []
+        self._made, self._entry = 0, self._before + self._at
 
     # -- opcodes: structure ------------------------------------------------------------------
     def _protocol(self) -> None:
@@ -243,21 +295,28 @@ class PickleReader:
         self._take(8)
 
     def _mark(self) -> None:
-        named = self._name is not None and self._stack[-2:-1] == [self._name]
+        below = self._stack[-2] if len(self._stack) > 1 else None
         self._outer.append(self._stack)
         self._stack = []
-        if named and len(self._outer) <= 2:  # in the outermost dictionary, whose items need no mark if they are one
+        if len(self._outer) > _DEEPEST:
+            raise self._refusal(f"containers nested more than {_DEEPEST} deep")
+        # In the outermost dictionary, whose items need no mark if they are one.
+        if type(below) is str and below == self._name and len(self._outer) <= 2:
             self._level = len(self._outer)
 
     def _setitems(self) -> bool:
         items = self._popped()
         self._container(dict).update(zip(items[::2], items[1::2], strict=True))
-        return len(self._outer) == self._level
+        return self._completes()
 
     def _setitem(self) -> bool:
         value, key = self._stack.pop(), self._stack.pop()
         self._container(dict)[key] = value
-        return len(self._outer) == self._level
+        return self._completes()
+
+    def _completes(self) -> bool:
+        """Whether the dictionary with new items is an entry: alone with its key, not one inside that needs no mark."""
+        return len(self._outer) == self._level and len(self._stack) == 2
 
     def _appends(self) -> None:
         items = self._popped()
@@ -330,7 +389,9 @@ class PickleReader:
         self._stack.append(self._number("<i"))
 
     def _long(self) -> None:
-        self._stack.append(int.from_bytes(self._take(self._number("<B")), "little", signed=True))
+        if (count := self._number("<B")) > _LONGEST_INTEGER:
+            raise ValueError(f"an integer of {count} bytes")
+        self._stack.append(int.from_bytes(self._take(count), "little", signed=True))
 
     def _float(self) -> None:
         self._stack.append(self._number(">d"))
@@ -350,10 +411,18 @@ class PickleReader:
             return False
         items = _TEXT_ITEM[opcode].findall(self._buffer, self._at - 1, run.end())
         texts, *references, values = zip(*items, strict=True)
-        first = self._start + len(self._memo)
-        if references and b"".join(references[0]) != np.arange(first, first + len(texts), dtype="<u4").tobytes():
-            return False
-        self._at = run.end()
+        end = run.end()
+        if references:
+            first = self._start + len(self._memo)
+            found, right = b"".join(references[0]), np.arange(first, first + len(texts), dtype="<u4")
+            if found != right.tobytes():
+                # Up to where the numbering breaks; reading it one by one from there ends in a refusal.
+                count = int((np.frombuffer(found, "<u4") != right).argmax())
+                if count == 0:
+                    return False
+                texts, values = texts[:count], values[:count]
+                end = self._at - 1 + sum(map(len, texts)) + count * _AROUND_TEXT
+        self._at = end
         names = self._names
         try:
             keys = [names[text] for text in texts]
@@ -370,6 +439,7 @@ class PickleReader:
         self._stack.append(self._take(self._number("<B")))
 
     def _constant(self) -> None:
+        self._count(1)
         self._stack.append(_CONSTANTS[self._opcode]())
 
     # -- opcodes: other objects --------------------------------------------------------------
@@ -394,8 +464,10 @@ class PickleReader:
 
     def _reduce(self) -> None:
         arguments, builder = self._stack.pop(), self._stack.pop()
-        if builder not in _BUILDERS.values():
-            raise TypeError(f"a call of {builder!r}")
+        if not isinstance(builder, FunctionType) or type(arguments) is not tuple:
+            raise TypeError(f"a call of {brief(builder)}")
+        if builder in (_dict, _set):
+            self._count(1 + sum(map(len, arguments)))
         if builder is _bytes:
             # Both were made for this call and differ from entry to entry; nothing else can refer to them.
             for place in range(-min(len(self._memo), 3), 0):
@@ -406,7 +478,7 @@ class PickleReader:
     def _build(self) -> None:
         state = self._stack.pop()
         if not isinstance(self._stack[-1], np.dtype) or state[1] not in ("<", "|"):
-            raise ValueError(f"the state {state!r} of {self._stack[-1]!r}")
+            raise ValueError(f"the state {brief(state)} of {brief(self._stack[-1])}")
 
 
 _CONSTANTS: dict[bytes, Callable[[], Any]] = {

@@ -3,19 +3,21 @@
 `open_benchmark` takes any form of the published results (Dong and Yang, ICLR 2020; NATS-Bench, TPAMI 2021) and answers
 as a `Benchmark`:
 
-- ``nb201.csv.gz``, a compact table of means over seeds (`NASBench201Table`), with one row per cell;
 - a file that `convert` has made of the published ones, with every seed;
 - a folder of NATS-Bench with one file per cell;
-- a loaded object of the package ``nas-bench-201`` or ``nats_bench``.
+- a loaded object of the package ``nas-bench-201`` or ``nats_bench``;
+- ``nb201.csv.gz``, a compact table of means over seeds (`NASBench201Table`), which is not published.
 
 Files are read without those packages and without executing anything in them. None is part of this package.
-`NASBench201Table` also takes the folder that holds ``nas_bench_201/``, or finds it by METAD2A_DATA.
+`default_benchmark` finds a converted file or the table in the folder that METAD2A_DATA names.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
+import io
+import math
 import os
 import zlib
 from collections.abc import Mapping, Sequence
@@ -29,7 +31,7 @@ from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.spaces.nasbench201 import NASBench201
 
 from ._benchmark import Benchmark, Training, one_of
-from ._convert import CONVERTED, FOLDER, TABLE, ConvertedBenchmark, convert, folder_cells, kind_of
+from ._convert import CONVERTED, FOLDER, TABLE, ConvertedBenchmark, compact_in, convert, folder_cells, kind_of
 from ._records import Record, RecordBenchmark
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
     from ._benchmark import Cell
 
-__all__ = ["Benchmark", "NASBench201Table", "convert", "open_benchmark"]
+__all__ = ["Benchmark", "NASBench201Table", "convert", "default_benchmark", "open_benchmark"]
 
 _COLUMNS = {
     ("cifar10-valid", "x-valid"): "cifar10_valid",
@@ -48,6 +50,15 @@ _COLUMNS = {
 """Columns of accuracies, by what the published records call them."""
 _SECONDS = {"cifar10-valid": "cifar10valid_train_s_200ep", "ImageNet16-120": "imagenet16_train_s_200ep"}
 _TEXT = ("arch_str", "unique_str")
+_KNOWN = frozenset(
+    (
+        *(f"{name}{epochs}" for name in _COLUMNS.values() for epochs in ("", "_ep12")),
+        *(*_SECONDS.values(), "params_m", "flops_m", "n_seeds", "cifar10_valid_seedstd", "imagenet16_valtest_seedstd"),
+    )
+)
+"""Columns of numbers whose meaning is known."""
+_LARGEST = 1 << 26
+"""Bytes of an unpacked table; with all columns it has 4 MB."""
 
 
 class NASBench201Table(Benchmark):
@@ -55,6 +66,21 @@ class NASBench201Table(Benchmark):
 
     It has the splits ``valid`` and ``test`` of ``cifar10`` and ``imagenet16-120``; seconds of the trainings for 200
     epochs whose ``valid`` it has (on CIFAR-10 on 25,000 images); costs of the CIFAR-10 network.
+
+    The file is a gzipped CSV file with a header and a row for every cell, in the official order. Required columns:
+
+    - ``arch_str``: the cell, as `NASBench201.format` writes it; ``unique_str``: equal for cells whose networks are
+      equal, such as the published packages' ``to_unique_str`` or `NASBench201.canonical`;
+    - ``cifar10_valid``, ``cifar10_test``, ``imagenet16_valid``, ``imagenet16_test``: percent after 200 epochs, mean
+      over seeds; the published x-valid of cifar10-valid, ori-test of cifar10, x-valid and x-test of ImageNet16-120.
+
+    Without these, what needs them is refused, and other columns of numbers are kept as they are:
+
+    - the four accuracies with ``_ep12``: after 12 epochs;
+    - ``cifar10valid_train_s_200ep``, ``imagenet16_train_s_200ep``: seconds of training;
+    - ``params_m``, ``flops_m``: millions, of the CIFAR-10 network;
+    - ``n_seeds``: trainings of the cell; ``cifar10_valid_seedstd``, ``imagenet16_valtest_seedstd``: the deviation
+      between seeds of these accuracies. Meta-training needs these three.
 
     Args:
         columns: the numeric columns of the file, float64 ``[15625]`` each.
@@ -80,11 +106,14 @@ class NASBench201Table(Benchmark):
         root = data_folder() if path is None else Path(path)
         file = root / "nas_bench_201" / "nb201.csv.gz" if root.is_dir() else root
         try:
-            with gzip.open(file, "rt", encoding="utf-8", newline="") as stream:
-                header, *rows = csv.reader(stream)
+            with gzip.open(file) as stream:
+                data = stream.read(_LARGEST + 1)
+            if len(data) > _LARGEST:
+                raise ValueError(f"more than {_LARGEST:,} bytes")
+            header, *rows = csv.reader(io.StringIO(data.decode(), newline=""))
             text = dict(zip(header, zip(*rows, strict=True), strict=True))
             columns = {name: np.array(text[name], dtype=np.float64) for name in header if name not in _TEXT}
-            cells, unique = (text[name] for name in _TEXT)
+            cells, unique = (text.get(name, ()) for name in _TEXT)
         except FileNotFoundError:
             raise DatasetError(
                 f"no NAS-Bench-201 table at {str(file)!r}; pass the path of nb201.csv.gz, or set METAD2A_DATA to "
@@ -95,6 +124,15 @@ class NASBench201Table(Benchmark):
                 f"{str(file)!r} is no NAS-Bench-201 table, or a damaged one ({type(error).__name__}: {error}); "
                 "expected a gzipped CSV file with the columns arch_str, unique_str and numbers"
             ) from error
+        if missing := [name for name in (*_TEXT, *_COLUMNS.values()) if name not in header]:
+            raise DatasetError(
+                f"{str(file)!r} is no NAS-Bench-201 table: it lacks the columns {', '.join(missing)}; "
+                "the documentation of NASBench201Table lists them"
+            )
+        for name in columns:
+            values, most = columns[name], 100 if name.removesuffix("_ep12") in _COLUMNS.values() else math.inf
+            if name in _KNOWN and not (np.isfinite(values) & (values >= 0) & (values <= most)).all():
+                raise DatasetError(f"{str(file)!r} has numbers out of range in the column {name}")
         space = NASBench201()
         if list(cells) != [space.format(a) for a in space.enumerate()]:
             raise DatasetError(
@@ -153,20 +191,40 @@ class NASBench201Table(Benchmark):
             name = _SECONDS.get(dataset) if epochs == 200 else None
         else:
             name = _COLUMNS[dataset, quantity] + ("_ep12" if epochs == 12 else "")
-        if seed is not None or name is None:
+        if seed is not None or name not in self._columns:
             return np.full(len(index), np.nan)
         return self._columns[name][index]
 
     def _cost(self, index: int, dataset: str, quantity: str) -> float:
-        return float(self._columns[f"{quantity}_m"][index]) if dataset == "cifar10" else np.nan
+        column = self._columns.get(f"{quantity}_m") if dataset == "cifar10" else None
+        return np.nan if column is None else float(column[index])
+
+
+def default_benchmark() -> Benchmark:
+    """The results in the folder that METAD2A_DATA names, by default ``../shared/data``.
+
+    They are ``nas_bench_201/nb201.npz`` there, a file of `convert`, or else ``nas_bench_201/nb201.csv.gz``.
+
+    Raises:
+        DatasetError: there is neither, or the file is damaged.
+    """
+    folder = data_folder()
+    if (file := compact_in(folder)) is None:
+        raise DatasetError(
+            f"no NAS-Bench-201 results: the folder {str(folder)!r} has no nas_bench_201/nb201.npz; convert the "
+            "published file once, with metad2a convert-benchmark NAS-Bench-201-v1_1-096897.pth "
+            "FOLDER/nas_bench_201/nb201.npz, and set METAD2A_DATA to FOLDER; or give the results themselves"
+        )
+    return open_benchmark(file)
 
 
 def open_benchmark(source: str | os.PathLike[str] | Any) -> Benchmark:
     """Results of NAS-Bench-201 in any of their forms.
 
     Args:
-        source: the path of ``nb201.csv.gz``, of a file of `convert`, or of a NATS-Bench folder of one file per cell; or
-            an object of ``nas_201_api.NASBench201API`` or of ``nats_bench.create`` for the topology space.
+        source: the path of a file of `convert`, of ``nb201.csv.gz``, of a folder that holds
+            ``nas_bench_201/nb201.npz`` or ``nas_bench_201/nb201.csv.gz``, or of a NATS-Bench folder of one file per
+            cell; or an object of ``nas_201_api.NASBench201API`` or of ``nats_bench.create`` for the topology space.
 
     Raises:
         ConfigError: a published file that is to be converted first; an object of something else, of another search
@@ -179,6 +237,8 @@ def open_benchmark(source: str | os.PathLike[str] | Any) -> Benchmark:
         return _of_package(source)
     path = Path(source)
     kind = kind_of(path)
+    if kind in (TABLE, CONVERTED):
+        path = compact_in(path) or path
     if kind == TABLE:
         return NASBench201Table.load(path)
     if kind == CONVERTED:

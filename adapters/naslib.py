@@ -18,6 +18,8 @@ NASLib (automl/NASLib, branch Develop) does not import on current Python; import
 from __future__ import annotations
 
 import argparse
+import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,18 +27,25 @@ from metad2a_plugin._files import write_atomically
 from metad2a_plugin.errors import MetaD2AError
 
 from ._naslib_compat import INSTALL, prepare
-from ._naslib_optimizer import MetaD2AOptimizer, StrategyOptimizer
-from ._naslib_predictor import MetaD2AEnsemble, MetaD2APredictor
-from ._naslib_search import OneShotResult, make_config, search, search_one_shot
-from ._naslib_space import (
-    TableSpace,
-    dataset_api,
-    from_naslib,
-    to_naslib,
-    to_one_hot,
-    to_op_indices,
-    to_op_names,
-)
+
+try:
+    from ._naslib_optimizer import MetaD2AOptimizer, StrategyOptimizer
+    from ._naslib_predictor import MetaD2AEnsemble, MetaD2APredictor
+    from ._naslib_search import OneShotResult, make_config, search, search_one_shot
+    from ._naslib_space import (
+        TableSpace,
+        dataset_api,
+        from_naslib,
+        to_naslib,
+        to_one_hot,
+        to_op_indices,
+        to_op_names,
+    )
+except MetaD2AError as error:  # NASLib is absent, or cannot be used
+    if __name__ != "__main__":
+        raise
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
 
 __all__ = [
     "INSTALL",
@@ -60,7 +69,7 @@ __all__ = [
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Search a benchmark and say what was found."""
+    """Search a benchmark and say what was found; wrong input ends in one sentence on stderr and status 2."""
     import json
 
     from .nas_bench_201 import NASBench201Table, open_benchmark
@@ -82,12 +91,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         if given.json:
             write_atomically(given.json, (json.dumps(trace.to_dict(), indent=1) + "\n").encode())
     except MetaD2AError as error:
-        raise SystemExit(f"error: {error}") from None
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     best = int(trace.incumbents()[-1])
     own = trace.setup_seconds + sum(trace.own_seconds)
     print(f"best of {len(trace.cells)} queries, query {best + 1}: {trace.cells[best]}")
     print(f"validation {trace.told[best]:.2f}%, test {trace.test[best]:.2f}%")
-    print(f"{sum(trace.train_seconds) / 3600:.1f} hours of simulated training, {own:.1f} seconds of the search itself")
+    hours = sum(trace.train_seconds) / 3600
+    known = "unknown hours" if math.isnan(hours) else f"{hours:.1f} hours"
+    print(f"{known} of simulated training, {own:.1f} seconds of the search itself")
 
 
 if __name__ == "__main__":

@@ -34,12 +34,15 @@ CASES = {
     f"LightGBM, {LABELS} labelled cells": ("LGBoost", LABELS),
     f"random forest, {LABELS} labelled cells": ("RandomForestPredictor", LABELS),
 }
-FIRST, BASELINE = "MetaD2A, 0 labelled cells", f"XGBoost, {LABELS} labelled cells"
+FIRST, BLIND = "MetaD2A, 0 labelled cells", "MetaD2A, 0 labelled cells, without images"
+BASELINE = f"XGBoost, {LABELS} labelled cells"
 METRICS = ("spearman", "kendalltau", "pearson")
 NOTES = """
 Correlation with the validation accuracy after 200 epochs of {test_size} cells that NASLib draws: mean and standard
-deviation of {repeats} seeds, which all predictors share. MetaD2A is the shipped `nasbench201-paper`, which has never
-seen the tables, with {images} images a class of its own for each seed.
+deviation of {repeats} seeds, which all predictors share. Labels are such accuracies too: {labels} of them are
+{labels} whole trainings of 200 epochs. NASLib's predictors have its default hyper-parameters, which were not tuned.
+MetaD2A has none; it is the shipped `nasbench201-paper`, which has never seen the tables, with {images} images a class
+of its own for each seed. The images make no difference here: without any, no mean changes by more than {change:.4f}.
 """
 
 
@@ -105,6 +108,15 @@ def table(found: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]) -> s
     return "\n".join(texts)
 
 
+def notes(found: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]], repeats: int, test_size: int) -> str:
+    def mean(results: Sequence[Mapping[str, float]], metric: str) -> float:
+        return sum(r[metric] for r in results) / len(results)
+
+    changes = [mean(cases[FIRST], m) - mean(cases[BLIND], m) for cases in found.values() for m in METRICS]
+    change = math.ceil(1e4 * max(map(abs, changes))) / 1e4
+    return NOTES.format(test_size=test_size, repeats=repeats, labels=LABELS, images=IMAGES, change=change)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--repeats", type=int, default=10)
@@ -123,9 +135,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         }
         for dataset in sets
     }
-    notes = NOTES.format(test_size=arguments.test_size, repeats=arguments.repeats, images=IMAGES)
+    text = table(found) + notes(found, arguments.repeats, arguments.test_size)
     results = {"settings": common.settings(arguments), "seeds": found}
-    common.write(arguments.out, "naslib_predictors", results, {"naslib_predictors": table(found) + notes})
+    common.write(arguments.out, "naslib_predictors", results, {"naslib_predictors": text})
 
 
 if __name__ == "__main__":

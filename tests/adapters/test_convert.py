@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import gzip
 import io
 import os
 import pickle
 import shutil
+import tarfile
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -375,6 +377,11 @@ def move(root: dict[str, Any], cell: Any) -> None:
     root["arch2infos"][cell] = root["arch2infos"].pop(11)
 
 
+def retrain(root: dict[str, Any], seed: Any) -> None:
+    trainings = root["arch2infos"][11]["full"]["all_results"]
+    trainings["cifar10", seed] = trainings.pop(("cifar10", 777))
+
+
 def rename(old: str, new: str) -> Callable[[dict[str, Any]], None]:
     return lambda root: root["arch2infos"][11].update({new: root["arch2infos"][11].pop(old)})
 
@@ -397,7 +404,17 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no accuracies": (change_record(train_acc1es=None), r"has not the published layout .TypeError"),
     "an accuracy of nan": (change_record(train_acc1es={199: float("nan")}), "has nan as its train"),
     "an accuracy of 101": (change_record(eval_acc1es={"ori-test@199": 101.0}), "has 101.0 as its ori-test"),
-    "text for a number": (change_record(flop="many"), "has not the published layout"),
+    "text for a number": (change_record(flop="many"), "has 'many' as its flops"),
+    "a cell of True": (
+        lambda r: (r["arch2infos"].pop(0), move(r, True)),
+        "a record of cell True; expected an official",
+    ),
+    "a seed of True": (lambda r: retrain(r, True), "has a training on 'cifar10' with seed True"),
+    "a seed of five digits": (lambda r: retrain(r, 10_000), "seeds integers of 0 to 9999"),
+    "more than is finite": (change_record(params=2**1500), "an integer of 188 bytes"),
+    "infinite params": (change_record(params=float("inf")), "has inf as its params"),
+    "infinite seconds": (change_record(train_times={0: float("inf")}), "has inf as its seconds"),
+    "texts for seconds": (change_record(train_times={0: "long"}), "seconds that are no numbers"),
     "a list of results": (lambda r: r["arch2infos"].update({11: [1, 2]}), "trainings of 1, 2 epochs"),
 }
 
@@ -413,12 +430,119 @@ def test_a_file_of_another_layout_is_refused_with_a_sentence(kind: str, tmp_path
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file.pth"]
 
 
-def test_a_curve_beyond_percent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_a_curve_beyond_percent(tmp_path: Path, value: float) -> None:
     root = published()
-    root["arch2infos"][11]["full"]["all_results"]["cifar10", 777]["train_acc1es"][5] = -1.0
+    root["arch2infos"][11]["full"]["all_results"]["cifar10", 777]["train_acc1es"][5] = value
     torch.save(root, tmp_path / "file.pth")
     with pytest.raises(DatasetError, match="record of cell 11 has train accuracies beyond 0 to 100"):
         convert(tmp_path / "file.pth", tmp_path / "out.npz", curves=True)
+
+
+def doubling(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value, value]
+    return value
+
+
+HUGE = {
+    "epochs": (change_record(epochs=doubling(30)), "has an object of type list epochs"),
+    "accuracies": (change_record(train_acc1es=dict.fromkeys(range(200), doubling(30))), "type list as its"),
+    "params": (change_record(params=doubling(30)), "has an object of type list as its params"),
+    "seconds": (change_record(train_times={0: doubling(30)}), "seconds that are no numbers"),
+    "architecture": (lambda r: r["arch2infos"][11]["full"].update(arch_str=doubling(30)), "type list"),
+}
+
+
+@pytest.mark.parametrize("kind", HUGE)
+def test_values_that_would_take_all_memory_are_named_and_not_written_out(kind: str, tmp_path: Path) -> None:
+    change, message = HUGE[kind]
+    root = published()
+    change(root)
+    (tmp_path / "file").write_bytes(pickle.dumps(root, 4))
+    with pytest.raises(DatasetError, match=message) as refused:
+        convert(tmp_path / "file", tmp_path / "out.npz", curves=True)
+    assert len(str(refused.value)) < 1000
+
+
+def test_curves_of_lists_are_not_compared(tmp_path: Path) -> None:
+    root = published()
+    curve = root["arch2infos"][11]["full"]["all_results"]["cifar10", 777]["train_acc1es"]
+    curve.update({0: doubling(30), 1: doubling(30)})
+    (tmp_path / "file").write_bytes(pickle.dumps(root, 4))
+    with pytest.raises(DatasetError, match="train accuracies that are no numbers"):
+        convert(tmp_path / "file", tmp_path / "out.npz", curves=True)
+
+
+def test_numbers_beyond_float_are_refused() -> None:
+    lacking = api()
+    lacking.arch2infos_dict[11]["200"].all_results["cifar10", 777].params = 2**1500
+    with pytest.raises(DatasetError, match="as its params") as refused:
+        open_benchmark(lacking).accuracy(11)
+    assert len(str(refused.value)) < 1000
+
+
+def test_one_schedule_and_one_training_a_record(tmp_path: Path) -> None:
+    def one(cell: int) -> dict[str, Any]:
+        return {"200": schedule(cell, 200) | {"all_results": {("cifar10", 777): training(cell, 200, "cifar10", 777)}}}
+
+    for protocol in (2, 3, 4, 5):
+        (tmp_path / "file").write_bytes(pickle.dumps({"arch2infos": {cell: one(cell) for cell in CELLS}}, protocol))
+        with pytest.warns(UserWarning, match="3 of the 15,625 cells"):
+            out = convert(tmp_path / "file", tmp_path / "out.npz")
+        expected = [one(cell)["200"]["all_results"]["cifar10", 777]["eval_acc1es"]["ori-test@199"] for cell in CELLS]
+        np.testing.assert_allclose(open_benchmark(out).accuracy(CELLS), expected, rtol=FLOAT32)
+
+
+def test_a_cell_has_one_record(tmp_path: Path) -> None:
+    entries = [pickle.dumps(cell, 2)[2:-1] + unremembered(record(cell)) for cell in (11, 11)]
+    data = b"\x80\x04}" + unremembered("arch2infos") + b"}(" + b"".join(entries) + b"us."
+    (tmp_path / "file").write_bytes(data)
+    with pytest.raises(DatasetError, match="has two records of cell 11"):
+        convert(tmp_path / "file", tmp_path / "out.npz")
+
+
+def unremembered(value: Any) -> bytes:
+    """The opcodes that push a value, without references."""
+    buffer = io.BytesIO()
+    pickler = pickle.Pickler(buffer, 3)
+    pickler.fast = True
+    pickler.dump(value)
+    return buffer.getvalue()[2:-1]
+
+
+@pytest.mark.filterwarnings("ignore:.*of the 15,625 cells")
+def test_results_of_many_seeds(tmp_path: Path) -> None:
+    root = published()
+    trainings = root["arch2infos"][11]["full"]["all_results"]
+    trainings |= {("cifar10", seed): trainings["cifar10", 777] for seed in range(20)}
+    (tmp_path / "file").write_bytes(pickle.dumps(root, 4))
+    with pytest.raises(DatasetError, match="results of more than 16 seeds"):
+        convert(tmp_path / "file", tmp_path / "out.npz")
+
+
+def test_a_small_file_that_unpacks_to_much(tmp_path: Path) -> None:
+    for name, data in {
+        "none": b"\x80\x02" + pickle.NONE * 100_000_000,
+        "lists": b"\x80\x02" + pickle.EMPTY_LIST * 100_000_000,
+        "references": b"\x80\x04]" + pickle.MEMOIZE * 100_000_000,
+    }.items():
+        bomb = tmp_path / f"{name}.pickle.pbz2"
+        bomb.write_bytes(bz2.compress(data))
+        assert bomb.stat().st_size < 1000
+        with pytest.raises(DatasetError, match=r"a record of more than .* of NAS-Bench-201") as refused:
+            convert(bomb, tmp_path / "out.npz")
+        assert len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_an_archive_is_to_be_unpacked(mode: Any, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "raw.tar", mode) as archive:
+        archive.add(plain_pickle(tmp_path), "plain.pickle")
+    for use in (open_benchmark, lambda path: convert(path, tmp_path / "out")):
+        with pytest.raises(DatasetError, match="is a tar archive; unpack it"):
+            use(tmp_path / "raw.tar")
 
 
 def cut(path: Path) -> None:
@@ -459,6 +583,8 @@ OTHER: dict[str, tuple[Callable[[Path], Any], str]] = {
     "empty": (lambda p: p.write_bytes(b""), "holds no NAS-Bench-201 results; expected"),
     "text": (lambda p: p.write_text("hello"), "holds no NAS-Bench-201 results"),
     "another zip": (lambda p: zipfile.ZipFile(p, "w").writestr("a.txt", "a"), "holds no NAS-Bench-201 results"),
+    "something packed": (lambda p: p.write_bytes(gzip.compress(b"hello")), "holds no NAS-Bench-201 results"),
+    "damaged packed": (lambda p: p.write_bytes(b"\x1f\x8bhello"), "is damaged"),
     "half a zip": (lambda p: p.write_bytes(b"PK\x03\x04"), "is damaged"),
     "an empty folder": (lambda p: p.mkdir(), "the folder .* holds no NAS-Bench-201 results"),
 }
@@ -548,13 +674,33 @@ def rewrite(**changes: Any) -> Callable[[Path], None]:
     return change
 
 
+def falsify(path: Path, shape: tuple[int, ...]) -> None:
+    """Add a column whose header says another shape than it has."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("12/cifar10/778/train.npy", header.getvalue())
+
+
 BAD_CONVERTED: dict[str, tuple[Callable[[Path], None], str]] = {
     "cut": (cut, "is damaged"),
     "another version": (rewrite(format=np.array("version 9")), "is 'version 9', not .*convert it anew"),
-    "objects": (rewrite(format=np.array([{}], dtype=object)), "Object arrays cannot be loaded"),
-    "another shape": (rewrite(**{"12/cifar10/777/train": np.zeros(3, np.float32)}), r"a column of shape \[3\]"),
+    "objects": (rewrite(format=np.array([{}], dtype=object)), r"shape \[1\] and type object, expected \[\] and U"),
+    "another shape": (rewrite(**{"12/cifar10/777/train": np.zeros(3, np.float32)}), r"of shape \[3\]"),
     "another type": (rewrite(**{"12/cifar10/777/train": np.zeros(15_625)}), "and type float64"),
     "another column": (rewrite(**{"12/cifar10/777/loss": np.zeros(15_625, np.float32)}), "a column '12/cifar10/777/"),
+    "another dataset": (rewrite(**{"12/svhn/777/train": np.zeros(15_625, np.float32)}), "a column '12/svhn/777/train'"),
+    "a name written otherwise": (
+        rewrite(**{"12/cifar10/0777/train": np.zeros(15_625, np.float32)}),
+        "a column '12/cif",
+    ),
+    "infinite seconds": (rewrite(**{"12/cifar10/777/seconds": np.full(15_625, np.inf, np.float32)}), "out of range"),
+    "an accuracy of 101": (rewrite(**{"12/cifar10/777/train": np.full(15_625, 101, np.float32)}), "out of range"),
+    "a false header": (lambda p: falsify(p, (10**13,)), r"of shape \[10000000000000\]"),
+    "many seeds": (
+        rewrite(**{f"12/cifar10/{seed}/train": np.zeros(15_625, np.float32) for seed in range(20)}),
+        "results of more than 16 seeds",
+    ),
     "another name": (rewrite(loss=np.zeros(15_625, np.float32)), "ValueError"),
 }
 
@@ -584,6 +730,27 @@ def test_damaged_curves_are_found_when_they_are_read(tmp_path: Path) -> None:
         for dataset, split, epochs in everything(benchmark):
             with contextlib.suppress(ConfigError):
                 benchmark.curve(11, dataset, split, epochs)
+
+
+@pytest.mark.parametrize(
+    ("curve", "message"),
+    [
+        (np.zeros((15_625, 3), np.uint16), r"of shape \[15625, 3\] .*expected \[15625, 12\]"),
+        (np.zeros(15_625, np.uint16), r"of shape \[15625\]"),
+        (np.full((15_625, 12), 60_000, np.uint16), "accuracies out of range"),
+        (
+            np.pad(np.zeros((15_625, 11), np.uint16), ((0, 0), (0, 1)), constant_values=65_535),
+            "accuracies out of range",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings(PARTIAL)
+def test_curves_of_another_layout(curve: np.ndarray, message: str, converted: Path, tmp_path: Path) -> None:
+    copy = shutil.copy(converted, tmp_path / "nb201.npz")
+    rewrite(**{"12/cifar10-valid/777/train/curve": curve})(copy)
+    benchmark = open_benchmark(copy)
+    with pytest.raises(DatasetError, match=message):
+        benchmark.curve(11, "cifar10-valid", "train", 12)
 
 
 @pytest.mark.filterwarnings(PARTIAL)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import gzip
 import shutil
 from collections.abc import Callable
@@ -197,6 +198,13 @@ def lines(change: Callable[[list[str]], list[str]]) -> Callable[[Path], Any]:
     return damage
 
 
+def keep(path: Path, names: list[str]) -> None:
+    """Leave only some columns of the table."""
+    rows = list(csv.reader(gzip.decompress(path.read_bytes()).decode().splitlines()))
+    places = [rows[0].index(name) for name in names]
+    path.write_bytes(gzip.compress("\n".join(",".join(row[i] for i in places) for row in rows).encode(), 1))
+
+
 def number_in(line: str) -> str:
     return next(cell for cell in line.split(",") if cell.replace(".", "").isdigit() and "." in cell)
 
@@ -207,7 +215,16 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "not packed": (lambda p: p.write_bytes(gzip.decompress(p.read_bytes())), "BadGzipFile"),
     "cut": (lambda p: p.write_bytes(p.read_bytes()[:5000]), "EOFError"),
     "damaged": (lambda p: p.write_bytes(p.read_bytes()[:5000] + bytes(200) + p.read_bytes()[5200:]), "damaged"),
-    "another table": (lambda p: p.write_bytes(gzip.compress(b"a,b\n1,2\n")), "damaged one|in another order"),
+    "another table": (lambda p: p.write_bytes(gzip.compress(b"a,b\n1,2\n")), "lacks the columns arch_str, unique_str"),
+    "no accuracies": (
+        lambda p: keep(p, ["arch_str", "unique_str"]),
+        "lacks the columns cifar10_valid, cifar10_test, im",
+    ),
+    "infinite": (
+        lines(lambda t: [t[0], t[1].replace(number_in(t[1]), "inf"), *t[2:]]),
+        "out of range in the column cif",
+    ),
+    "too large": (lambda p: p.write_bytes(gzip.compress(bytes(70_000_000), 1)), "more than 67,108,864 bytes"),
     "text for a number": (lines(lambda t: [t[0], t[1].replace(number_in(t[1]), "many"), *t[2:]]), "'many'"),
     "a short row": (lines(lambda t: [*t[:9], t[9].rsplit(",", 1)[0], *t[10:]]), "damaged one"),
     "a row is missing": (lines(lambda t: t[:-1]), "all 15,625 cells in the official index order"),
@@ -223,6 +240,38 @@ def test_a_wrong_file_is_refused_with_a_sentence(kind: str, path: Path, tmp_path
     damage(copy)
     with pytest.raises(DatasetError, match=message):
         NASBench201Table.load(copy)
+
+
+def test_a_table_may_have_accuracies_only(path: Path, table: Any, tmp_path: Path) -> None:
+    copy = Path(shutil.copyfile(path, tmp_path / "table.csv.gz"))
+    keep(copy, ["arch_str", "unique_str", *(f"{d}_{s}" for d in ("cifar10", "imagenet16") for s in ("valid", "test"))])
+    few = nas_bench_201.open_benchmark(copy)
+    assert few.accuracy(857, "imagenet16-120") == table.accuracy(857, "imagenet16-120")
+    for ask, message in (
+        (lambda: few.accuracy(0, epochs=12), "no ori-test of the training of cell 0 on cifar10 for 12"),
+        (lambda: few.train_seconds(0), "no seconds of the training of cell 0 on cifar10-valid"),
+        (lambda: few.cost(0), "no cost of the training of cell 0"),
+        (lambda: few.training_table("cifar10"), "unknown column 'cifar10_valid_seedstd'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            ask()
+
+
+def test_the_default_is_a_converted_file_or_else_the_table(
+    path: Path, table: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("METAD2A_DATA", str(tmp_path))
+    with pytest.raises(DatasetError, match=r"convert the published file once, with metad2a convert-benchmark"):
+        nas_bench_201.default_benchmark()
+    (tmp_path / "nas_bench_201").mkdir()
+    shutil.copyfile(path, tmp_path / "nas_bench_201" / "nb201.csv.gz")
+    assert nas_bench_201.default_benchmark().accuracy(6111) == table.accuracy(6111)
+    with pytest.warns(UserWarning, match="3 of the 15,625 cells"):
+        nas_bench_201.convert(path.with_name("nats_raw"), tmp_path / "nas_bench_201" / "nb201.npz")
+    for benchmark in (nas_bench_201.default_benchmark(), nas_bench_201.open_benchmark(tmp_path)):
+        assert benchmark.indices.tolist() == [0, 11, 284] and benchmark.seeds(284) == (777, 888, 999)
+    with pytest.raises(ConfigError, match="is compact already"):
+        nas_bench_201.convert(tmp_path, "never.npz")
 
 
 def test_a_folder_without_the_table(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import random
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ from meta_toys import checkpoint, image_dataset
 from naslib_toys import PRESENT, SPACE, naslib_adapter, toy_benchmark
 
 from metad2a_plugin import MetaD2A, get_strategy
-from metad2a_plugin.errors import ArchitectureError, CheckpointError, ConfigError
+from metad2a_plugin.errors import ArchitectureError, CheckpointError, ConfigError, DatasetError
 from metad2a_plugin.registry import available
 from metad2a_plugin.spaces.base import Architecture
 
@@ -113,6 +115,20 @@ def test_naslib_reads_the_benchmark(naslib: Any, host: Any) -> None:
             record = query("RAW")["cifar10-valid" if theirs == "cifar10" else theirs]
             assert record["test_acc1es"][-1] == benchmark.accuracy(cell, ours, "test")
         assert math.isnan(api["nb201_data"][SPACE.format(cell)]["cifar10-valid"]["train_acc1es"][-1])
+
+
+def test_what_is_not_known_of_a_training_is_nan(naslib: Any, host: Any, tmp_path: Path) -> None:
+    benchmark = toy_benchmark()
+    benchmark._cost = lambda index, dataset, quantity: 3.0 if dataset == "cifar10" else math.nan
+    benchmark.train_seconds = no_seconds
+    record = naslib.dataset_api(benchmark)["nb201_data"][SPACE.format(CELLS[0])]
+    costs, others = (record[key]["cost_info"] for key in ("cifar10-valid", "ImageNet16-120"))
+    assert costs["flops"] == costs["params"] == 3
+    assert all(map(math.isnan, (*others.values(), costs["train_time"])))
+
+
+def no_seconds(*args: Any) -> float:
+    raise ConfigError("the table has no seconds of the training")
 
 
 def test_the_short_schedule_is_another_table(naslib: Any) -> None:
@@ -214,6 +230,28 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(naslib: Any, name: 
     assert len(trainer.search_trajectory.valid_acc) == 9
 
 
+def test_a_search_can_be_resumed_as_make_config_sets_it_up(naslib: Any, tmp_path: Path) -> None:
+    def interrupt(epoch: int) -> None:
+        if epoch == 6:
+            raise KeyboardInterrupt
+
+    trainer, whole = prepared(naslib, tmp_path / "whole")
+    trainer.search()
+    with pytest.raises(KeyboardInterrupt):
+        prepared(naslib, tmp_path / "part")[0].search(after_epoch=interrupt)
+    trainer, resumed = prepared(naslib, tmp_path / "part")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        trainer.search(resume_from=str(tmp_path / "part" / "search" / "model_0000006.pth"))
+    assert resumed.history == whole.history and len(trainer.search_trajectory.valid_acc) == 5
+
+
+def test_a_search_that_starts_over_says_so(naslib: Any, tmp_path: Path) -> None:
+    prepared(naslib, tmp_path, epochs=2, checkpoint_freq=5)[0].search()
+    with pytest.warns(UserWarning, match="holds an earlier search, which this one starts over.*before its first check"):
+        prepared(naslib, tmp_path, epochs=2)[0].search(resume_from="")
+
+
 def test_a_foreign_checkpoint_is_refused(naslib: Any, tmp_path: Path) -> None:
     _, optimizer = prepared(naslib, tmp_path)
     model = optimizer.get_checkpointables()["model"]
@@ -284,13 +322,19 @@ def test_another_search_space_is_refused_before_anything_runs(naslib: Any, tmp_p
         made = optimizer(naslib.make_config(save=str(tmp_path)))
         with pytest.raises(ConfigError, match="knows NasBench201SearchSpace, got NasBench301SearchSpace"):
             made.adapt_search_space(NasBench301SearchSpace(), dataset_api={})
-        assert not hasattr(made, "strategy")
+        for use in (made.train_statistics, made.test_statistics, made.get_final_architecture, made.state_dict):
+            with pytest.raises(ConfigError, match="no search space yet; call adapt_search_space first"):
+                use()
 
 
 def test_what_is_missing_is_said_before_anything_runs(naslib: Any, tmp_path: Path) -> None:
     config = naslib.make_config(save=str(tmp_path))
     with pytest.raises(ConfigError, match="did you mean 'random'"):
         naslib.StrategyOptimizer(config, "randon")
+    with pytest.raises(ConfigError, match="unexpected keyword argument 'population'; its options are dedupe"):
+        naslib.StrategyOptimizer(config, "random", population=3)
+    with pytest.raises(ConfigError, match=r"set config\.search\.seed"):
+        naslib.StrategyOptimizer(config, "random", seed=3)
     with pytest.raises(ConfigError, match=r"pass dataset_api=dataset_api\(benchmark\)"):
         naslib.StrategyOptimizer(config).adapt_search_space(naslib.TableSpace())
     with pytest.raises(ConfigError, match="imagenet16-120, got 'svhn'"):
@@ -387,6 +431,8 @@ def test_the_ensemble_says_mean_and_spread(naslib: Any) -> None:
 
 
 def test_another_space_and_hyperparameters_are_refused(naslib: Any) -> None:
+    with pytest.raises(CheckpointError, match="nope"):
+        naslib.MetaD2APredictor(model="nope")
     with pytest.raises(ConfigError, match="knows 'nasbench201', got 'darts'"):
         predictor(naslib, ss_type="darts")
     found = predictor(naslib)
@@ -423,6 +469,57 @@ def test_an_optimizer_of_one_s_own_is_run(naslib: Any) -> None:
     assert trace.cells == naslib.search("random", toy_benchmark(), epochs=5).cells
 
 
+def test_unknown_seconds_stay_unknown(
+    naslib: Any, capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from metad2a_plugin.adapters import nas_bench_201
+
+    benchmark = toy_benchmark()
+    benchmark.train_seconds = no_seconds
+    trace = naslib.search("random", benchmark, epochs=3, benchmark_epochs=12)
+    assert all(map(math.isnan, trace.train_seconds)) and np.isnan(trace.clock()).all() and min(trace.told) > 0
+    monkeypatch.setattr(nas_bench_201.NASBench201Table, "load", lambda: benchmark)
+    naslib.main(["--optimizer", "random", "--epochs", "3", "--json", str(tmp_path / "found.json")])
+    assert "unknown hours of simulated training" in capsys.readouterr().out
+    assert json.loads((tmp_path / "found.json").read_text())["train_seconds"] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "arguments", "message"),
+    [
+        ("random", {"images": "photos/"}, "images are for 'metad2a'; 'random' does not look at any"),
+        ("rs", {"images": "photos/"}, "images are for 'metad2a'; 'rs' does not look at any"),
+        (
+            "regularized-evolution",
+            {"populaton_size": 1},
+            "unexpected .* 'populaton_size'; its options are population_size",
+        ),
+        ("random", {"settings": {"k": 3}}, "settings are for NASLib's optimizers; give .* as arguments: k=3"),
+        ("metad2a", {"settings": {"adapt": False}}, "give the options of 'metad2a' as arguments: adapt=False"),
+        ("re", {"settings": {"populaton_size": 5}}, "unknown settings: populaton_size; known are .*population_size"),
+        (
+            "rs",
+            {"settings": {"epochs": 5, "seed": 1}},
+            "settings cannot have epochs, seed; ",
+        ),
+    ],
+)
+def test_what_would_be_ignored_is_refused(naslib: Any, optimizer: str, arguments: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        naslib.search(optimizer, toy_benchmark(), epochs=2, **arguments)
+
+
+def test_one_shot_searches_that_would_train_nothing_are_refused(naslib: Any) -> None:
+    images = image_dataset()
+    half = len(images) // 2
+    with pytest.raises(ConfigError, match=f"batch_size is {half + 1}, but half of the {len(images)} images are {half}"):
+        naslib.search_one_shot(images, batch_size=half + 1)
+    with pytest.raises(ConfigError, match=r"unknown settings of 'gdas': tau_mx; known are .*learning_rate_min"):
+        naslib.search_one_shot(images, "gdas", tau_mx=3)
+    with pytest.raises(DatasetError, match="no-such-folder"):
+        naslib.search_one_shot("no-such-folder")
+
+
 def test_wrong_arguments_are_named(naslib: Any) -> None:
     with pytest.raises(ConfigError, match="unknown optimizer 'reinforce'; known are local-search, metad2a"):
         naslib.search("reinforce", toy_benchmark())
@@ -442,8 +539,22 @@ def test_the_command_line(naslib: Any, capsys: Any, tmp_path: Path, monkeypatch:
     shown = capsys.readouterr().out
     assert "best of 5 queries" in shown and "1.4 hours of simulated training" in shown
     assert len(json.loads((tmp_path / "found.json").read_text())["cells"]) == 5
-    with pytest.raises(SystemExit, match="error: unknown optimizer 'enas'"):
+    with pytest.raises(SystemExit, match="2"):
         naslib.main(["--optimizer", "enas"])
+    assert capsys.readouterr().err.startswith("error: unknown optimizer 'enas'")
+
+
+@pytest.mark.parametrize(
+    ("absent", "said"), [("naslib", "this adapter needs NASLib"), ("torchvision", "'torchvision'")]
+)
+def test_the_command_line_says_what_is_absent(absent: str, said: str) -> None:
+    if absent != "naslib" and not PRESENT:
+        pytest.skip("NASLib is not importable")
+    code = f"import runpy, sys; sys.modules[{absent!r}] = None; "
+    code += "runpy.run_module('metad2a_plugin.adapters.naslib', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and said in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
 def test_light_copies_are_quick(naslib: Any) -> None:

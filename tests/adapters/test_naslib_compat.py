@@ -112,6 +112,36 @@ def test_python_and_the_path_are_as_before() -> None:
     assert len(taken) == 2
 
 
+def test_names_that_are_not_used_need_not_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("distutils", "turtle")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("distutils", "turtle"):
+        monkeypatch.setitem(sys.modules, name, None)
+    taken: list[str] = []
+    with compat._unused_names(taken):
+        from distutils.command.config import config
+        from turtle import pos
+
+    assert taken == [compat.reason(compat._unused_names)]
+    for name in (config, pos):
+        with pytest.raises(HostError, match="needs the package"):
+            name()
+    assert not {"distutils", "distutils.command", "distutils.command.config", "turtle"} & set(sys.modules)
+
+
+@pytest.mark.parametrize("error", [ImportError, OSError("libjpeg.so"), AttributeError])
+def test_a_broken_torchvision_is_left_to_the_import_of_naslib(error: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(name: str) -> Any:
+        raise error
+
+    monkeypatch.setattr(compat, "find_spec", lambda name: True)
+    monkeypatch.setattr(compat, "import_module", failing)
+    taken: list[str] = []
+    with compat._torchvision(taken):
+        pass
+    assert taken == []
+
+
 def test_parameters_are_counted_where_numpy_refuses_to(stand_in: Any) -> None:
     def refused(model: Any) -> float:
         raise TypeError("numpy 2.4")

@@ -16,7 +16,8 @@ SCRIPTS = re.findall(r"<!-- script: (\S+) -->\n```python\n(.*?)```\n\n```\n(.*?)
 
 
 def test_every_script_is_found() -> None:
-    assert [name for name, *_ in SCRIPTS] == ["search.py", "trace.py", "predict.py", "bananas.py", "one_shot.py"]
+    expected = ["search.py", "trace.py", "resume.py", "predict.py", "bananas.py", "one_shot.py"]
+    assert [name for name, *_ in SCRIPTS] == expected
 
 
 def test_the_page_says_how_to_get_naslib() -> None:

@@ -17,6 +17,7 @@ from meta_toys import checkpoint, image_dataset
 from naslib_toys import PRESENT, SPACE, toy_benchmark
 
 from metad2a_plugin import MetaD2A
+from metad2a_plugin.errors import ConfigError
 
 if not PRESENT:
     pytest.skip("NASLib is not importable", allow_module_level=True)
@@ -64,6 +65,16 @@ placeholders = {m for m in sys.modules if isinstance(getattr(sys.modules[m], "__
 assert not placeholders and "models" not in sys.modules, placeholders
 assert naslib.prepare() is naslib.prepare()
 import torchvision.transforms
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_import_needs_neither_distutils_nor_turtle() -> None:
+    code = """
+import sys
+sys.modules["distutils"] = sys.modules["turtle"] = None
+from metad2a_plugin.adapters import naslib, _naslib_compat as compat
+assert compat.reason(compat._unused_names) in naslib.prepare()
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -199,3 +210,12 @@ def test_one_shot_searches_run_on_images(name: str) -> None:
     images = image_dataset()
     found = naslib.search_one_shot(images, name, epochs=1, batch_size=8, input_size=8)
     assert SPACE.validate(found.architecture) and found.seconds > 0 and 0 <= found.valid <= 100
+
+
+def test_one_shot_searches_take_settings_and_whatever_load_dataset_takes() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
+    source = (pixels, [0, 1] * 20)
+    found = naslib.search_one_shot(source, "gdas", epochs=1, batch_size=20, input_size=8, tau_max=3, learning_rate=0.1)
+    assert SPACE.validate(found.architecture)
+    with pytest.raises(ConfigError, match=r"unknown settings of 'gdas': tau_mx; known are .*tau_max, tau_min"):
+        naslib.search_one_shot(source, "gdas", batch_size=20, tau_mx=3)

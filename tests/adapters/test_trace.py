@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -28,3 +29,11 @@ def test_what_was_not_told_is_no_incumbent() -> None:
 def test_the_clock_counts_the_search_itself() -> None:
     assert make([1, 2]).clock().tolist() == [16, 27]
     assert make([]).clock().tolist() == [] and make([]).curve().tolist() == []
+
+
+def test_unknown_seconds_make_an_unknown_clock_and_strict_json() -> None:
+    found = trace.Trace("m", "cifar10", 0, ["c"] * 2, [1.0, 2.0], [1.0, 2.0], [10.0, math.nan], [1.0, 1.0])
+    assert found.clock()[0] == 11 and math.isnan(found.clock()[1])
+    text = json.dumps(found.to_dict(), allow_nan=False)
+    again = trace.Trace(**json.loads(text))
+    assert again.train_seconds[0] == 10 and math.isnan(again.train_seconds[1]) and again.told == [1, 2]

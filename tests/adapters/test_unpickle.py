@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import struct
+import time
 from collections import OrderedDict
 from typing import Any
 
@@ -144,6 +145,8 @@ def raw(*opcodes: bytes) -> bytes:
     return b"\x80\x02" + b"".join(opcodes) + b"."
 
 
+DOUBLING = b"]q\x00" + b"".join(b"](h%ch%ceq%c" % (i, i, i + 1) for i in range(26))
+"""``l = [l, l]``, 26 deep; all before the last lie below it."""
 BAD = {
     "empty": (b"", "cut short"),
     "cut": (pickle.dumps(outer(2), 2)[:-100], "cut short"),
@@ -168,6 +171,23 @@ BAD = {
     "another encoding": (pickle.dumps(Malicious(codecs.encode, "a", "rot13"), 2), "the encoding 'rot13'"),
     "objects as numbers": (pickle.dumps(np.dtype("O"), 2), "numbers of the type 'O8?'"),
     "big-endian numbers": (pickle.dumps(np.dtype(">f8"), 2), "the state"),
+    "a long integer": (pickle.dumps(2**1500, 2), "an integer of 188 bytes"),
+    "a deep type": (
+        raw(b"cnumpy\ndtype\n" + b"]" * 100_000 + b"a" * 99_999 + b"\x85R"),
+        "numbers of the type an object",
+    ),
+    "a deep call": (raw(b"]" * 100_000 + b"a" * 99_999 + b")R"), "a call of an object of type list"),
+    "a deep state": (raw(b"K\x01" + b"]" * 100_000 + b"a" * 99_999 + b"b"), "the state an object of type list of 1"),
+    "a deep encoding": (raw(DOUBLING + b"c_codecs\nencode\nX\0\0\0\0h\x1a\x86R"), "the encoding an object of type"),
+    "a doubling call": (raw(DOUBLING + b")R"), "a call of an object of type list"),
+    "deep marks": (raw(b"(" * 1000), "containers nested more than 50 deep"),
+    "copies of a set": (
+        raw(b"]q\x00(" + b"".join(b"J" + struct.pack("<i", i) for i in range(60_000)) + b"e")[:-1]
+        + b"c__builtin__\nset\nh\x00\x85R" * 1000
+        + b".",
+        "more than 131,072 objects",
+    ),
+    "a long name": (raw(b"c" + b"a" * 10_000 + b"\nb\n"), r"a call of a+….*; it was not read on$"),
     "a short number": (pickle.dumps(np.float64(1), 4).replace(b"C\x08", b"C\x04", 1), "cut short|has, at byte"),
 }
 
@@ -178,6 +198,23 @@ def test_what_is_no_published_result_is_refused_with_a_sentence(kind: str) -> No
     with pytest.raises(DatasetError, match=r"^'file' has, at byte ") as refused:
         load(data)
     assert refused.match(message)
+
+
+def test_a_wrong_number_in_a_long_run_is_found_at_once() -> None:
+    keys = b"".join(
+        b"X\x06\x00\x00\x00%06dr" % i + struct.pack("<I", i + (i == 19_999)) + b"G" + bytes(8) for i in range(20_000)
+    )
+    begin = time.process_time()
+    with pytest.raises(DatasetError, match="not numbered in order"):
+        load(raw(b"}(" + keys + b"u"))
+    assert time.process_time() - begin < 5
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_entries_whose_dictionaries_have_one_item(protocol: int) -> None:
+    entries = {cell: {"200": {"a": {"b": {1: 2.5, 3: 4.5}}}} for cell in range(3)}
+    reader = unpickle.PickleReader(io.BytesIO(pickle.dumps({"arch2infos": entries}, protocol)), "'file'")
+    assert list(reader.entries("arch2infos")) == list(entries.items())
 
 
 def test_damage_anywhere_ends_in_a_sentence() -> None:
