@@ -7,26 +7,22 @@ all 15,625 cells and all devices are one matmul. Fitted by ``benchmarks/train_la
 
 from __future__ import annotations
 
-import difflib
-import json
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 
-from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.predictors._devices import PRETRAINED as SHIPPED
+from metad2a_plugin.predictors._devices import DeviceModel, check_finite
 from metad2a_plugin.predictors._latency_features import NUM_FEATURES, cell_features, cell_ranks
 from metad2a_plugin.spaces.nasbench201 import NASBench201
 
-PRETRAINED = Path(__file__).parents[1] / "pretrained" / "latency"
+PRETRAINED = SHIPPED / "latency"
 SUPPORTED = 0.75
 """A cell counts as supported from this score on; the scores are fitted to 1 (supported) and 0 (not)."""
 
 
-class LatencyModel:
+class LatencyModel(DeviceModel):
     """Predicts what a device would measure for a cell; `LatencyModel.load` reads the shipped one.
 
     >>> model = LatencyModel.load()
@@ -39,41 +35,17 @@ class LatencyModel:
         config: the parsed ``config.json``; its ``devices`` are in the order of the rows of `weights`.
     """
 
+    folder = PRETRAINED
+    script = "benchmarks/train_latency.py"
+
     def __init__(self, weights: torch.Tensor, support: torch.Tensor, config: dict[str, Any]) -> None:
-        self.config = config
-        self._devices: dict[str, dict[str, Any]] = config["devices"]
+        super().__init__(config)
         self._weights = weights
         self._support = support
 
     @classmethod
-    def load(cls, directory: Path | None = None) -> LatencyModel:
-        """Read ``model.safetensors`` and ``config.json`` of a directory; the shipped one by default.
-
-        Raises:
-            CheckpointError: a file is missing, damaged, or of another kind.
-        """
-        directory = PRETRAINED if directory is None else Path(directory)
-        fix = (
-            "reinstall metad2a-plugin" if directory == PRETRAINED else "run benchmarks/train_latency.py again"
-        )
-        try:
-            config_bytes = (directory / "config.json").read_bytes()
-            weight_bytes = (directory / "model.safetensors").read_bytes()
-        except OSError as error:
-            raise CheckpointError(
-                f"no latency model in {str(directory)!r} ({error.strerror}: {Path(error.filename).name}); "
-                f"expected config.json and model.safetensors: {fix}"
-            ) from error
-        try:
-            tensors = load_safetensors(weight_bytes)
-            model = cls(tensors["weights"], tensors["support"], json.loads(config_bytes))
-            model._check()
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, SafetensorError) as error:
-            raise CheckpointError(
-                f"the latency model in {str(directory)!r} is damaged or of another kind "
-                f"({type(error).__name__}: {str(error).splitlines()[0]}): {fix}"
-            ) from error
-        return model
+    def _restore(cls, tensors: dict[str, torch.Tensor], config: dict[str, Any]) -> LatencyModel:
+        return cls(tensors["weights"], tensors["support"], config)
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -82,15 +54,7 @@ class LatencyModel:
         ``pixel3`` is a latency, ``eyeriss_energy`` an energy, ``titanx_32`` a batch of 32 images, and
         ``pixel3_imagenet16`` a network for 16 x 16 images of 120 classes; the rest is for CIFAR-10.
         """
-        return tuple(self._devices)
-
-    def unit(self, device: str) -> str:
-        """``ms`` for a latency, ``mJ`` for an energy.
-
-        Raises:
-            ConfigError: no such device.
-        """
-        return str(self._device(device)["unit"])
+        return super().devices
 
     def input_size(self, device: str) -> int:
         """Side, in pixels, of the images that the measured network takes.
@@ -154,27 +118,16 @@ class LatencyModel:
             ConfigError: no such device, or `limit` is not a positive number.
             ArchitectureError: a row is no cell.
         """
+        limit = self._checked_limit(device, limit)
         margin = 1 + self._device(device)["error"]["p95"]
-        if not isinstance(limit, (int, float)) or isinstance(limit, bool) or not limit > 0:
-            raise ConfigError(
-                f"the limit for {device!r} must be a positive number of {self.unit(device)}, got {limit!r}"
-            )
         within = self.predict(device, vertices) * margin <= limit
         return within & self.supported_mask(device, vertices) & ~NASBench201().dead_mask(vertices).cpu()
 
     # -- private -----------------------------------------------------------------------------
-    def _device(self, name: str) -> dict[str, Any]:
-        if name not in self._devices:
-            near = difflib.get_close_matches(str(name), self.devices, n=1, cutoff=0.5)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise ConfigError(f"unknown device {name!r}{hint}; the devices are {', '.join(self.devices)}")
-        return self._devices[name]
-
     def _check(self) -> None:
         """Raise ValueError, KeyError or TypeError unless the parts fit together."""
         for name, tensor in (("weights", self._weights), ("support", self._support)):
-            if tensor.ndim != 2 or tensor.shape[1] != NUM_FEATURES or not tensor.isfinite().all():
-                raise ValueError(f"{name} of shape {list(tensor.shape)}, expected finite [n, {NUM_FEATURES}]")
+            check_finite(name, tensor, (None, NUM_FEATURES))
         if len(self._weights) != len(self._devices):
             raise ValueError(f"{len(self._weights)} weight vectors for {len(self._devices)} devices")
         for name, entry in self._devices.items():

@@ -188,13 +188,14 @@ def _read(path: Path) -> tuple[int, dict[str, float]]:
     """The resolution and the milliseconds of each layer."""
     if path.suffix not in SUFFIXES:
         raise ConfigError(f"a look-up table is a file {', '.join(SUFFIXES)}, got {str(path)!r}")
-    parse, wrong = _parser(path.suffix)
+    if path.suffix != ".json":
+        require("ofa", "reading a YAML look-up table", "yaml")
     try:
-        entries = parse(path.read_text(encoding="utf-8"))
+        entries = _parsed(path)
         table = {str(name): _milliseconds(entry) for name, entry in entries.items()}
     except OSError as error:
         raise ConfigError(f"cannot read the look-up table {str(path)!r}: {error.strerror}") from error
-    except (*wrong, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(
             f"{str(path)!r} is no look-up table in OFA's format, which maps names of layers to their mean "
@@ -209,14 +210,17 @@ def _read(path: Path) -> tuple[int, dict[str, float]]:
     return sides.pop(), table
 
 
-def _parser(suffix: str) -> tuple[Any, tuple[type[Exception], ...]]:
-    """A function from text to values, and what it raises."""
-    if suffix == ".json":
-        return json.loads, ()
-    require("ofa", "reading a YAML look-up table", "yaml")
+def _parsed(path: Path) -> Any:
+    """The values of a file; ValueError if it is damaged."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        return json.loads(text)
     import yaml
 
-    return yaml.safe_load, (yaml.YAMLError,)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
 
 
 def _milliseconds(entry: Any) -> float:

@@ -1,0 +1,120 @@
+"""What models of measured devices share: their files, names, units and errors."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+
+from metad2a_plugin.errors import CheckpointError, ConfigError
+
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
+Loaded = TypeVar("Loaded", bound="FittedModel")
+
+
+class FittedModel(ABC):
+    """A small model in ``model.safetensors`` and ``config.json``, with the script that fits it.
+
+    Args:
+        config: the parsed ``config.json``.
+    """
+
+    folder: ClassVar[Path]
+    script: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+
+    @classmethod
+    def load(cls: type[Loaded], directory: Path | None = None) -> Loaded:
+        """Read ``model.safetensors`` and ``config.json`` of a directory; the shipped one by default.
+
+        Raises:
+            CheckpointError: a file is missing, damaged, or of another kind.
+        """
+        directory = cls.folder if directory is None else Path(directory)
+        fix = "reinstall metad2a-plugin" if directory == cls.folder else f"run {cls.script} again"
+        try:
+            config_bytes = (directory / "config.json").read_bytes()
+            weight_bytes = (directory / "model.safetensors").read_bytes()
+        except OSError as error:
+            raise CheckpointError(
+                f"no {cls.title} in {str(directory)!r} ({error.strerror}: {Path(error.filename).name}); "
+                f"expected config.json and model.safetensors: {fix}"
+            ) from error
+        try:
+            model = cls._restore(load_safetensors(weight_bytes), json.loads(config_bytes))
+            model._check()
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, SafetensorError) as error:
+            raise CheckpointError(
+                f"the {cls.title} in {str(directory)!r} is damaged or of another kind "
+                f"({type(error).__name__}: {str(error).splitlines()[0]}): {fix}"
+            ) from error
+        return model
+
+    @classmethod
+    @abstractmethod
+    def _restore(cls: type[Loaded], tensors: dict[str, torch.Tensor], config: dict[str, Any]) -> Loaded:
+        """From the parts that `load` has read."""
+
+    @abstractmethod
+    def _check(self) -> None:
+        """Raise ValueError, KeyError or TypeError unless the parts fit together."""
+
+
+class DeviceModel(FittedModel):
+    """Predicts what devices would measure; ``devices`` in the configuration has their units and errors."""
+
+    title = "latency model"
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        self._devices: dict[str, dict[str, Any]] = config["devices"]
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Names of what can be predicted."""
+        return tuple(self._devices)
+
+    def unit(self, device: str) -> str:
+        """``ms`` for a latency, ``mJ`` for an energy.
+
+        Raises:
+            ConfigError: no such device.
+        """
+        return str(self._device(device)["unit"])
+
+    def _device(self, name: str) -> dict[str, Any]:
+        if name not in self._devices:
+            near = difflib.get_close_matches(str(name), self.devices, n=1, cutoff=0.5)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ConfigError(f"unknown device {name!r}{hint}; the devices are {', '.join(self.devices)}")
+        return self._devices[name]
+
+    def _checked_limit(self, device: str, limit: Any) -> float:
+        """`limit` if it is a positive number.
+
+        Raises:
+            ConfigError: no such device, or no such number.
+        """
+        unit = self.unit(device)
+        if not isinstance(limit, (int, float)) or isinstance(limit, bool) or not limit > 0:
+            raise ConfigError(f"the limit for {device!r} must be a positive number of {unit}, got {limit!r}")
+        return limit
+
+
+def check_finite(name: str, tensor: torch.Tensor, shape: tuple[int | None, ...]) -> None:
+    """Raise ValueError unless `tensor` is finite and has this shape, where None is any size."""
+    fits = tensor.ndim == len(shape) and all(
+        b is None or a == b for a, b in zip(tensor.shape, shape, strict=True)
+    )
+    if not fits or not tensor.isfinite().all():
+        expected = ", ".join("n" if size is None else str(size) for size in shape)
+        raise ValueError(f"{name} of shape {list(tensor.shape)}, expected finite [{expected}]")
