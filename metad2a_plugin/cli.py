@@ -504,6 +504,10 @@ def list_names(
     what: Annotated[
         str, typer.Argument(help="models, devices, spaces, strategies, predictors or encoders.")
     ] = "",
+    space: Annotated[
+        str | None,
+        typer.Option(help="Whose networks devices were measured with; nasbench201 by default.", show_default=False),
+    ] = None,
 ) -> None:
     """Show the names that options take."""
     from metad2a_plugin.registry import BUILT_IN
@@ -514,15 +518,17 @@ def list_names(
         return list(shipped())
 
     def devices() -> list[str]:
-        from metad2a_plugin.predictors.latency import LatencyModel
+        from metad2a_plugin.predictors._devices import device_model
 
-        model = LatencyModel.load()
+        model = device_model(space or DEFAULT_SPACE)
         return [f"{name} ({model.unit(name)})" for name in model.devices]
 
     kinds: dict[str, Callable[[], list[str]]] = {"models": models, "devices": devices}
     kinds |= {kind: partial(_available, kind) for kind in BUILT_IN}
     if what and what not in kinds:
         raise ConfigError(f"there is no list of {what!r}; the lists are {', '.join(kinds)}")
+    if space is not None and what != "devices":
+        raise ConfigError("--space says whose devices to list: metad2a list devices --space mobilenetv3")
     for kind in [what] if what else kinds:
         typer.echo(f"{kind}: {', '.join(kinds[kind]())}")
 

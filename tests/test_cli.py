@@ -234,6 +234,8 @@ def test_list_shows_the_names_that_options_take(capsys: Any) -> None:
         assert line in shown
     assert main(["list", "devices"]) == 0
     assert capsys.readouterr().out.startswith("devices: ")
+    assert main(["list", "devices", "--space", "mobilenetv3"]) == 0
+    assert "v100_64 (ms)" in capsys.readouterr().out
 
 
 def test_version_and_help(capsys: Any) -> None:
@@ -385,6 +387,8 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
         "unknown image encoder 'gone'",
         lambda work: write_folder(work / "database", toy(rows=80)),
     ),
+    "devices of no space": (["list", "devices", "--space", "darts"], "known for the spaces nasbench201 and", nothing),
+    "a space of no devices": (["list", "models", "--space", "mobilenetv3"], "whose devices to list", nothing),
     "unknown list": (["list", "colours"], "there is no list of 'colours'; the lists are models, devices", nothing),
 }
 

@@ -118,3 +118,18 @@ def check_finite(name: str, tensor: torch.Tensor, shape: tuple[int | None, ...])
     if not fits or not tensor.isfinite().all():
         expected = ", ".join("n" if size is None else str(size) for size in shape)
         raise ValueError(f"{name} of shape {list(tensor.shape)}, expected finite [{expected}]")
+
+
+def device_model(space: str) -> DeviceModel:
+    """The shipped model of a space's networks on measured devices.
+
+    Raises:
+        ConfigError: no device was measured with networks of that space.
+    """
+    from metad2a_plugin.predictors.latency import LatencyModel
+    from metad2a_plugin.predictors.mobilenetv3_latency import MobileNetV3LatencyModel
+
+    models: dict[str, type[DeviceModel]] = {"nasbench201": LatencyModel, "mobilenetv3": MobileNetV3LatencyModel}
+    if space not in models:
+        raise ConfigError(f"latencies are known for the spaces {' and '.join(models)}, not for {space!r}")
+    return models[space].load()

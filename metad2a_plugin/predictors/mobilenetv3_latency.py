@@ -1,0 +1,141 @@
+"""Latency of MobileNetV3 networks on GPUs, predicted by look-up tables fitted to measurements of whole networks.
+
+A layer takes ``a + b (r / 224)^2`` milliseconds by its place, kernel and expand ratio, where `r` is the resolution; the
+rest of the network takes a time for each resolution; a network takes the sum. Fitted by
+``benchmarks/train_latency_mobilenetv3.py``. Tables of your own device are read by
+`metad2a_plugin.predictors.lookup_table`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.functional import one_hot
+
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.predictors._devices import PRETRAINED, DeviceModel, check_finite
+from metad2a_plugin.spaces.mobilenetv3 import DEPTHS, EXPANDS, KERNELS, LAYERS, RESOLUTIONS, STAGES, MobileNetV3Space
+
+PLACES, KINDS = STAGES * LAYERS, len(KERNELS) * len(EXPANDS)
+
+
+def layer_kinds(vertices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Kernel and expand ratio of each layer as one number, int64 ``[n, 20]``, and whether it is there, bool.
+
+    Args:
+        vertices: of `MobileNetV3Space`, int64 ``[n, 22]``; kinds are ``3 * kernel + expand``, as indices.
+
+    Raises:
+        ArchitectureError: a row is no network.
+    """
+    types = MobileNetV3Space().simplify(vertices)[:, 1:-1] - 2
+    there = torch.arange(PLACES, device=types.device) % LAYERS < types // KINDS + DEPTHS[0]
+    return types % KINDS, there
+
+
+def layer_features(vertices: torch.Tensor) -> torch.Tensor:
+    """Which layers a network has, float64 ``[n, 20, 9]`` of zeros and ones; arguments and errors as above."""
+    kinds, there = layer_kinds(vertices)
+    return (one_hot(kinds, KINDS) * there[:, :, None]).double()
+
+
+class MobileNetV3LatencyModel(DeviceModel):
+    """Predicts what a device would measure for a network; `MobileNetV3LatencyModel.load` reads the shipped one.
+
+    >>> model = MobileNetV3LatencyModel.load()
+    >>> model.unit("v100_64"), model.batch_size("v100_64")
+    ('ms', 64)
+
+    Args:
+        layers: milliseconds of layers, float32 ``[devices, 2, 20, 9]``: the part that does not depend on the
+            resolution, and the part that grows with its square.
+        rest: of all else, float32 ``[devices, 25]``, by resolution.
+        config: the parsed ``config.json``; its ``devices`` are in the order of the rows.
+    """
+
+    folder = PRETRAINED / "latency-mobilenetv3"
+    script = "benchmarks/train_latency_mobilenetv3.py"
+
+    def __init__(self, layers: torch.Tensor, rest: torch.Tensor, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        self._layers, self._rest = layers, rest
+
+    @classmethod
+    def _restore(cls, tensors: dict[str, torch.Tensor], config: dict[str, Any]) -> MobileNetV3LatencyModel:
+        return cls(tensors["layers"], tensors["rest"], config)
+
+    def batch_size(self, device: str) -> int:
+        """Images that are timed together: the milliseconds are of all of them.
+
+        Raises:
+            ConfigError: no such device.
+        """
+        return int(self._device(device)["batch_size"])
+
+    def error(self, device: str) -> dict[str, float]:
+        """How far predictions were off on held-out networks, at all resolutions together.
+
+        Relative errors are |predicted - measured| / measured.
+        Keys: ``spearman`` (``spearman_224``: at 224 pixels alone), ``mape`` (mean relative error), ``p95`` (95th
+        percentile of it), ``within_10`` (share of networks within 10%), ``networks`` (how many were held out),
+        ``bound_violations`` and ``bound_recall`` (see the model card).
+
+        Raises:
+            ConfigError: no such device.
+        """
+        return dict(self._device(device)["error"])
+
+    def predict(self, device: str, vertices: torch.Tensor, resolution: int = 224) -> torch.Tensor:
+        """Predicted milliseconds of a whole batch, float32 ``[n]``.
+
+        Args:
+            device: one of `devices`.
+            vertices: encoded networks, int64 ``[n, 22]``.
+            resolution: side of the images in pixels, 128 to 224 in steps of 4, as measured.
+
+        Raises:
+            ConfigError: no such device, or another resolution.
+            ArchitectureError: a row is no network.
+        """
+        self._device(device)
+        row = self.devices.index(device)
+        if isinstance(resolution, bool) or resolution not in RESOLUTIONS:
+            raise ConfigError(
+                f"latencies are known for images of {RESOLUTIONS[0]} to {RESOLUTIONS[-1]} pixels in steps of "
+                f"{RESOLUTIONS.step}, not of {resolution!r}"
+            )
+        kinds, there = layer_kinds(vertices.cpu())
+        flat, square = self._layers[row]
+        table = flat + square * (resolution / 224) ** 2
+        return (table[torch.arange(PLACES), kinds] * there).sum(1) + self._rest[row, RESOLUTIONS.index(resolution)]
+
+    def bound_mask(
+        self, device: str, limit: float, vertices: torch.Tensor, resolution: int = 224
+    ) -> torch.Tensor:
+        """Whether networks are safely within a hard limit, bool ``[n]``.
+
+        A network passes if ``predicted * (1 + margin) <= limit``, where the margin is the 95th percentile of the
+        relative error in cross-validation.
+
+        Args:
+            device: one of `devices`.
+            limit: in milliseconds, for the whole batch.
+            vertices: int64 ``[n, 22]``.
+            resolution: as in `predict`.
+
+        Raises:
+            ConfigError: no such device, another resolution, or `limit` is not a positive number.
+            ArchitectureError: a row is no network.
+        """
+        limit = self._checked_limit(device, limit)
+        return self.predict(device, vertices, resolution) * (1 + self._device(device)["margin"]) <= limit
+
+    # -- private -----------------------------------------------------------------------------
+    def _check(self) -> None:
+        check_finite("layers", self._layers, (len(self._devices), 2, PLACES, KINDS))
+        check_finite("rest", self._rest, (len(self._devices), len(RESOLUTIONS)))
+        for name, entry in self._devices.items():
+            if entry["unit"] != "ms" or not int(entry["batch_size"]) > 0 or not float(entry["margin"]) >= 0:
+                raise ValueError(f"device {name!r} has {entry}")
+            float(entry["error"]["p95"])
