@@ -46,6 +46,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "predictors": {
         "flops": "metad2a_plugin.predictors.cost:FlopsPredictor",
         "metad2a": "metad2a_plugin.predictors.metad2a:MetaD2APredictor",
+        "ofa-imagenet": "metad2a_plugin.predictors.imagenet:ImageNetPredictor",
         "params": "metad2a_plugin.predictors.cost:ParamsPredictor",
     },
     "encoders": {

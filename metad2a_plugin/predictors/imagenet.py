@@ -1,0 +1,172 @@
+"""ImageNet accuracy of Once-for-All subnets, predicted by a small linear model fitted to measured ones.
+
+What is predicted is the top-1 accuracy, in percent of the 50,000 validation images, of a subnet with the weights of
+OFA's supernet of width 1.0, not trained further. The logarithm of the error rate is one weight vector times features of
+the network: its layers and depths, also times the resolution, pairs of depths, and powers of the logarithms of its
+multiply-accumulates and parameters. Fitted by ``benchmarks/train_imagenet.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.functional import one_hot
+
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.predictor import Predictor
+from metad2a_plugin.predictors._devices import PRETRAINED, FittedModel, check_finite
+from metad2a_plugin.predictors.mobilenetv3_latency import layer_kinds
+from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.spaces.mobilenetv3 import DEPTHS, EXPANDS, KERNELS, LAYERS, RESOLUTIONS, STAGES, MobileNetV3Space
+
+if TYPE_CHECKING:
+    from metad2a_plugin.data.task import Task
+
+MEASURED = (128, 160, 192, 224)
+"""Resolutions that networks were measured at, in pixels."""
+
+_SPACE = MobileNetV3Space()
+
+
+class ImageNetPredictor(Predictor):
+    """Scores an architecture by its predicted ImageNet top-1 accuracy, in percent; reads no dataset.
+
+    >>> from metad2a_plugin import get_space
+    >>> space = get_space("mobilenetv3")
+    >>> largest = space.parse("+".join(["k7e6-k7e6-k7e6-k7e6"] * 5))
+    >>> 76 < float(ImageNetPredictor(space).predict(None, [largest])) < 79
+    True
+
+    Args:
+        space: `MobileNetV3Space`.
+        resolution: side of the images, 128 to 224 pixels in steps of 4. Measured were 128, 160, 192 and 224; the level
+            is interpolated between them.
+        directory: of the fitted model; the shipped one by default.
+
+    Raises:
+        ConfigError: another space or resolution.
+        CheckpointError: the model's files are missing or damaged.
+    """
+
+    def __init__(self, space: SearchSpace, resolution: int = 224, directory: Path | None = None) -> None:
+        super().__init__(space)
+        if space.name != _SPACE.name:
+            raise ConfigError(f"ImageNet accuracies are known for the space {_SPACE.name!r}, not for {space.name!r}")
+        if isinstance(resolution, bool) or resolution not in RESOLUTIONS:
+            raise ConfigError(
+                f"ImageNet accuracies are known for images of {RESOLUTIONS[0]} to {RESOLUTIONS[-1]} pixels in steps of "
+                f"{RESOLUTIONS.step}, not of {resolution!r}"
+            )
+        self.resolution = resolution
+        self.model = _shipped() if directory is None else ImageNetModel.load(directory)
+
+    def predict(self, task: Task | None, architectures: Sequence[Architecture]) -> torch.Tensor:
+        return self.accuracy(self.space.encode(architectures))
+
+    def accuracy(self, vertices: torch.Tensor) -> torch.Tensor:
+        """Top-1 accuracy in percent, float32 ``[n]``, of encoded networks int64 ``[n, 22]``.
+
+        Raises:
+            ArchitectureError: a row is no network.
+        """
+        return self.model.predict(vertices, self.resolution)
+
+    def interval(self, architectures: Sequence[Architecture]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Lower and upper end, float32 ``[n]`` each: nine of ten measured accuracies are expected inside.
+
+        The width is the same for all networks of a resolution; see the model card for its coverage.
+
+        Raises:
+            ArchitectureError: an architecture is of another space.
+        """
+        mean, half = self.predict(None, architectures), self.model.half_width(self.resolution)
+        return mean - half, mean + half
+
+
+class ImageNetModel(FittedModel):
+    """The fitted weights.
+
+    Args:
+        weights: float64 ``[features]``, of the logarithm of the error in percent.
+        level: float64 ``[4]``, what is added at each of the `MEASURED` resolutions.
+        config: the parsed ``config.json``.
+    """
+
+    title = "model of ImageNet accuracy"
+    folder = PRETRAINED / "imagenet-mobilenetv3"
+    script = "benchmarks/train_imagenet.py"
+
+    def __init__(self, weights: torch.Tensor, level: torch.Tensor, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        self.weights, self.level = weights, level
+
+    @classmethod
+    def _restore(cls, tensors: dict[str, torch.Tensor], config: dict[str, Any]) -> ImageNetModel:
+        return cls(tensors["weights"], tensors["level"], config)
+
+    def predict(self, vertices: torch.Tensor, resolution: int) -> torch.Tensor:
+        """Top-1 accuracy in percent, float32 ``[n]``, of encoded networks int64 ``[n, 22]``."""
+        logarithm = features(vertices, resolution) @ self.weights + interpolated(self.level.tolist(), resolution)
+        return (100 - logarithm.exp()).float()
+
+    def half_width(self, resolution: int) -> float:
+        """Half the length of the 90% interval, in points of accuracy."""
+        return interpolated(self.config["half_width"], resolution)
+
+    def _check(self) -> None:
+        check_finite("weights", self.weights, (len(features(_SPACE.encode([]), 224).T),))
+        check_finite("level", self.level, (len(MEASURED),))
+        if len(self.config["half_width"]) != len(MEASURED) or not all(w > 0 for w in self.config["half_width"]):
+            raise ValueError(f"half_width is {self.config['half_width']}, expected {len(MEASURED)} positive numbers")
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> ImageNetModel:
+    return ImageNetModel.load()
+
+
+def interpolated(values: Sequence[float], resolution: int) -> float:
+    """Linearly between the values at the `MEASURED` resolutions."""
+    above = next(i for i, measured in enumerate(MEASURED) if measured >= resolution and i > 0)
+    low, high = MEASURED[above - 1 : above + 1]
+    share = (resolution - low) / (high - low)
+    return (1 - share) * values[above - 1] + share * values[above]
+
+
+def features(vertices: torch.Tensor, resolution: int) -> torch.Tensor:
+    """Features of networks at a resolution, float64 ``[n, k]``.
+
+    Args:
+        vertices: int64 ``[n, 22]``.
+        resolution: pixels.
+
+    Raises:
+        ArchitectureError: a row is no network.
+    """
+    return torch.cat(list(feature_blocks(vertices, resolution).values()), dim=1)
+
+
+def feature_blocks(vertices: torch.Tensor, resolution: int) -> dict[str, torch.Tensor]:
+    """The parts of `features`, float64 ``[n, k]`` each; nothing in them is measured."""
+    vertices = vertices.cpu()
+    kinds, there = layer_kinds(vertices)
+    kernels = one_hot(kinds // len(EXPANDS), len(KERNELS)) * there[:, :, None]
+    expands = one_hot(kinds % len(EXPANDS), len(EXPANDS)) * there[:, :, None]
+    depth = there.unflatten(1, (STAGES, LAYERS)).sum(2) - DEPTHS[0]
+    depths = one_hot(depth, len(DEPTHS))
+    alone = torch.cat([part.flatten(1) for part in (kernels, expands, depths)], dim=1).double()
+    first, second = torch.triu_indices(STAGES, STAGES, 1)
+    pairs = depths[:, first, :, None] * depths[:, second, None, :]
+    params, macs = _SPACE.costs(vertices, input_size=resolution)
+    size, work = (params / 5).log(), (macs / 200).log()
+    costs = [work, size, work**2, size**2, work * size, work**3, size**3]
+    return {
+        "layers and depths": alone,
+        "+ times resolution": alone * ((resolution - 176) / 48),
+        "+ costs": torch.stack(costs, dim=1),
+        "+ pairs of depths": pairs.flatten(1).double(),
+    }
