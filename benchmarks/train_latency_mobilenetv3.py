@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save as save_safetensors
-from scipy.stats import spearmanr
 
 from metad2a_plugin._files import data_folder, write_atomically
+from metad2a_plugin.meta.metrics import spearman
 from metad2a_plugin.predictors.mobilenetv3_latency import KINDS, PLACES, MobileNetV3LatencyModel, layer_features
 from metad2a_plugin.spaces.mobilenetv3 import RESOLUTIONS
 
@@ -121,8 +121,8 @@ def measure(
             passing[k, of] = model.bound_mask(device, limit, vertices[of], side)
     below, error, full = measured <= limits[:, None], relative(predicted, measured), resolution == 224
     found = {
-        "spearman": spearmanr(predicted, measured).statistic,
-        "spearman_224": spearmanr(predicted[full], measured[full]).statistic,
+        "spearman": spearman(predicted, measured),
+        "spearman_224": spearman(predicted[full], measured[full]),
         "mape": error.mean().item(),
         "p95": error.quantile(0.95).item(),
         "within_10": (error <= 0.1).double().mean().item(),
@@ -140,8 +140,9 @@ Weights only: the measurements are not part of this package.
 
 - Data: 5,000 networks of the Once-for-All MobileNetV3 space on four GPUs with batches of 1, 32 and 64 images, from HELP
   (Lee et al., NeurIPS 2021, arXiv 2106.08630). Each network was measured at one resolution of 128 to 224 pixels in
-  steps of 4; other resolutions are refused. The width multiplier is not said there, so the models cannot be asked about
-  one: they know the networks that were measured.
+  steps of 4; other resolutions are refused. The width multiplier is not said there; it is most likely 1.2: the three
+  networks that HELP publishes with their latency on `titan_rtx_64` are predicted within 3%, and their published
+  accuracies are 2 points above those of subnets of width 1.0.
 - Names: the number at the end is the batch size; milliseconds are those of the whole batch.
 - Split: {train:,} training and {held_out:,} held-out networks (20%), drawn with seed 0; penalties by {folds}-fold
   cross-validation within the training networks.
@@ -150,10 +151,10 @@ Weights only: the measurements are not part of this package.
 
 ## Held-out error
 Relative error is |predicted - measured| / measured. Mean error and Spearman are of the shipped fit, and beside them the
-mean ± standard deviation over {seeds} fits with their own split. *Over* and *kept* describe hard bounds (a network passes
-if its prediction, inflated by the 95th percentile of the cross-validated error, is within the limit), with limits at
-the nine deciles of the measured values: the share of passing networks that measured above the limit, and the share of
-the networks below it that pass.
+mean ± standard deviation over {seeds} fits with their own split. *Over* and *kept* describe hard bounds (a network
+passes if its prediction, inflated by the 95th percentile of the cross-validated error, is within the limit), with
+limits at the nine deciles of the measured values: the share of passing networks that measured above the limit, and the
+share of the networks below it that pass.
 
 | device | mean error | over seeds | Spearman | over seeds | at 224 px | 95th percentile | within 10% | over | kept |
 |---|---|---|---|---|---|---|---|---|---|

@@ -152,14 +152,18 @@ def _models(timeout: float) -> Finding:
 def _ask_models() -> tuple[str, list[str]]:
     from metad2a_plugin.data.encoders import get_encoder
     from metad2a_plugin.models.checkpoint import shipped
+    from metad2a_plugin.predictors.imagenet import ImageNetModel
     from metad2a_plugin.predictors.latency import LatencyModel
+    from metad2a_plugin.predictors.mobilenetv3_latency import MobileNetV3LatencyModel
     from metad2a_plugin.search import MetaD2A
 
     for name in shipped():
         MetaD2A.from_pretrained(name)
     get_encoder("default")
-    LatencyModel.load()
-    return f"{_version('metad2a-plugin')} with the models {', '.join(shipped())}, image encoder and latencies", []
+    for kind in (LatencyModel, MobileNetV3LatencyModel, ImageNetModel):
+        kind.load()
+    parts = f"the models {', '.join(shipped())}, image encoder, latencies and ImageNet accuracies"
+    return f"{_version('metad2a-plugin')} with {parts}", []
 
 
 def _data(timeout: float) -> Finding:
@@ -174,7 +178,12 @@ def _ask_data() -> tuple[str, list[str]]:
     from metad2a_plugin.adapters.nas_bench_201 import open_benchmark
 
     folder = data_folder()
-    parts = {"metad2a": "the meta-database", "images": "images", "nas_bench_201": "NAS-Bench-201"}
+    parts = {
+        "metad2a": "the meta-database",
+        "images": "images",
+        "nas_bench_201": "NAS-Bench-201",
+        "ofa": "Once-for-All",
+    }
     there = [name for folder_name, name in parts.items() if (folder / folder_name).is_dir()]
     table = folder / "nas_bench_201" / "nb201.csv.gz"
     if table.exists():

@@ -27,4 +27,4 @@ def test_a_script_prints_what_the_page_says(name: str, script: str, output: str)
 
 
 def test_every_script_is_found() -> None:
-    assert [name for name, *_ in SCRIPTS] == ["space.py", "supernet.py"]
+    assert [name for name, *_ in SCRIPTS] == ["space.py", "bounded.py", "supernet.py"]
