@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from metad2a_plugin.errors import ArchitectureError, CheckpointError, ConfigError
+from metad2a_plugin.predictors.imagenet import ImageNetPredictor
 from metad2a_plugin.predictors.mobilenetv3_latency import MobileNetV3LatencyModel
 from metad2a_plugin.spaces.mobilenetv3 import RESOLUTIONS, MobileNetV3Space
 
@@ -19,6 +20,13 @@ SMALL, LARGE = (SPACE.parse("+".join(["-".join([layer] * n)] * 5)) for layer, n 
 RNG = random.Random(0)
 VERTICES = SPACE.encode([SPACE.sample(RNG) for _ in range(200)])
 FOLDER = MobileNetV3LatencyModel.folder
+
+PUBLISHED = [
+    (20.3, 76.0, 176, "k5e3-k3e3+k3e6-k3e6-k3e4+k7e4-k7e4-k5e3+k5e6-k5e4-k3e4+k3e6-k3e6-k3e4"),
+    (23.1, 76.8, 192, "k5e3-k3e3+k3e4-k3e4-k3e4+k5e4-k3e4-k5e3-k3e3+k7e6-k5e4-k3e4+k3e6-k3e6-k3e4-k3e3"),
+    (28.6, 77.9, 208, "k5e3-k3e3+k3e4-k3e4-k3e4+k5e4-k3e4-k3e3-k3e6+k7e4-k5e4-k3e4-k5e4+k3e6-k3e6-k3e6"),
+]
+"""Networks that HELP publishes: milliseconds on titan_rtx_64, ImageNet accuracy, resolution, architecture."""
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +84,17 @@ def test_a_bound_keeps_a_margin(model: MobileNetV3LatencyModel) -> None:
         margin = 1 + model.config["devices"][device]["margin"]
         assert margin > 1 and mask.equal(predicted * margin <= limit) and mask.any()
         assert not model.bound_mask(device, 1e-3, VERTICES).any()
+
+
+@pytest.mark.parametrize(("latency", "top1", "resolution", "text"), PUBLISHED)
+def test_networks_published_with_their_latency(
+    model: MobileNetV3LatencyModel, latency: float, top1: float, resolution: int, text: str
+) -> None:
+    network = SPACE.parse(text)
+    assert model.predict("titan_rtx_64", SPACE.encode([network]), resolution).item() == pytest.approx(latency, rel=0.03)
+    # Two points above subnets of width 1.0: so it is most likely those of width 1.2 that were measured.
+    at_width_one = ImageNetPredictor(SPACE, resolution).predict(None, [network]).item()
+    assert top1 - at_width_one == pytest.approx(2, abs=0.3)
 
 
 @pytest.mark.parametrize("resolution", [96, 130, 228, 256, 0, True, "224", 224.5])
