@@ -23,6 +23,8 @@ from typing import Any, NoReturn
 
 from metad2a_plugin.errors import HostError
 
+from ._torchvision import import_torchvision
+
 PACKAGES = (
     "pip install torchvision scikit-learn scipy scikit-image matplotlib tqdm fvcore termcolor pytorch_msssim "
     "transforms3d nasbench_pytorch"
@@ -137,24 +139,9 @@ def _unused_names(taken: list[str]) -> Iterator[None]:
 @contextmanager
 def _torchvision(taken: list[str]) -> Iterator[None]:
     """The index has torchvision built for CUDA only, which looks for two operators that a CPU build of torch lacks."""
-    if find_spec("torchvision") is not None:
-        try:
-            import_module("torchvision")
-        except (AttributeError, ImportError, OSError, RuntimeError) as error:  # others, NASLib's import meets again
-            if "torchvision::" in str(error):
-                _define_operators()
-                taken.append(reason(_torchvision))
+    if import_torchvision():
+        taken.append(reason(_torchvision))
     yield
-
-
-def _define_operators() -> None:
-    import torch
-
-    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-        del sys.modules[name]
-    # Names without code: NASLib draws no boxes, and who calls them is told that they have no kernel.
-    for operator in ("nms", "qnms"):
-        torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
 @contextmanager

@@ -20,9 +20,10 @@ from metad2a_plugin._files import data_folder
 from metad2a_plugin.errors import ConfigError, MetaD2AError, require
 
 if TYPE_CHECKING:
-    from metad2a_plugin.data import ImageDataset
-    from metad2a_plugin.search import SearchResult
+    from metad2a_plugin.search import MetaD2A
     from metad2a_plugin.spaces.base import Architecture, SearchSpace
+
+DEFAULT_SPACE = "nasbench201"
 
 app = typer.Typer(
     help="From an image dataset to a neural architecture in seconds.",
@@ -40,7 +41,16 @@ Dataset = Annotated[
     ),
 ]
 Model = Annotated[
-    str, typer.Option(help="A shipped checkpoint ('metad2a list models'), or a folder of metad2a meta-train.")
+    str | None,
+    typer.Option(
+        help="A shipped checkpoint ('metad2a list models'), or a folder of metad2a meta-train; by default the one "
+        "named after the space.",
+        show_default=False,
+    ),
+]
+Space = Annotated[
+    str | None,
+    typer.Option(help="Search space ('metad2a list spaces'); nasbench201 by default.", show_default=False),
 ]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")]
 Device = Annotated[str, typer.Option(help="A torch device, such as cpu or cuda.")]
@@ -63,25 +73,32 @@ MaxLatency = Annotated[
         show_default=False,
     ),
 ]
-InputSize = Annotated[int, typer.Option(help="Side of the images the network will see, pixels.")]
+InputSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Side of the images the network will see, pixels; by default the space's own, such as 32 of nasbench201.",
+        show_default=False,
+    ),
+]
+Width = Annotated[
+    float | None, typer.Option(help="Multiplier of all channels, of mobilenetv3; 1.0 by default.", show_default=False)
+]
 
 
 # -- search --------------------------------------------------------------------------------------
 @app.command()
 def search(
     dataset: Dataset,
-    model: Model = "nasbench201",
-    space: Annotated[
-        str | None, typer.Option(help="Search space; must be the model's.", show_default=False)
-    ] = None,
+    model: Model = None,
+    space: Space = None,
     candidates: Candidates = None,
     top: Top = 10,
     max_params: MaxParams = None,
     max_flops: MaxFlops = None,
     max_latency: MaxLatency = None,
-    input_size: InputSize = 32,
+    input_size: InputSize = None,
     json: Annotated[Path | None, typer.Option(help="Write the result here.", show_default=False)] = None,
-    draw: Annotated[Path | None, typer.Option(help="Draw the cells into this folder.", show_default=False)] = None,
+    draw: Annotated[Path | None, typer.Option(help="Draw the networks into this folder.", show_default=False)] = None,
     export: Annotated[
         Path | None,
         typer.Option(help="Write the networks, untrained, into this folder.", show_default=False),
@@ -95,11 +112,8 @@ def search(
             _writable(folder)
     if draw is not None:
         require("draw", "drawing an architecture", "matplotlib")
-    result = _search(
+    result = _searcher(model, space, device).search(
         dataset,
-        model,
-        space,
-        device,
         candidates=candidates,
         top=top,
         max_params=max_params,
@@ -125,22 +139,21 @@ def search(
                 get_space(result.space),
                 candidate.architecture,
                 result.num_classes,
-                input_size=input_size,
+                input_size=result.input_size,
                 seed=seed,
             )
             export_network(export / f"{candidate.rank:02d}.safetensors", network)
         typer.echo(f"networks, untrained: {export}")
 
 
-def _search(
-    dataset: str | ImageDataset, model: str, space: str | None, device: str, **options: Any
-) -> SearchResult:
+def _searcher(model: str | None, space: str | None, device: str) -> MetaD2A:
     from metad2a_plugin.search import MetaD2A
 
-    searcher = MetaD2A.from_pretrained(model, device)
+    name = model or space or DEFAULT_SPACE
+    searcher = MetaD2A.from_pretrained(name, device)
     if space is not None and space != searcher.space.name:
-        raise ConfigError(f"the model {model!r} is of the space {searcher.space.name!r}, not {space!r}")
-    return searcher.search(dataset, **options)
+        raise ConfigError(f"the model {name!r} is of the space {searcher.space.name!r}, not {space!r}")
+    return searcher
 
 
 def _limits(texts: list[str] | None) -> dict[str, float]:
@@ -182,20 +195,19 @@ def train(
     ] = None,
     top: Annotated[int, typer.Option(help="How many of the best to train.")] = 3,
     random: Annotated[int, typer.Option(min=0, help="Also train so many random architectures, to compare.")] = 0,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Model of the search; nasbench201 by default.", show_default=False),
-    ] = None,
+    model: Model = None,
+    space: Space = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training part.")] = 30,
     batch_size: Annotated[int, typer.Option(help="Largest batch.")] = 128,
     lr: Annotated[float, typer.Option(help="Highest learning rate.")] = 0.1,
-    input_size: InputSize = 32,
+    input_size: InputSize = None,
     channels: Annotated[
-        int | None, typer.Option(help="Width of the first stage; 16 in the benchmark.", show_default=False)
+        int | None, typer.Option(help="Of the first stage, of nasbench201; 16 by default.", show_default=False)
     ] = None,
     cells: Annotated[
-        int | None, typer.Option(help="Cells per stage; 5 in the benchmark.", show_default=False)
+        int | None, typer.Option(help="Per stage, of nasbench201; 5 by default.", show_default=False)
     ] = None,
+    width: Width = None,
     flip: Annotated[bool, typer.Option(help="Mirror images at random; for photographs.")] = False,
     validation: Annotated[float, typer.Option(help="Share of the images held out.")] = 0.2,
     max_images_per_class: Annotated[
@@ -228,14 +240,26 @@ def train(
         raise ConfigError("--architecture and --result both say what to train; give one of them")
     if model and (architecture or result):
         raise ConfigError("--model searches for what to train; leave it out where --architecture or --result says that")
+    searcher = None
+    searched_for = ""
+    of: SearchSpace
+    if architecture:
+        of = get_space(space or DEFAULT_SPACE)
+        best = [of.parse(text) for text in architecture]
+    elif result:
+        of, best, searched_for = _best_of(result, top, space)
+    else:
+        searcher = _searcher(model, space, "cpu")
+        of, best = searcher.space, []
     config = TrainConfig(
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
         flip=flip,
-        input_size=input_size,
+        input_size=of.input_size if input_size is None else input_size,
         channels=channels,
         cells=cells,
+        width=width,
         validation=validation,
         seed=seed,
         device=device,
@@ -243,31 +267,26 @@ def train(
     _writable(out)
     # Which images are used, and which are held out, does not depend on --seed, so that runs can be compared.
     images = load_dataset(dataset, max_images_per_class=max_images_per_class, seed=config.split_seed)
-    images = images.verified(input_size)
-    space: SearchSpace
-    if architecture:
-        space = get_space("nasbench201")
-        chosen = {f"given {i}": space.parse(text) for i, text in enumerate(architecture, 1)}
-    else:
-        if result:
-            space, best = _best_of(result, top, images.name)
-        else:
-            # Only the training part is shown to the search: the validation images stay unseen.
-            train_part, _ = images.split(validation, config.split_seed)
-            found = _search(train_part, model or "nasbench201", None, "cpu", top=top, input_size=input_size, seed=seed)
-            space, best = get_space(found.space), found.architectures
-        chosen = {f"rank {i}": cell for i, cell in enumerate(best, 1)}
+    images = images.verified(config.input_size)
+    if result and searched_for != images.name:
+        warnings.warn(f"{str(result)!r} was searched for {searched_for!r}, not for {images.name!r}", stacklevel=1)
+    if searcher is not None:
+        # Only the training part is shown to the search: the validation images stay unseen.
+        train_part, _ = images.split(validation, config.split_seed)
+        best = searcher.search(train_part, top=top, input_size=config.input_size, seed=seed).architectures
+    chosen = {f"{'given' if architecture else 'rank'} {i}": cell for i, cell in enumerate(best, 1)}
     rng = randomness.Random(seed)
-    chosen |= {f"random {i}": _random_live(space, rng) for i in range(1, random + 1)}
+    chosen |= {f"random {i}": _random_live(of, rng) for i in range(1, random + 1)}
     data = prepare(images, config)
-    trained = train_many(space, list(chosen.values()), data, config, out)
+    trained = train_many(of, list(chosen.values()), data, config, out)
     print_training(images, list(chosen), trained)
     for run in trained:
         if onnx and run.run_dir is not None:
             export_onnx(run.run_dir / "network.onnx", run.network)
 
 
-def _best_of(path: Path, top: int, dataset: str) -> tuple[SearchSpace, list[Architecture]]:
+def _best_of(path: Path, top: int, wanted: str | None) -> tuple[SearchSpace, list[Architecture], str]:
+    """The space, the best, and the dataset of a search result."""
     import json
 
     from metad2a_plugin.registry import get_space
@@ -283,11 +302,11 @@ def _best_of(path: Path, top: int, dataset: str) -> tuple[SearchSpace, list[Arch
         ) from error
     if not texts:
         raise ConfigError(f"the search result {str(path)!r} holds no architecture")
-    if found.get("dataset") != dataset:
-        warnings.warn(f"{str(path)!r} was searched for {found.get('dataset')!r}, not for {dataset!r}", stacklevel=2)
+    if wanted not in (None, space.name):
+        raise ConfigError(f"the search result {str(path)!r} is of the space {space.name!r}, not {wanted!r}")
     if len(texts) < top:
         warnings.warn(f"{str(path)!r} holds {len(texts)} architectures, fewer than --top {top}", stacklevel=2)
-    return space, [space.parse(text) for text in texts]
+    return space, [space.parse(text) for text in texts], str(found.get("dataset"))
 
 
 def _random_live(space: SearchSpace, rng: Any) -> Architecture:
@@ -303,8 +322,10 @@ def export(
         str, typer.Argument(help="A network.safetensors of metad2a train, or an architecture string.")
     ],
     out: Annotated[Path, typer.Argument(help="A file that ends in .safetensors or .onnx.")],
+    space: Space = None,
     num_classes: Annotated[int, typer.Option(help="Outputs of a network built from a string.")] = 10,
-    input_size: InputSize = 32,
+    input_size: InputSize = None,
+    width: Width = None,
     seed: Seed = 0,
 ) -> None:
     """Write a network as a safetensors or ONNX file that needs no code of its own to be read."""
@@ -316,13 +337,14 @@ def export(
     from metad2a_plugin.registry import get_space
 
     _writable(out.parent)
-    if "|" in network:
-        space = get_space("nasbench201")
-        classifier = ImageClassifier(
-            space, space.parse(network), num_classes, input_size=input_size, seed=seed
-        )
-    else:
+    if network.endswith(".safetensors") or os.path.exists(network):
         classifier = load_network(network)
+    else:
+        of = get_space(space or DEFAULT_SPACE)
+        options: dict[str, Any] = {} if width is None else {"width": width}
+        classifier = ImageClassifier(
+            of, of.parse(network), num_classes, input_size=input_size, seed=seed, **options
+        )
     write = export_onnx if out.suffix == ".onnx" else export_network
     write(out, classifier)
     cost = classifier.cost

@@ -311,6 +311,21 @@ def _ask_naslib() -> tuple[str, list[str]]:
     return _folder("naslib"), [f"worked around: {step}" for step in naslib.prepare()]
 
 
+def _ofa(timeout: float) -> Finding:
+    if not _installed("ofa"):
+        return Finding("Once-for-All", ABSENT, "not installed", ("pip install 'metad2a-plugin[ofa]'",))
+    return _checked("Once-for-All", "ofa", timeout, _version("ofa"))
+
+
+def _ask_ofa() -> tuple[str, list[str]]:
+    from metad2a_plugin.adapters import ofa
+    from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
+
+    space = MobileNetV3Space()
+    ofa.extract(ofa.make_supernet(num_classes=2), space.parse("+".join(["k3e3-k5e4"] * 5)))
+    return _version("ofa"), []
+
+
 def _nas_bench_201(timeout: float) -> Finding:
     return _records("nas-bench-201", "nas_201_api", timeout)
 
@@ -379,7 +394,7 @@ def _release(text: str) -> tuple[int, ...]:
 
 _CHECKS: Sequence[Callable[[float], Finding]] = (
     *(_torch, _models, _data, _torchvision),
-    *(_nni, _naslib, _nas_bench_201, _nats_bench),
+    *(_nni, _naslib, _ofa, _nas_bench_201, _nats_bench),
 )
 _QUESTIONS: dict[str, Callable[[], tuple[str, list[str]]]] = {
     "torch": _ask_torch,
@@ -388,6 +403,7 @@ _QUESTIONS: dict[str, Callable[[], tuple[str, list[str]]]] = {
     "torchvision": _ask_torchvision,
     "nni": _ask_nni,
     "naslib": _ask_naslib,
+    "ofa": _ask_ofa,
     "nas_201_api": _ask_nas_201_api,
     "nats_bench": _ask_nats_bench,
 }

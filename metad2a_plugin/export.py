@@ -32,10 +32,11 @@ class ImageClassifier(nn.Module):
         architecture: what to build.
         num_classes: outputs.
         class_names: one name per output; None names them ``"0"``, ``"1"``, ...
-        input_size: side of the square images, in pixels.
+        input_size: side of the square images, in pixels; None takes the space's own.
         mean, std: of each colour channel, for pixels scaled to 0..1.
         seed: of the initial weights, which do not depend on, or change, the global generator.
-        **options: further options of ``space.build``, such as NAS-Bench-201's `channels` and `cells`.
+        **options: further options of ``space.build``, such as NAS-Bench-201's `channels` and `cells` or the
+            `width` of MobileNetV3.
 
     Attributes:
         network: what ``space.build`` returned.
@@ -62,7 +63,7 @@ class ImageClassifier(nn.Module):
         num_classes: int,
         *,
         class_names: Sequence[str] | None = None,
-        input_size: int = 32,
+        input_size: int | None = None,
         mean: Sequence[float] = (0.5, 0.5, 0.5),
         std: Sequence[float] = (0.25, 0.25, 0.25),
         seed: int = 0,
@@ -70,8 +71,9 @@ class ImageClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.space, self.architecture = space, space.validate(architecture)
-        self.input_size, self.options = input_size, options
-        self.cost = space.cost(architecture, num_classes=num_classes, input_size=input_size, **options)
+        self.input_size = space.input_size if input_size is None else input_size
+        self.options = options
+        self.cost = space.cost(architecture, num_classes=num_classes, input_size=self.input_size, **options)
         names = range(num_classes) if class_names is None else class_names
         self.class_names = tuple(str(name) for name in names)
         if len(self.class_names) != num_classes:

@@ -5,8 +5,8 @@ A plug-in names its classes in the entry points of its own distribution; nothing
     [project.entry-points."metad2a_plugin.strategies"]
     greedy = "my_package.greedy:Greedy"
 
->>> available("spaces")[0]
-'nasbench201'
+>>> available("spaces")
+('mobilenetv3', 'nasbench201')
 >>> get_strategy("random").__name__
 'RandomSearch'
 """
@@ -34,6 +34,7 @@ DISTRIBUTION = "metad2a-plugin"
 # Strings, so that listing imports nothing and a source checkout needs no installation.
 BUILT_IN: dict[str, dict[str, str]] = {
     "spaces": {
+        "mobilenetv3": "metad2a_plugin.spaces.mobilenetv3:MobileNetV3Space",
         "nasbench201": "metad2a_plugin.spaces.nasbench201:NASBench201",
     },
     "strategies": {

@@ -295,7 +295,7 @@ class MetaD2A:
         max_params: float | None = None,
         max_flops: float | None = None,
         max_latency: Mapping[str, float] | None = None,
-        input_size: int = 32,
+        input_size: int | None = None,
         seed: int = 0,
         progress: bool = True,
         **options: Any,
@@ -312,7 +312,7 @@ class MetaD2A:
                 20,000 architectures, and generates 500 elsewhere.
             max_params, max_flops: hard limits in millions, counted for `input_size` and the dataset's classes.
             max_latency: hard limits by device, in milliseconds (millijoules for energies); see `LatencyModel`.
-            input_size: side of the images the network will see, in pixels.
+            input_size: side of the images the network will see, in pixels; None takes the space's own.
             seed: of the choice of images and of the generator.
             progress: show progress bars if stderr is a terminal.
             **options: for `extract_task`.
@@ -348,7 +348,7 @@ class MetaD2A:
             rejected=ranking.pool.rejected,
             bounds=ranking.pool.bounds.to_dict(),
             units=ranking.pool.bounds.units(),
-            input_size=input_size,
+            input_size=ranking.pool.bounds.input_size,
             distance=self.checkpoint.predictor.distance(task),
             seconds=ranking.seconds,
         )
@@ -361,7 +361,7 @@ class MetaD2A:
         max_params: float | None = None,
         max_flops: float | None = None,
         max_latency: Mapping[str, float] | None = None,
-        input_size: int = 32,
+        input_size: int | None = None,
         seed: int = 0,
         progress: bool = True,
         **options: Any,
@@ -373,13 +373,14 @@ class MetaD2A:
         if candidates is not None:
             integer("candidates", candidates, 1)
         integer("seed", seed, 0)
-        bounds = _Bounds(self.space, max_params, max_flops, max_latency or {}, input_size)
+        size = self.space.input_size if input_size is None else input_size
+        bounds = _Bounds(self.space, max_params, max_flops, max_latency or {}, size)
         begin = time.perf_counter()
         _check_names(options)
         task = None if dataset is None else self.task(dataset, seed=seed, progress=progress, **options)
         middle = time.perf_counter()
         classes = {} if task is None else {"num_classes": task.num_classes}
-        pool = _Pool(self.space, bounds, {"input_size": input_size} | classes)
+        pool = _Pool(self.space, bounds, {"input_size": size} | classes)
         exhaustive = candidates is None and self.space.size <= EXHAUSTIVE
         if exhaustive:
             vertices = pool.select(self.space.all_vertices())
@@ -459,6 +460,7 @@ class _Bounds:
         input_size: int,
     ) -> None:
         integer("input_size", input_size, 8)
+        self.input_size = input_size
         for name, value in (("max_params", max_params), ("max_flops", max_flops)):
             if value is None:
                 continue

@@ -17,8 +17,8 @@ import json
 import math
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import product
+from contextlib import contextmanager, suppress
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -219,6 +219,8 @@ class SearchSpaceConformance:
     def test_enumerates_every_architecture_once(self) -> None:
         space = self.make_space()
         if space.size > self.listable:
+            with suppress(ConfigError):  # a large space may refuse
+                space.validate(next(iter(space.enumerate())))
             return
         cells = list(space.enumerate())
         assert len(cells) == len(set(cells)) == space.size, "enumerate() must list `size` different architectures"
@@ -240,6 +242,7 @@ class SearchSpaceConformance:
 
     def test_foreign_architectures_are_refused(self) -> None:
         space = self.make_space()
+        [mine] = _some(space, 1)
         for foreign in _foreign(space):
             for method in (space.validate, space.format, space.neighbors, space.canonical, space.is_dead, space.cost):
                 with _refuses(ArchitectureError, f"{method.__name__}({foreign!r})"):
@@ -248,6 +251,9 @@ class SearchSpaceConformance:
                 space.encode([foreign])
             with _refuses(ArchitectureError, f"mutate({foreign!r})"):
                 space.mutate(foreign, random.Random(0))
+            for first, second in ((foreign, mine), (mine, foreign)):
+                with _refuses(ArchitectureError, f"crossover({first!r}, {second!r})"):
+                    space.crossover(first, second, random.Random(0))
 
     def test_decode_inverts_encode(self) -> None:
         space = self.make_space()
@@ -298,6 +304,23 @@ class SearchSpaceConformance:
             assert mutants == again, "mutate() must depend on the generator it is given only"
             assert set(mutants) == neighbors, "mutate() must reach exactly the neighbours"
 
+    def test_crossover_mixes_its_parents(self) -> None:
+        space = self.make_space()
+        parents, mixed = _some(space, self.samples), False
+        for first, second in pairwise(parents):
+            with _global_seed(1):
+                children = [space.crossover(first, second, random.Random(seed)) for seed in range(20)]
+            with _global_seed(2):
+                again = [space.crossover(first, second, random.Random(seed)) for seed in range(20)]
+            assert children == again, "crossover() must depend on the generator it is given only"
+            assert all(space.validate(child) == child for child in children)
+            for child in children:
+                choices = zip(child.choices, first.choices, second.choices, strict=True)
+                assert all(c in (a, b) for c, a, b in choices), f"{child} has a choice of neither parent"
+            assert space.crossover(first, first, random.Random(0)) == first, "equal parents have another child"
+            mixed |= len(set(children)) > 1
+        assert mixed, "crossover() always gives the same child"
+
     def test_canonical_keys_agree_with_networks(self) -> None:
         space = self.make_space()
         cells = [n for a in _some(space, self.samples) for n in (a, *space.neighbors(a)[:10])]
@@ -308,6 +331,12 @@ class SearchSpaceConformance:
             assert key == space.canonical(space.parse(space.format(architecture)))
             groups.setdefault(key, []).append(architecture)
         assert len(groups) > 1, "canonical() gives every architecture the same key"
+        vertices = space.encode(cells)
+        ids = space.canonical_ids(vertices).tolist()
+        assert len(set(zip(ids, map(space.canonical, cells), strict=True))) == len(set(ids)) == len(groups), (
+            "canonical_ids() and canonical() disagree on which networks are equal"
+        )
+        assert space.dead_mask(vertices).tolist() == [space.is_dead(a) for a in cells]
         for equal in groups.values():
             assert len({space.is_dead(a) for a in equal}) == 1, f"equal networks, but only some are dead: {equal}"
 
@@ -332,6 +361,11 @@ class SearchSpaceConformance:
             params = sum(p.numel() for p in network.parameters())
             assert abs(cost.params * 1e6 - params) < 0.5, f"cost() counts {cost.params} M, the network has {params}"
             assert math.isfinite(cost.flops) and cost.flops >= 0
+        cells = _some(space, self.samples)
+        costs = [space.cost(a, num_classes=self.num_classes) for a in cells]
+        together = [numbers.tolist() for numbers in space.costs(space.encode(cells), num_classes=self.num_classes)]
+        assert together[0] == [c.params for c in costs], "costs() and cost() disagree on parameters"
+        assert together[1] == [c.flops for c in costs], "costs() and cost() disagree on FLOPs"
 
 
 class StrategyConformance:

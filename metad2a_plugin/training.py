@@ -64,8 +64,8 @@ class TrainConfig:
         flip: also mirror images at random. Off by default, because mirrored digits, letters or signs are other
             objects; turn it on for photographs.
         input_size: side of the square images, in pixels.
-        channels, cells: of the network, where the search space has such options; None leaves its own default
-            (NAS-Bench-201: 16 and 5).
+        channels, cells, width: of the network, where the search space has such options; None leaves its own default
+            (NAS-Bench-201: 16 channels and 5 cells; MobileNetV3: width 1.0).
         validation: share of the images held out.
         seed: of initial weights, order and augmentation.
         split_seed: of the validation part; independent of `seed`, so that runs can be compared.
@@ -87,6 +87,7 @@ class TrainConfig:
     input_size: int = 32
     channels: int | None = None
     cells: int | None = None
+    width: float | None = None
     validation: float = 0.2
     seed: int = 0
     split_seed: int = 0
@@ -98,9 +99,9 @@ class TrainConfig:
             raise ConfigError("flip=True needs augment=True; set both, or neither")
 
     @property
-    def options(self) -> dict[str, int]:
+    def options(self) -> dict[str, float]:
         """The options given to the search space."""
-        given = {"channels": self.channels, "cells": self.cells}
+        given = {"channels": self.channels, "cells": self.cells, "width": self.width}
         return {name: value for name, value in given.items() if value is not None}
 
 
@@ -384,7 +385,7 @@ def train_network(
         network: takes pixels, uint8 ``[batch, 3, size, size]``, and gives logits ``[batch, classes]``; it is moved
             to the device of the config.
         data: of `prepare`, with the same config.
-        config: its `channels` and `cells` have no meaning here, its `seed` is that of order and augmentation.
+        config: its `channels`, `cells` and `width` have no meaning here, its `seed` is that of order and augmentation.
         report: called after each epoch.
 
     Returns:

@@ -21,6 +21,7 @@ from metad2a_plugin.meta import train
 from metad2a_plugin.models.checkpoint import load_checkpoint
 
 CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
+MOBILE = "+".join(["k3e3-k5e4"] * 5)
 TINY = ["--epochs", "1", "--channels", "4", "--cells", "1", "--input-size", "8", "--device", "cpu"]
 
 
@@ -168,6 +169,26 @@ def test_export_writes_a_network_that_loads(work: Path, capsys: Any) -> None:
     assert load_network(work / "copy.safetensors").cost == network.cost
 
 
+def test_other_spaces_are_trained_and_exported(work: Path, capsys: Any) -> None:
+    given = ["--space", "mobilenetv3", "--width", "0.1", "--input-size", "16"]
+    short = ["--epochs", "1", "--batch-size", "16", "--device", "cpu"]
+    assert main(["train", "images.npz", "-a", MOBILE, "--random", "1", "--out", "kept", *given, *short]) == 0
+    shown = capsys.readouterr().out
+    assert MOBILE in shown and "random 1" in shown
+    trained = [load_network(path) for path in (work / "kept").rglob("network.safetensors")]
+    assert {n.space.name for n in trained} == {"mobilenetv3"} and [n.options for n in trained] == [{"width": 0.1}] * 2
+    assert main(["export", MOBILE, "net.safetensors", *given, "--num-classes", "7"]) == 0
+    exported = load_network(work / "net.safetensors")
+    assert (exported.input_size, exported.options, len(exported.class_names)) == (16, {"width": 0.1}, 7)
+
+
+def test_the_size_of_images_is_the_space_s_own(work: Path, capsys: Any) -> None:
+    assert main(["export", MOBILE, "net.safetensors", "--space", "mobilenetv3"]) == 0
+    assert load_network(work / "net.safetensors").input_size == 224
+    assert main(["export", CELL, "cell.safetensors"]) == 0
+    assert load_network(work / "cell.safetensors").input_size == 32
+
+
 # -- meta-train ----------------------------------------------------------------------------------
 @pytest.fixture
 def database(work: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -208,7 +229,8 @@ def test_an_interruption_is_no_traceback(
 def test_list_shows_the_names_that_options_take(capsys: Any) -> None:
     assert main(["list"]) == 0
     shown = capsys.readouterr().out
-    for line in ("spaces: nasbench201", "encoders: default", "metad2a", "pixel3 (ms)", "regularized-evolution"):
+    lists = ("spaces: mobilenetv3, nasbench201", "encoders: default", "metad2a", "pixel3 (ms)", "regularized-evolution")
+    for line in lists:
         assert line in shown
     assert main(["list", "devices"]) == 0
     assert capsys.readouterr().out.startswith("devices: ")
@@ -301,6 +323,20 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
     "train a missing dataset": (["train", "gone", "-a", CELL], "no file or folder 'gone'", nothing),
     "bad architecture": ([*TRAIN, "-a", "|nor_conv_3x3~0|"], "expected 3 nodes", nothing),
     "misspelt operation": ([*TRAIN, "-a", CELL.replace("skip", "slip")], "did you mean 'skip_connect'", nothing),
+    "train a network of another space": ([*TRAIN, "-a", MOBILE], "expected 3 nodes joined by '+', got 5", nothing),
+    "train with another space's option": ([*TRAIN, "-a", CELL, "--width", "1.2"], "unknown option 'width'", nothing),
+    "train in an unknown space": ([*TRAIN, "-a", CELL, "--space", "darts"], "no 'darts' among the spaces", nothing),
+    "no model of a space": (["search", "images.npz", "--space", "mobilenetv3"], "no checkpoint 'mobilenetv3'", nothing),
+    "result of another space": (
+        [*TRAIN, "--result", "r.json", "--space", "mobilenetv3"],
+        "is of the space 'nasbench201', not 'mobilenetv3'",
+        result_with(),
+    ),
+    "export with an option of another space": (
+        ["export", CELL, "new/net.safetensors", "--width", "1.2"],
+        "unknown option 'width'",
+        nothing,
+    ),
     "both --architecture and --result": ([*TRAIN, "-a", CELL, "--result", "r.json"], "give one of them", nothing),
     "a model without a search": ([*TRAIN, "-a", CELL, "--model", "toy"], "--model searches for what to train", nothing),
     "no result": ([*TRAIN, "--result", "gone.json"], "cannot read a search result from 'gone.json'", nothing),

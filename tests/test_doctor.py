@@ -18,7 +18,7 @@ from metad2a_plugin.errors import HostError
 pytest.importorskip("metad2a_plugin.adapters", reason="adapters are inside the package once it is installed")
 NAMES = [
     *("Python", "torch", "metad2a-plugin", "data", "torchvision"),
-    *("NNI", "NASLib", "nas-bench-201", "nats_bench"),
+    *("NNI", "NASLib", "Once-for-All", "nas-bench-201", "nats_bench"),
 ]
 
 
@@ -120,6 +120,7 @@ def test_what_is_not_installed_is_no_problem(monkeypatch: pytest.MonkeyPatch) ->
         (doctor._torchvision, "only the torchvision encoder"),
         (doctor._nni, r"pip install 'metad2a-plugin[nni]'"),
         (doctor._naslib, "git clone --branch Develop https://github.com/automl/NASLib"),
+        (doctor._ofa, r"pip install 'metad2a-plugin[ofa]'"),
         (doctor._nas_bench_201, "metad2a convert-benchmark"),
         (doctor._nats_bench, "are read without it"),
     ):

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from metad2a_plugin.errors import CheckpointError, ConfigError, MissingExtraError
 from metad2a_plugin.export import ImageClassifier, export_network, export_onnx, load_network
+from metad2a_plugin.registry import get_space
 from metad2a_plugin.spaces.nasbench201 import NASBench201
 
 SPACE = NASBench201()
@@ -180,3 +181,19 @@ def test_onnx_computes_the_same_for_any_batch(tmp_path: Path) -> None:
         torch.testing.assert_close(torch.from_numpy(logits), made(IMAGES[:batch]), rtol=1e-4, atol=1e-5)
     properties = session.get_modelmeta().custom_metadata_map
     assert json.loads(properties["metad2a"])["class_names"] == ["cat", "dog", "eel"]
+
+
+@torch.no_grad()
+def test_networks_of_another_space_are_exported_alike(path: Path, tmp_path: Path) -> None:
+    space = get_space("mobilenetv3")
+    network = space.parse("k5e4-k3e3+k7e6-k3e3+k3e3-k5e6+k7e3-k3e3+k3e6-k5e3")
+    assert ImageClassifier(space, network, 2, width=0.1).input_size == 224
+    written = ImageClassifier(space, network, 3, width=0.1, input_size=16).eval()
+    export_network(path, written)
+    read = load_network(path)
+    assert torch.equal(read(IMAGES), written(IMAGES)) and read.metadata() == written.metadata()
+    pytest.importorskip("onnxscript", reason="needs the extra onnx")
+    runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    export_onnx(tmp_path / "network.onnx", written)
+    (logits,) = runtime.InferenceSession(tmp_path / "network.onnx").run(None, {"images": IMAGES.numpy()})
+    torch.testing.assert_close(torch.from_numpy(logits), written(IMAGES), rtol=1e-4, atol=1e-5)

@@ -11,6 +11,7 @@ from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.predictor import Predictor
 from metad2a_plugin.predictors.cost import FlopsPredictor
 from metad2a_plugin.spaces.base import Architecture, Cost
+from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
 from metad2a_plugin.spaces.nasbench201 import NASBench201
 from metad2a_plugin.strategies import RandomSearch
 from metad2a_plugin.strategy import Strategy
@@ -27,6 +28,11 @@ class TestNASBench201(SearchSpaceConformance):
         return NASBench201()
 
 
+class TestMobileNetV3(SearchSpaceConformance):
+    def make_space(self):
+        return MobileNetV3Space()
+
+
 class TaskPredictor(Predictor):
     needs_task = True
 
@@ -34,6 +40,14 @@ class TaskPredictor(Predictor):
         if task is None:
             raise ConfigError("this predictor needs a task")
         return FlopsPredictor(self.space).predict(None, architectures) + task.features.mean()
+
+
+class TestCostPredictorOnMobileNetV3(PredictorConformance):
+    def make_space(self):
+        return MobileNetV3Space()
+
+    def make(self, space):
+        return FlopsPredictor(space)
 
 
 class TestPredictorWithTask(PredictorConformance):
@@ -145,6 +159,16 @@ class FarMutation(ToySpace):
         return super().mutate(super().mutate(architecture, rng), rng)
 
 
+class ChildOfNobody(ToySpace):
+    def crossover(self, first, second, rng):
+        return self.mutate(first, rng)
+
+
+class ChildOfOne(ToySpace):
+    def crossover(self, first, second, rng):
+        return self.validate(first if self.validate(second) else second)
+
+
 class CanonicalIsConstant(ToySpace):
     def canonical(self, architecture):
         super().canonical(architecture)
@@ -176,6 +200,17 @@ class WrongClasses(ToySpace):
         return super().build(architecture, num_classes + 1)
 
 
+class OtherCosts(ToySpace):
+    def costs(self, vertices, **options):
+        params, flops = super().costs(vertices, **options)
+        return params, flops + 1
+
+
+class OtherIds(ToySpace):
+    def canonical_ids(self, vertices):
+        return torch.arange(len(vertices))
+
+
 class WrongCost(ToySpace):
     def cost(self, architecture, **options):
         cost = super().cost(architecture, **options)
@@ -201,11 +236,15 @@ class WrongCost(ToySpace):
         (OwnNeighbor, "test_neighbors_are_symmetric"),
         (LazyMutation, "test_mutation_reaches_every_neighbor_and_nothing_else"),
         (FarMutation, "test_mutation_reaches_every_neighbor_and_nothing_else"),
+        (ChildOfNobody, "test_crossover_mixes_its_parents"),
+        (ChildOfOne, "test_crossover_mixes_its_parents"),
+        (OtherIds, "test_canonical_keys_agree_with_networks"),
         (CanonicalIsConstant, "test_canonical_keys_agree_with_networks"),
         (DeathIgnored, "test_canonical_keys_agree_with_networks"),
         (Cyclic, "test_graph_shows_the_encoded_vertices"),
         (UnnamedOps, "test_graph_shows_the_encoded_vertices"),
         (WrongClasses, "test_network_fits_its_classes_and_its_cost"),
+        (OtherCosts, "test_network_fits_its_classes_and_its_cost"),
         (WrongCost, "test_network_fits_its_classes_and_its_cost"),
     ],
 )

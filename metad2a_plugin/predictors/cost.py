@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
-
 from metad2a_plugin.predictor import Predictor
 from metad2a_plugin.spaces.base import Architecture
 
 if TYPE_CHECKING:
+    import torch
+
     from metad2a_plugin.data.task import Task
 
 
@@ -18,11 +18,11 @@ class ParamsPredictor(Predictor):
     """Scores an architecture by its parameters, in millions."""
 
     def predict(self, task: Task | None, architectures: Sequence[Architecture]) -> torch.Tensor:
-        return torch.tensor([self.space.cost(a).params for a in architectures], dtype=torch.float32)
+        return self.space.costs(self.space.encode(architectures))[0].float()
 
 
 class FlopsPredictor(Predictor):
     """Scores an architecture by its multiply-accumulates, in millions."""
 
     def predict(self, task: Task | None, architectures: Sequence[Architecture]) -> torch.Tensor:
-        return torch.tensor([self.space.cost(a).flops for a in architectures], dtype=torch.float32)
+        return self.space.costs(self.space.encode(architectures))[1].float()

@@ -1,10 +1,10 @@
-"""Pictures of NAS-Bench-201 cells: nodes in a row, operations as arcs, what cannot matter in grey."""
+"""Pictures of architectures: NAS-Bench-201 cells, and networks of stages of layers."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +20,7 @@ _STYLES = {
     "nor_conv_3x3": ("conv 3×3", "#0072B2"),
     "avg_pool_3x3": ("avg pool 3×3", "#E69F00"),
 }
+_KERNELS = {3: "#0072B2", 5: "#009E73", 7: "#D55E00"}
 _GREY, _FAINT, _INK = "#A6A6A6", "#DADADA", "#222222"
 _SPACING, _RADIUS, _WIDTH = 2.6, 0.34, 9.2
 _INCHES = 7.2  # width of the figure
@@ -42,7 +43,59 @@ def draw_cell(
 ) -> None:
     """Write the picture of the cell with operation `ops[i]` on `cell_edges[i]` to `path` (``.svg`` or ``.png``).
 
-    The same cell, title and matplotlib version give the same bytes; the file is replaced in one step.
+    Nodes are in a row and operations are arcs; what cannot matter is grey. See `_write` for the rest.
+    """
+    left = 1.5 * _SPACING - _WIDTH / 2
+    _write(path, title, lambda axes: _draw(axes, _edges(ops, cell_edges)), (left, left + _WIDTH), (-1.45, 2.35))
+
+
+def draw_stages(
+    stages: Sequence[Sequence[tuple[int, int]]],
+    layers: int,
+    path: str | os.PathLike[str],
+    title: str | None = None,
+) -> None:
+    """Write the picture of the (kernel, expand ratio) of each layer of each stage to `path` (``.svg`` or ``.png``).
+
+    A layer is as high as its expand ratio and has the colour of its kernel; places for up to `layers` in a stage are
+    in a row, those that are not used empty. See `_write` for the rest.
+    """
+    step, gap = 0.42, 0.25
+    width = len(stages) * (layers * step + gap) + gap
+
+    def paint(axes: Axes) -> None:
+        for number, stage in enumerate(stages):
+            left = gap + number * (layers * step + gap)
+            axes.text(left + layers * step / 2, -0.2, f"stage {number + 1}", ha="center", va="top", size=9, color=_INK)
+            for place in range(layers):
+                _draw_layer(axes, left + place * step, step, stage[place] if place < len(stage) else None)
+
+    _write(path, title, paint, (0, width), (-0.6, 3.0))
+
+
+def _draw_layer(axes: Axes, left: float, step: float, layer: tuple[int, int] | None) -> None:
+    from matplotlib.patches import Rectangle
+
+    if layer is None:
+        axes.plot([left + 0.1 * step, left + 0.9 * step], [0, 0], color=_FAINT, linewidth=1.6)
+        return
+    kernel, expand = layer
+    height = 0.4 * expand
+    axes.add_patch(Rectangle((left + 0.04, 0), step - 0.08, height, facecolor=_KERNELS[kernel], edgecolor=_INK))
+    axes.text(left + step / 2, height / 2, f"{kernel}×{kernel}", ha="center", va="center", size=7, color="white")
+    axes.text(left + step / 2, height + 0.06, f"×{expand}", ha="center", va="bottom", size=7, color=_INK)
+
+
+def _write(
+    path: str | os.PathLike[str],
+    title: str | None,
+    paint: Callable[[Axes], None],
+    across: tuple[float, float],
+    up: tuple[float, float],
+) -> None:
+    """Write what `paint` draws within the limits `across` and `up`, under a title, as ``.svg`` or ``.png``.
+
+    The same arguments and matplotlib version give the same bytes; the file is replaced in one step.
 
     Raises:
         ConfigError: another suffix.
@@ -62,18 +115,26 @@ def draw_cell(
 
     # A fixed salt makes the identifiers inside an SVG the same in every run.
     with style.context(["default", {"svg.hashsalt": "metad2a"}]):
-        bottom, top = -1.45, 2.85 if title else 2.35
-        figure = Figure(figsize=(_INCHES, _INCHES * (top - bottom) / _WIDTH))
+        (left, right), (bottom, top) = across, up
+        strip = 0.054 * (right - left) if title else 0
+        figure = Figure(figsize=(_INCHES, _INCHES * (top + strip - bottom) / (right - left)))
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         axes.set_aspect("equal")
-        axes.set_xlim(1.5 * _SPACING - _WIDTH / 2, 1.5 * _SPACING + _WIDTH / 2)
-        axes.set_ylim(bottom, top)
-        _draw(axes, _edges(ops, cell_edges))
+        axes.set_xlim(left, right)
+        axes.set_ylim(bottom, top + strip)
+        paint(axes)
         if title:
             size = min(12, 760 / len(title))
             axes.text(
-                1.5 * _SPACING, 2.5, title, ha="center", va="center", size=size, color=_INK, parse_math=False
+                (left + right) / 2,
+                top + 0.3 * strip,
+                title,
+                ha="center",
+                va="center",
+                size=size,
+                color=_INK,
+                parse_math=False,
             )
         buffer = io.BytesIO()
         metadata = {"Date": None} if suffix == ".svg" else {"Software": None}

@@ -54,6 +54,8 @@ class SearchSpace(ABC):
     """Vertices of an encoded graph, input and output included."""
     vertex_types: tuple[str, ...]
     """Name of each vertex type; `encode` gives indices into it."""
+    input_size: int = 32
+    """Side of the square images, in pixels, that costs are counted for and networks used on unless said otherwise."""
 
     # -- points ------------------------------------------------------------------------------
     @abstractmethod
@@ -63,6 +65,11 @@ class SearchSpace(ABC):
     @abstractmethod
     def mutate(self, architecture: Architecture, rng: random.Random) -> Architecture:
         """Change one decision, uniformly; never returns its argument."""
+
+    def crossover(self, first: Architecture, second: Architecture, rng: random.Random) -> Architecture:
+        """Take each decision from either parent, with equal chance."""
+        pairs = zip(self.validate(first).choices, self.validate(second).choices, strict=True)
+        return Architecture(self.name, tuple(rng.choice(pair) for pair in pairs))
 
     @abstractmethod
     def neighbors(self, architecture: Architecture) -> list[Architecture]:

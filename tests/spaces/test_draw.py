@@ -13,9 +13,12 @@ from PIL import Image
 from metad2a_plugin.errors import ConfigError, MissingExtraError
 from metad2a_plugin.spaces import Architecture
 from metad2a_plugin.spaces._draw import _edges
+from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
 from metad2a_plugin.spaces.nasbench201 import CELL_EDGES, NASBench201
 
 SPACE = NASBench201()
+STAGES = MobileNetV3Space()
+NETWORK = STAGES.parse("k5e4-k3e3-k7e6+k7e6-k3e3+k3e4-k3e3-k5e6-k7e3+k3e3-k3e3+k7e6-k7e6")
 CELL = Architecture("nasbench201", (3, 0, 0, 1, 2, 4))
 
 
@@ -50,6 +53,18 @@ def test_edges_are_live_exactly_on_paths_from_input_to_output() -> None:
     ops = ["nor_conv_3x3", "none", "none", "skip_connect", "nor_conv_1x1", "avg_pool_3x3"]
     assert [edge.live for edge in _edges(ops, CELL_EDGES)] == [True, False, False, True, True, False]
     assert [e.live for e in _edges(["skip_connect"] * 3 + ["none"] * 3, CELL_EDGES)] == [False] * 6
+
+
+def test_networks_of_stages_are_drawn_alike(tmp_path: Path) -> None:
+    for name in ("a.svg", "b.svg", "a.png"):
+        STAGES.draw(NETWORK, tmp_path / name, title="photos, rank 1")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    # One rectangle a layer, one mark a place that is not used, and the background.
+    drawing = (tmp_path / "a.svg").read_text()
+    assert drawing.count('id="patch_') == 13 + 1 and drawing.count('id="line2d_') == 7
+    assert min(Image.open(tmp_path / "a.png").size) > 400 and colourfulness(tmp_path / "a.png") > 100
+    STAGES.draw(STAGES.neighbors(NETWORK)[0], tmp_path / "b.svg", title="photos, rank 1")
+    assert (tmp_path / "a.svg").read_bytes() != (tmp_path / "b.svg").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["cell.gif", "cell", "svg"])

@@ -43,6 +43,11 @@ class TestOnNASBench201(OnToySpace):
         return get_space("nasbench201")
 
 
+class TestOnMobileNetV3(OnToySpace):
+    def make_space(self) -> SearchSpace:
+        return get_space("mobilenetv3")
+
+
 @pytest.mark.parametrize("name", ["random", "regularized-evolution", "local-search"])
 def test_found_by_name(name):
     assert name in BUILT_IN["strategies"]

@@ -1,0 +1,509 @@
+"""The MobileNetV3 space of Once-for-All: Cai et al., ICLR 2020, arXiv 1908.09791, section 3.
+
+A network has five stages of two to four inverted residual layers; each layer has a kernel of 3, 5 or 7 pixels and
+expands its input channels 3, 4 or 6 times. It is written ``k3e6-k5e3+...``: stages joined by ``+``, the layers of a
+stage by ``-``. A layer beyond the depth of its stage is no part of an architecture: whatever is said of it is dropped
+when it is read, so that equal networks are equal as `Architecture`, as text and as tensor.
+
+Width and resolution are no decisions of the space. Both are options of `MobileNetV3Space.cost`, the width multiplier
+also one of `MobileNetV3Space.build` (networks take images of any size), and OFA's configuration dict carries the
+resolution as ``r``. OFA has published supernets of the width multipliers 1.0 and 1.2, trained on images of 128 to 224
+pixels.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from metad2a_plugin._checks import integer
+from metad2a_plugin.errors import ArchitectureError, ConfigError
+from metad2a_plugin.spaces._mobilenetv3_layout import Count, fixed_count, halved, layer_count, layout
+from metad2a_plugin.spaces.base import Architecture, Cost, SearchSpace
+
+if TYPE_CHECKING:
+    import os
+
+    import networkx as nx
+    import torch
+    from torch import nn
+
+KERNELS, EXPANDS, DEPTHS = (3, 5, 7), (3, 4, 6), (2, 3, 4)
+"""Options of a layer's kernel and expand ratio and of a stage's depth; a choice is an index into one of them."""
+
+STAGES, LAYERS = 5, 4
+"""Stages, and the most layers of one."""
+
+RESOLUTIONS = range(128, 225, 4)
+"""Sides of the images, in pixels, that OFA's supernets were trained on."""
+
+EDGES = tuple((v, v + 1) for v in range(STAGES * LAYERS + 1))
+"""Edges of the 22-vertex graph that MetaD2A's models read, a chain for every network."""
+
+_SLOTS = STAGES * LAYERS
+_KINDS = len(KERNELS) * len(EXPANDS)
+_TYPES = len(DEPTHS) * _KINDS
+_FORM = "k3e6-k5e4+k7e3-k3e3-k3e4+...: five stages joined by '+', each of two to four layers joined by '-'"
+_COST_OPTIONS = {"num_classes": 1000, "input_size": 224, "width": 1.0}
+_LAYER = re.compile(r"k(\d+)e(\d+)")
+
+
+class MobileNetV3Space(SearchSpace):
+    """The search space; `choices` are 20 indices into `KERNELS`, 20 into `EXPANDS` and 5 into `DEPTHS`.
+
+    Layers are counted from the input, four to a stage; those beyond the depth of their stage have the choices 0.
+
+    >>> space = MobileNetV3Space()
+    >>> network = space.parse("k3e3-k5e4+k7e6-k3e3-k3e3+k3e3-k3e3+k3e3-k3e3+k3e3-k3e3-k3e3-k3e3")
+    >>> space.to_config(network)["d"]
+    [2, 3, 2, 2, 4]
+    >>> space.cost(network)
+    Cost(params=4.00424, flops=167.18184)
+    >>> f"{space.size:.2e}"
+    '2.18e+19'
+    """
+
+    name = "mobilenetv3"
+    size = sum(_KINDS**depth for depth in DEPTHS) ** STAGES
+    num_vertices = _SLOTS + 2
+    vertex_types = ("input", "output", *(f"{d}-{k}-{e}" for d in DEPTHS for k in KERNELS for e in EXPANDS))
+    input_size = 224
+
+    # -- points ------------------------------------------------------------------------------
+    def sample(self, rng: random.Random) -> Architecture:
+        """Draw one of the 2.18e19 different networks, each with the same probability.
+
+        A stage of depth 4 can be filled in 6,561 ways and one of depth 2 in 81, so 89 of 100 stages drawn have
+        depth 4. OFA's own sampler gives each depth the same probability instead.
+        """
+        depths = rng.choices(range(len(DEPTHS)), [_KINDS**d for d in DEPTHS], k=STAGES)
+        kernels, expands = ([rng.randrange(len(options)) for _ in range(_SLOTS)] for options in (KERNELS, EXPANDS))
+        return self._architecture(kernels, expands, depths)
+
+    def mutate(self, architecture: Architecture, rng: random.Random) -> Architecture:
+        """Draw one of `neighbors` uniformly: mutants of mutants drift to no depth that is rare in the space."""
+        choices = self.validate(architecture).choices
+        return self._changed(choices, rng.choice(_changes(choices)))
+
+    def neighbors(self, architecture: Architecture) -> list[Architecture]:
+        """All networks with another kernel or expand ratio in one layer, or one layer more or less ending a stage."""
+        choices = self.validate(architecture).choices
+        return [self._changed(choices, change) for change in _changes(choices)]
+
+    def crossover(self, first: Architecture, second: Architecture, rng: random.Random) -> Architecture:
+        """Take each depth, kernel and expand ratio from either parent; a layer that one lacks is the other's."""
+        parents = [_Decisions.of(self.validate(parent).choices) for parent in (first, second)]
+        used = [_used(parent.depths) for parent in parents]
+        depths = [rng.choice(pair) for pair in zip(parents[0].depths, parents[1].depths, strict=True)]
+
+        def mixed(options: Sequence[Sequence[int]]) -> list[int]:
+            return [
+                rng.choice([parent[i] for parent, has in zip(options, used, strict=True) if has[i]] or [0])
+                for i in range(_SLOTS)
+            ]
+
+        return self._architecture(mixed([p.kernels for p in parents]), mixed([p.expands for p in parents]), depths)
+
+    def enumerate(self) -> Iterator[Architecture]:
+        raise ConfigError(f"{self.name} has {self.size:.2e} networks, too many to list; draw some with sample()")
+
+    def validate(self, architecture: Architecture) -> Architecture:
+        """Return `architecture` if it is of this space.
+
+        Raises:
+            ArchitectureError: it belongs to another space, its choices are not 45 indices, or those of a layer
+                beyond the depth of its stage are not 0.
+        """
+        if not isinstance(architecture, Architecture) or architecture.space != self.name:
+            raise ArchitectureError(
+                f"expected an Architecture of space {self.name!r}, got {architecture!r}; read strings with parse() and "
+                "configuration dicts with from_config()"
+            )
+        choices = architecture.choices
+        legal = isinstance(choices, tuple) and len(choices) == 2 * _SLOTS + STAGES
+        if not legal or not all(isinstance(c, int) and 0 <= c < 3 for c in choices):
+            raise ArchitectureError(
+                f"a {self.name} architecture has {2 * _SLOTS + STAGES} choices, each 0 to 2 ({_SLOTS} kernels of "
+                f"{KERNELS}, {_SLOTS} expand ratios of {EXPANDS}, {STAGES} depths of {DEPTHS}), got {choices!r}"
+            )
+        kernels, expands, depths = _Decisions.of(choices)
+        for i, used in enumerate(_used(depths)):
+            if not used and (kernels[i] or expands[i]):
+                raise ArchitectureError(
+                    f"layer {i % LAYERS + 1} of stage {i // LAYERS + 1} is beyond the stage's depth of "
+                    f"{DEPTHS[depths[i // LAYERS]]}, so its choices must be 0, got {choices!r}; from_config() and "
+                    "decode() drop what is said of such layers"
+                )
+        return architecture
+
+    # -- text and tensors --------------------------------------------------------------------
+    def parse(self, text: str) -> Architecture:
+        """Read ``k3e6-k5e3+...``, the layers of five stages; whitespace around it is ignored.
+
+        Raises:
+            ArchitectureError: says which part is wrong and what it may be.
+        """
+        if not isinstance(text, str):
+            raise ArchitectureError(f"expected a string of the form {_FORM}; got {type(text).__name__}: {text!r}")
+        stages = text.strip().split("+")
+        if stages == [""]:
+            raise ArchitectureError(f"the architecture string is empty; expected the form {_FORM}")
+        if len(stages) != STAGES:
+            raise ArchitectureError(f"expected {STAGES} stages joined by '+', got {len(stages)} in {text!r}")
+        layers = [_parse_stage(stage, number) for number, stage in enumerate(stages, 1)]
+        padded = [layer for stage in layers for layer in (*stage, *[(0, 0)] * (LAYERS - len(stage)))]
+        kernels, expands = zip(*padded, strict=True)
+        return self._architecture(kernels, expands, [DEPTHS.index(len(stage)) for stage in layers])
+
+    def format(self, architecture: Architecture) -> str:
+        return "+".join("-".join(f"k{k}e{e}" for k, e in stage) for stage in self.layers(architecture))
+
+    def layers(self, architecture: Architecture) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """The (kernel, expand ratio) of each layer of each stage."""
+        kernels, expands, depths = _Decisions.of(self.validate(architecture).choices)
+        layers = [(KERNELS[k], EXPANDS[e]) for k, e in zip(kernels, expands, strict=True)]
+        return tuple(tuple(layers[s * LAYERS : s * LAYERS + DEPTHS[d]]) for s, d in enumerate(depths))
+
+    def from_config(self, config: Mapping[str, Any]) -> tuple[Architecture, int]:
+        """Read OFA's configuration dict.
+
+        Args:
+            config: ``ks`` and ``e``, 20 values each, of which those beyond a stage's depth may be anything; ``d``, 5
+                values; ``r``, the resolution in pixels or a list of it, which may be called ``image_size``, or be left
+                out for 224. A ``wid`` of None, as in OFA's own dicts, is ignored.
+
+        Returns:
+            The architecture, and the resolution.
+
+        Raises:
+            ArchitectureError: says which entry is wrong and what it may be.
+        """
+        if not isinstance(config, Mapping):
+            raise ArchitectureError(f"expected a dict with ks, e, d and r, got {type(config).__name__}: {config!r}")
+        unknown = sorted(set(map(str, config)) - {"ks", "e", "d", "r", "image_size", "wid"})
+        if unknown:
+            raise ArchitectureError(f"unknown entry {unknown[0]!r}; a configuration has ks, e, d and r")
+        if config.get("wid") is not None:
+            raise ArchitectureError(
+                f"wid must be None, got {config['wid']!r}; the width is an option of build and cost"
+            )
+        depths = _indices(config, "d", DEPTHS, [True] * STAGES)
+        kernels = _indices(config, "ks", KERNELS, _used(depths))
+        expands = _indices(config, "e", EXPANDS, _used(depths))
+        return self._architecture(kernels, expands, depths), _resolution(config)
+
+    def to_config(self, architecture: Architecture, resolution: int = 224) -> dict[str, Any]:
+        """OFA's configuration dict, with 3 for whatever is said of layers beyond the depth of their stage.
+
+        Raises:
+            ArchitectureError: the architecture is not of this space, or the resolution not one of `RESOLUTIONS`.
+        """
+        kernels, expands, depths = _Decisions.of(self.validate(architecture).choices)
+        return {
+            "ks": [KERNELS[k] for k in kernels],
+            "e": [EXPANDS[e] for e in expands],
+            "d": [DEPTHS[d] for d in depths],
+            "r": _resolution({"r": resolution}),
+        }
+
+    def encode(self, architectures: Sequence[Architecture]) -> torch.Tensor:
+        """Vertex types, int64 ``[n, 22]``: input, the layers of the five stages four by four, output.
+
+        A layer's type says the depth of its stage, its kernel and its expand ratio; `vertex_types` is the order of the
+        authors' release of MetaD2A.
+        """
+        import torch
+
+        rows = [self.validate(a).choices for a in architectures]
+        choices = torch.tensor(rows, dtype=torch.int64).reshape(-1, 2 * _SLOTS + STAGES)
+        kernels, expands, depths = choices.split([_SLOTS, _SLOTS, STAGES], dim=1)
+        return _vertices(_KINDS * depths.repeat_interleave(LAYERS, dim=1) + 3 * kernels + expands)
+
+    def decode(self, vertices: torch.Tensor) -> list[Architecture]:
+        """Inverse of `encode`; what vertices say of layers beyond the depth of their stage is dropped.
+
+        Raises:
+            ArchitectureError: not an integer tensor ``[n, 22]``, or a row that is no network: it does not begin with
+                the input, end with the output and have layers between them, or four vertices of a stage differ in
+                depth.
+        """
+        import torch
+
+        layers = self._layers(vertices)
+        depths, kernels, expands = layers[:, ::LAYERS] // _KINDS, layers // 3 % 3, layers % 3
+        return [Architecture(self.name, tuple(row)) for row in torch.cat([kernels, expands, depths], dim=1).tolist()]
+
+    # -- many encoded networks at once -------------------------------------------------------
+    def simplify(self, vertices: torch.Tensor) -> torch.Tensor:
+        """The same networks as `encode` gives them, int64 ``[n, 22]``."""
+        return _vertices(self._layers(vertices))
+
+    def canonical_ids(self, vertices: torch.Tensor) -> torch.Tensor:
+        """Numbers that are equal where networks are, int64 ``[n]``; comparable within one call only."""
+        return self._layers(vertices).unique(dim=0, return_inverse=True)[1]
+
+    def dead_mask(self, vertices: torch.Tensor) -> torch.Tensor:
+        """False for every network, bool ``[n]``."""
+        return self._layers(vertices)[:, 0] < 0
+
+    def costs(self, vertices: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """`cost` of many networks: params and FLOPs in millions, float64 ``[n]`` each.
+
+        Args:
+            vertices: int64 ``[n, 22]``.
+            **options: those of `cost`.
+
+        Raises:
+            ArchitectureError: a row is no network.
+            ConfigError: an option is unknown or out of range.
+        """
+        import torch
+
+        fixed, table = _counts(**_options(options, **_COST_OPTIONS))
+        layers = self._layers(vertices)
+        chosen = torch.tensor(table, device=layers.device)[torch.arange(_SLOTS, device=layers.device), layers]
+        # Integers below 2**53 are exact in float64.
+        params, macs = (chosen.sum(1) + torch.tensor(fixed, device=layers.device)).double().unbind(1)
+        return params / 1e6, macs / 1e6
+
+    # -- graphs and networks -----------------------------------------------------------------
+    def canonical(self, architecture: Architecture) -> str:
+        """The text of `format`, since equal networks are equal architectures."""
+        return self.format(architecture)
+
+    def is_dead(self, architecture: Architecture) -> bool:
+        """False: every layer passes its input on."""
+        self.validate(architecture)
+        return False
+
+    def to_networkx(self, architecture: Architecture) -> nx.DiGraph[int]:
+        """The 22 vertices of `encode`, each with its type's name as ``op``, in a chain."""
+        import networkx as nx
+
+        [types] = self.encode([architecture]).tolist()
+        graph: nx.DiGraph[int] = nx.DiGraph(name=self.format(architecture))
+        graph.add_nodes_from((v, {"op": self.vertex_types[t]}) for v, t in enumerate(types))
+        graph.add_edges_from(EDGES)
+        return graph
+
+    def build(self, architecture: Architecture, num_classes: int, **options: Any) -> nn.Module:
+        """The network, with OFA's names and shapes of weights; input ``[batch, 3, height, width]`` of any size.
+
+        Its `load_state_dict` reads what the package ``ofa`` cuts from a supernet, in its present and its former naming.
+
+        Args:
+            architecture: the network.
+            num_classes: outputs of the classifier; OFA's supernets have 1,000.
+            **options: `width`, the multiplier of all channels (1.0).
+
+        Raises:
+            ConfigError: an option is unknown or out of range.
+        """
+        from metad2a_plugin.spaces._mobilenetv3_network import MobileNetV3
+
+        given = _options(options | {"num_classes": num_classes}, num_classes=1000, width=1.0)
+        return MobileNetV3(self.layers(architecture), **given)
+
+    def cost(self, architecture: Architecture, **options: Any) -> Cost:
+        """Parameters and FLOPs of the built network, equal to what the package ``ofa`` counts.
+
+        Args:
+            architecture: the network.
+            **options: `num_classes` (1000), `input_size` in pixels (224), and `width`, the multiplier of all channels
+                (1.0).
+
+        Raises:
+            ConfigError: an option is unknown or out of range.
+        """
+        fixed, table = _counts(**_options(options, **_COST_OPTIONS))
+        kernels, expands, depths = _Decisions.of(self.validate(architecture).choices)
+        types = [_KINDS * depths[i // LAYERS] + 3 * kernels[i] + expands[i] for i in range(_SLOTS)]
+        layers = [counts[kind] for counts, kind in zip(table, types, strict=True)]
+        params, macs = map(sum, zip(fixed, *layers, strict=True))
+        return Cost(params / 1e6, macs / 1e6)
+
+    def draw(self, architecture: Architecture, path: str | os.PathLike[str], title: str | None = None) -> None:
+        """Draw the layers as SVG or PNG, by the suffix of `path`.
+
+        Raises:
+            ConfigError: another suffix.
+            MissingExtraError: matplotlib is not installed (extra ``draw``).
+        """
+        from metad2a_plugin.spaces._draw import draw_stages
+
+        draw_stages(self.layers(architecture), LAYERS, path, title)
+
+    # -- private -----------------------------------------------------------------------------
+    def _architecture(self, kernels: Sequence[int], expands: Sequence[int], depths: Sequence[int]) -> Architecture:
+        """With the choices 0 for layers beyond the depth of their stage."""
+        used = _used(depths)
+        kept = (option * has for options in (kernels, expands) for option, has in zip(options, used, strict=True))
+        return Architecture(self.name, (*kept, *depths))
+
+    def _changed(self, choices: tuple[int, ...], change: Mapping[int, int]) -> Architecture:
+        changed = list(choices)
+        for place, option in change.items():
+            changed[place] = option
+        return Architecture(self.name, tuple(changed))
+
+    def _layers(self, vertices: torch.Tensor) -> torch.Tensor:
+        """The checked types of layers, 0 to 26, int64 ``[n, 20]``, in the form that `encode` gives."""
+        import torch
+
+        if vertices.ndim != 2 or vertices.shape[1] != self.num_vertices or vertices.is_floating_point():
+            raise ArchitectureError(
+                f"expected integer vertex types of shape [n, {self.num_vertices}], "
+                f"got {vertices.dtype} of shape {list(vertices.shape)}"
+            )
+        layers = vertices[:, 1:-1].long() - 2
+        wrong = (vertices[:, 0] != 0) | (vertices[:, -1] != 1) | ((layers < 0) | (layers >= _TYPES)).any(1)
+        if wrong.any():
+            row = int(wrong.nonzero()[0])
+            raise ArchitectureError(
+                f"row {row}, {vertices[row].tolist()}, is no {self.name} network: expected 0 (input), "
+                f"{_SLOTS} layers 2 to {_TYPES + 1}, 1 (output)"
+            )
+        depths = (layers // _KINDS).unflatten(1, (STAGES, LAYERS))
+        uneven = (depths != depths[:, :, :1]).any(2)
+        if uneven.any():
+            row, stage = uneven.nonzero()[0].tolist()
+            raise ArchitectureError(
+                f"row {row} is no {self.name} network: the four layers of stage {stage + 1} must agree on its depth, "
+                f"got {[DEPTHS[d] for d in depths[row, stage].tolist()]}"
+            )
+        unused = torch.arange(LAYERS, device=depths.device) >= depths + DEPTHS[0]
+        return torch.where(unused.flatten(1), _KINDS * depths.flatten(1), layers)
+
+
+class _Decisions(NamedTuple):
+    """The choices of an architecture, apart."""
+
+    kernels: tuple[int, ...]
+    expands: tuple[int, ...]
+    depths: tuple[int, ...]
+
+    @classmethod
+    def of(cls, choices: tuple[int, ...]) -> _Decisions:
+        return cls(choices[:_SLOTS], choices[_SLOTS : 2 * _SLOTS], choices[2 * _SLOTS :])
+
+
+def _used(depths: Iterable[int]) -> list[bool]:
+    """Whether each of the 20 layers is within the depth of its stage."""
+    return [layer < DEPTHS[depth] for depth in depths for layer in range(LAYERS)]
+
+
+def _changes(choices: tuple[int, ...]) -> list[dict[int, int]]:
+    """What each neighbour changes, by place in `choices`."""
+    depths = _Decisions.of(choices).depths
+    places = [place for i, used in enumerate(_used(depths)) if used for place in (i, _SLOTS + i)]
+    changes = [{place: option} for place in places for option in range(3) if option != choices[place]]
+    for stage, depth in enumerate(depths):
+        place, end = 2 * _SLOTS + stage, LAYERS * stage + DEPTHS[depth]
+        if depth > 0:
+            changes.append({place: depth - 1, end - 1: 0, _SLOTS + end - 1: 0})
+        if depth < len(DEPTHS) - 1:
+            changes += [{place: depth + 1, end: k, _SLOTS + end: e} for k in range(3) for e in range(3)]
+    return changes
+
+
+def _vertices(layers: torch.Tensor) -> torch.Tensor:
+    """Vertex types int64 ``[n, 22]`` of types of layers ``[n, 20]``."""
+    from torch.nn.functional import pad
+
+    return pad(pad(layers + 2, (1, 0), value=0), (0, 1), value=1)
+
+
+@lru_cache(maxsize=64)
+def _counts(num_classes: int, input_size: int, width: float) -> tuple[Count, list[list[Count]]]:
+    """Of all but the searched layers, and of every layer by its type, ``[20][27]``; 0 beyond the stage's depth."""
+    channels = layout(width)
+    inputs, size = channels.stem, halved(input_size, 2)
+    table = []
+    for stage in channels.stages:
+        for layer in range(LAYERS):
+            stride = 1 if layer else stage.stride
+            table.append(
+                [
+                    layer_count(inputs, k, e, stride, size, stage) if layer < depth else Count(0, 0)
+                    for depth in DEPTHS
+                    for k in KERNELS
+                    for e in EXPANDS
+                ]
+            )
+            inputs, size = stage.width, halved(size, stride)
+    return fixed_count(channels, num_classes, halved(input_size, 2), size), table
+
+
+def _options(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
+    unknown = sorted(given.keys() - defaults.keys())
+    if unknown:
+        raise ConfigError(f"unknown option {unknown[0]!r}; the options are {', '.join(defaults)}")
+    options = {**defaults, **given}
+    for name in options.keys() - {"width"}:
+        integer(name, options[name], 1)
+    width = options["width"]
+    if not isinstance(width, (int, float)) or isinstance(width, bool) or not 0 < width < math.inf:
+        raise ConfigError(f"width must be a positive number, such as 1.0 or 1.2, got {width!r}")
+    return options
+
+
+def _parse_stage(stage: str, number: int) -> list[tuple[int, int]]:
+    """The choices of kernel and expand ratio of the layers of one stage."""
+    layers = stage.split("-")
+    if len(layers) not in DEPTHS:
+        raise ArchitectureError(
+            f"stage {number} must have {_listed(DEPTHS)} layers joined by '-', got {len(layers)}: {stage!r}"
+        )
+    return [_parse_layer(layer, f"layer {i} of stage {number}") for i, layer in enumerate(layers, 1)]
+
+
+def _parse_layer(layer: str, where: str) -> tuple[int, int]:
+    found = _LAYER.fullmatch(layer)
+    if found is None:
+        raise ArchitectureError(f"{where} must read k<kernel>e<expand ratio>, such as k5e4, got {layer!r}")
+    kernel, expand = map(int, found.groups())
+    if kernel not in KERNELS:
+        raise ArchitectureError(f"the kernel of {where} must be {_listed(KERNELS)}, got {layer!r}")
+    if expand not in EXPANDS:
+        raise ArchitectureError(f"the expand ratio of {where} must be {_listed(EXPANDS)}, got {layer!r}")
+    return KERNELS.index(kernel), EXPANDS.index(expand)
+
+
+def _indices(config: Mapping[str, Any], name: str, options: tuple[int, ...], used: Sequence[bool]) -> list[int]:
+    """Indices into `options` of the values of an entry; 0 where they are not used."""
+
+    def refuse(got: str) -> NoReturn:
+        raise ArchitectureError(f"{name} must be {len(used)} values, each {_listed(options)}, got {got}")
+
+    if name not in config:
+        refuse("none")
+    try:
+        values = list(config[name])
+    except TypeError:
+        refuse(f"{config[name]!r}")
+    if len(values) != len(used):
+        refuse(f"{len(values)} values: {values!r}")
+    for i, (value, needed) in enumerate(zip(values, used, strict=True)):
+        if needed and value not in options:
+            refuse(f"{value!r} at index {i}")
+    return [options.index(value) if needed else 0 for value, needed in zip(values, used, strict=True)]
+
+
+def _resolution(config: Mapping[str, Any]) -> int:
+    given = config.get("r", config.get("image_size", RESOLUTIONS[-1]))
+    resolution = given[0] if isinstance(given, (list, tuple)) and len(given) == 1 else given
+    if isinstance(resolution, bool) or resolution not in RESOLUTIONS:
+        raise ArchitectureError(
+            f"r must be a resolution of {RESOLUTIONS[0]} to {RESOLUTIONS[-1]} pixels in steps of {RESOLUTIONS.step}, "
+            f"got {given!r}"
+        )
+    return int(resolution)
+
+
+def _listed(options: Sequence[int]) -> str:
+    """``3, 5 or 7``."""
+    return f"{', '.join(map(str, options[:-1]))} or {options[-1]}"
