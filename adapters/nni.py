@@ -344,13 +344,15 @@ class SearchStrategy(Strategy):
         """Agree with the manager of a resumed experiment, which knows more than the last checkpoint.
 
         It trains again what had not ended, by job: since jobs do not run the parameters they were made for, that can
-        be an architecture whose metric is there, and another can be forgotten. The first is killed and does not
-        count, the second is submitted again by `_next`.
+        be an architecture whose metric is there, and another can be forgotten. The first is killed, the second is
+        submitted again by `_next`.
         """
         if self._service is None:
             return
         manager = self._service.nodejs_binding
         metrics, jobs = _nni_host.final_metrics(manager), _nni_host.jobs(manager)
+        # First of all: a short trial has trained within seconds.
+        _nni_host.kill(manager, [job for number, job in jobs.items() if job.again and number in metrics])
         with self._lock:
             known = {trial.parameter_id: trial for trial in self._trials if trial.parameter_id is not None}
             for parameter_id in sorted(jobs):
@@ -371,8 +373,6 @@ class SearchStrategy(Strategy):
                     trial.model.status = ModelStatus.Failed
                 elif trial.value is not None:
                     trial.model.status = ModelStatus.Trained
-            repeated = [job for parameter_id, job in jobs.items() if job.again and parameter_id in metrics]
-        _nni_host.kill(manager, repeated)
 
     # -- the state file ----------------------------------------------------------------------
     @property
