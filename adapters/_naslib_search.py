@@ -131,9 +131,9 @@ def search(
     make = _factory(optimizer, options)
     _check_settings(optimizer, settings or {})
     if benchmark is None:
-        from metad2a_plugin.adapters.nas_bench_201 import NASBench201Table
+        from metad2a_plugin.adapters.nas_bench_201 import default_benchmark
 
-        benchmark = NASBench201Table.load()
+        benchmark = default_benchmark()
     with TemporaryDirectory() as folder:
         keys = {"checkpoint_freq": epochs} | dict(settings or {})  # nobody can resume it
         config = make_config(dataset, epochs=epochs, seed=seed, save=folder, **keys)

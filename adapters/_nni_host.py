@@ -116,8 +116,6 @@ class Job:
 
 def jobs(manager: Any) -> dict[int, Job]:
     """The newest job of each parameter id."""
-    import nni
-
     metrics = manager.get_job_metrics()
     reported = {job for job in metrics if any(metric.type == "FINAL" for metric in metrics[job])}
     found = {}
@@ -125,10 +123,9 @@ def jobs(manager: Any) -> dict[int, Job]:
         if len(job.hyperParameters) == 1:
             [parameters] = job.hyperParameters
             again = job.status not in _ENDED
-            # What the manager hands out is the model as text; only NNI's own loader makes it one again.
-            sample = nni.load(nni.dump(parameters.parameters)).sample
+            # As the manager keeps it, a dictionary: loading it would make every evaluator anew.
             found[parameters.parameter_id] = Job(
-                job.trialJobId, sample, again, not again and job.trialJobId not in reported
+                job.trialJobId, parameters.parameters["sample"], again, not again and job.trialJobId not in reported
             )
     return found
 

@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Search a benchmark and say what was found; wrong input ends in one sentence on stderr and status 2."""
     import json
 
-    from .nas_bench_201 import NASBench201Table, open_benchmark
+    from .nas_bench_201 import default_benchmark, open_benchmark
 
     parser = argparse.ArgumentParser(prog="python -m metad2a_plugin.adapters.naslib", description="Search a benchmark.")
     parser.add_argument("--optimizer", default="metad2a", help="a strategy's name, or rs, re, ls, bananas, npenas")
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="file to write every query to")
     given = parser.parse_args(argv)
     try:
-        benchmark = NASBench201Table.load() if given.benchmark is None else open_benchmark(given.benchmark)
+        benchmark = default_benchmark() if given.benchmark is None else open_benchmark(given.benchmark)
         trace = search(
             given.optimizer, benchmark, given.dataset, epochs=given.epochs, seed=given.seed, images=given.images
         )

@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import logging
 import os
@@ -34,7 +33,7 @@ from metad2a_plugin.adapters._nni_bridge import Bridge, bridge_of, number
 
 from metad2a_plugin._files import UNREADABLE, data_folder, write_atomically
 from metad2a_plugin.errors import CheckpointError, ConfigError
-from metad2a_plugin.registry import get_strategy
+from metad2a_plugin.registry import bind_strategy
 from metad2a_plugin.spaces.base import Architecture
 
 _nni_host.check()
@@ -73,16 +72,6 @@ def architecture_of(sample: Mapping[str, Any]) -> Architecture:
     return bridge_of(sample).architecture(sample)
 
 
-def _known(name: str, seed: int, options: Mapping[str, Any]) -> Callable[..., Any]:
-    """The class of a strategy that takes these options."""
-    kind = get_strategy(name)
-    try:
-        inspect.signature(kind).bind(None, seed=seed, **options)
-    except TypeError as error:
-        raise ConfigError(f"the strategy {name!r}: {error}") from None
-    return kind
-
-
 # -- strategies ----------------------------------------------------------------------------------
 @dataclass(eq=False)
 class _Trial:
@@ -119,9 +108,8 @@ class SearchStrategy(Strategy):
         self, name: str, *, seed: int = 0, state_file: str | os.PathLike[str] | None = None, **options: Any
     ) -> None:
         super().__init__()
-        kind = _known(name, seed, options)
+        self._make: Callable[[Any], Any] = bind_strategy(name, seed=seed, **options)
         self._name, self._seed, self._options = name, seed, options
-        self._make: Callable[[Any], Any] = lambda space: kind(space, seed=seed, **options)
         self._state_file = None if state_file is None else Path(state_file)
         if self._state_file and self._state_file.is_dir():
             raise ConfigError(f"state_file must be the path of a file, {str(state_file)!r} is a folder")
@@ -356,13 +344,15 @@ class SearchStrategy(Strategy):
         """Agree with the manager of a resumed experiment, which knows more than the last checkpoint.
 
         It trains again what had not ended, by job: since jobs do not run the parameters they were made for, that can
-        be an architecture whose metric is there, and another can be forgotten. The first is killed and does not
-        count, the second is submitted again by `_next`.
+        be an architecture whose metric is there, and another can be forgotten. The first is killed, the second is
+        submitted again by `_next`.
         """
         if self._service is None:
             return
         manager = self._service.nodejs_binding
         metrics, jobs = _nni_host.final_metrics(manager), _nni_host.jobs(manager)
+        # First of all: a short trial has trained within seconds.
+        _nni_host.kill(manager, [job for number, job in jobs.items() if job.again and number in metrics])
         with self._lock:
             known = {trial.parameter_id: trial for trial in self._trials if trial.parameter_id is not None}
             for parameter_id in sorted(jobs):
@@ -383,8 +373,6 @@ class SearchStrategy(Strategy):
                     trial.model.status = ModelStatus.Failed
                 elif trial.value is not None:
                     trial.model.status = ModelStatus.Trained
-            repeated = [job for parameter_id, job in jobs.items() if job.again and parameter_id in metrics]
-        _nni_host.kill(manager, repeated)
 
     # -- the state file ----------------------------------------------------------------------
     @property
@@ -522,12 +510,12 @@ class TableEvaluator(Evaluator):
         epochs: int = 200,
         table: str | os.PathLike[str] | None = None,
     ) -> None:
-        from metad2a_plugin.adapters.nas_bench_201 import open_benchmark
+        from metad2a_plugin.adapters.nas_bench_201 import default_benchmark, open_benchmark
 
         self._arguments = {"dataset": dataset, "split": split, "epochs": epochs}
         # Trials may start in another folder.
         self._path = os.path.abspath(data_folder() if table is None else table)
-        benchmark = open_benchmark(self._path)
+        benchmark = default_benchmark() if table is None else open_benchmark(self._path)
         self._accuracies = benchmark.accuracies(dataset, split, epochs)
         try:
             self._seconds = benchmark.train_seconds(np.arange(benchmark.space.size), dataset, split, epochs)
@@ -664,8 +652,7 @@ class SearchTuner(Tuner):
         if optimize_mode not in ("maximize", "minimize"):
             raise ConfigError(f"optimize_mode must be 'maximize' or 'minimize', got {optimize_mode!r}")
         self._sign = 1 if optimize_mode == "maximize" else -1
-        kind = _known(strategy, seed, options)
-        self._make: Callable[[Any], Any] = lambda space: kind(space, seed=seed, **options)
+        self._make: Callable[[Any], Any] = bind_strategy(strategy, seed=seed, **options)
         self._core: Any = None
 
     def update_search_space(self, search_space: dict[str, Any]) -> None:

@@ -42,8 +42,8 @@ NOTES = """
 faster, so most can go wrong. *Wrong pairs* are models whose metric is not the accuracy of their own architecture. *Jobs
 that ran another's* got the parameters of another job from NNI's manager, whose own list of models then pairs them
 wrongly. *Manager killed*: it was killed (SIGKILL) after {half} metrics and the experiment resumed; *both killed*: so
-was the process of the strategy. *Lost* are metrics that were there before and are not after the resumption, *repeated* all
-metrics less the different architectures that they are of.
+was the process of the strategy. *Lost* are metrics that were there before and are not after the resumption, *repeated*
+all metrics less the different architectures that they are of.
 """
 OVERHEAD = """
 Of {trials} trials on the sequential engine with a table evaluator, all that `NasExperiment.run` does; median (least to

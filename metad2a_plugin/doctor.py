@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 from typing import Any
 
 from metad2a_plugin._files import data_folder
@@ -28,6 +29,8 @@ from metad2a_plugin.errors import HostError, MetaD2AError
 WORKS, ABSENT, PROBLEM = "works", "absent", "problem"
 
 _ANSWER = "metad2a doctor: "
+_HOME = "METAD2A_DOCTOR_HOME"
+"""Environment variable: a folder for what a try writes."""
 _THREADS = 2
 
 
@@ -75,13 +78,19 @@ def attempt(question: str, timeout: float) -> tuple[str | None, list[str]]:
     # The same packages as here, whatever folder this runs in.
     code = f"import sys; sys.path[:] = {sys.path!r}; from metad2a_plugin import doctor; doctor.answer({question!r})"
     # Files and no pipes: a process that the host has left behind would keep those open.
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+    # A home of its own, where hosts keep lists, logs and what they compile: nothing is left behind.
+    with (
+        tempfile.TemporaryFile() as output,
+        tempfile.TemporaryFile() as errors,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home,
+    ):
         process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", code],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
             start_new_session=True,
+            env=os.environ | dict.fromkeys((_HOME, "HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP"), home),
         )
         try:
             status = process.wait(timeout)
@@ -175,20 +184,18 @@ def _data(timeout: float) -> Finding:
 
 
 def _ask_data() -> tuple[str, list[str]]:
+    from metad2a_plugin.adapters._convert import compact_in
     from metad2a_plugin.adapters.nas_bench_201 import open_benchmark
 
     folder = data_folder()
-    parts = {
-        "metad2a": "the meta-database",
-        "images": "images",
-        "nas_bench_201": "NAS-Bench-201",
-        "ofa": "Once-for-All",
-    }
-    there = [name for folder_name, name in parts.items() if (folder / folder_name).is_dir()]
-    table = folder / "nas_bench_201" / "nb201.csv.gz"
-    if table.exists():
-        open_benchmark(table)
-    return f"{folder.resolve()}: {', '.join(there) or 'nothing that this package reads'}", []
+    there = [name for name in ("metad2a", "images", "nas_bench_201", "ofa") if (folder / name).is_dir()]
+    if not there:
+        return f"{folder.resolve()} has nothing that this package reads", []
+    opened = []
+    if (file := compact_in(folder)) is not None:
+        open_benchmark(file)
+        opened = [f"{file.relative_to(folder)} opens"]
+    return "; ".join([f"{folder.resolve()} has the folders {', '.join(there)}", *opened, "no other file was read"]), []
 
 
 # -- hosts, and a package that two of them stumble over ------------------------------------------
@@ -217,7 +224,8 @@ def _nni(timeout: float) -> Finding:
 
 
 def _ask_nni() -> tuple[str, list[str]]:
-    importlib.import_module("metad2a_plugin.adapters.nni")  # raises where it cannot work
+    _nni_trial()
+    node = _nni_node()
     notes = [
         f"{package} {_version(package)} is not what NNI was written for: pip install '{requirement}'"
         for package, requirement in _violated("nni")
@@ -232,7 +240,53 @@ def _ask_nni() -> tuple[str, list[str]]:
             importlib.import_module(module)
         except Exception as error:  # noqa: BLE001 - a host's import can raise anything
             notes.append(f"{purpose} will not work ({type(error).__name__}: {error}): pip install '{package}'")
-    return f"{_version('nni')}, pytorch-lightning {_version('pytorch-lightning')}, on both engines", notes
+    found = f"{_version('nni')}, pytorch-lightning {_version('pytorch-lightning')}"
+    return f"{found}: a trial on the sequential engine runs, and node {node} of the training service starts", notes
+
+
+def _nni_trial() -> None:
+    """Run one on the sequential engine.
+
+    Raises:
+        HostError: it did not give its number; NNI and its adapter raise what they like.
+    """
+    adapter = importlib.import_module("metad2a_plugin.adapters.nni")  # raises where it cannot work
+    experiments = importlib.import_module("nni.nas.experiment")
+    evaluators = importlib.import_module("nni.nas.evaluator")
+    hub = importlib.import_module("nni.nas.hub.pytorch")
+    config = experiments.NasExperimentConfig("sequential", "simplified", "local")
+    config.max_trial_number = 1
+    config.experiment_working_directory = os.environ[_HOME]
+    strategy = adapter.SearchStrategy("random")
+    evaluator = evaluators.FunctionalEvaluator(_report_one)
+    experiment = experiments.NasExperiment(hub.NasBench201(num_modules_per_stack=1), evaluator, strategy, config)
+    try:
+        experiment.run()
+    finally:
+        experiment.stop()
+    if [value for _, value in strategy.measured] != [1.0]:
+        raise HostError("a trial on NNI's sequential engine ended without the number that it reported")
+
+
+def _report_one(model: Any) -> None:
+    importlib.import_module("nni").report_final_result(1.0)
+
+
+def _nni_node() -> str:
+    """Version of the node that NNI's training service runs on.
+
+    Raises:
+        HostError: it does not start.
+    """
+    folder = Path(importlib.import_module("nni_node").__path__[0])
+    node = folder / ("node.exe" if os.name == "nt" else "node")
+    try:
+        return subprocess.run([node, "--version"], check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise HostError(
+            f"NNI's training service cannot start its node ({error}); its sequential engine works; reinstall: "
+            "pip install --force-reinstall nni==3.0"
+        ) from error
 
 
 def _violated(extra: str) -> Iterator[tuple[str, str]]:

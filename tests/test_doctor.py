@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from metad2a_plugin import doctor
 from metad2a_plugin.cli import main
 from metad2a_plugin.doctor import ABSENT, PROBLEM, WORKS, Finding
+from metad2a_plugin.errors import HostError
 
 pytest.importorskip("metad2a_plugin.adapters", reason="adapters are inside the package once it is installed")
 NAMES = [
@@ -95,7 +98,12 @@ def test_a_host_that_hangs_is_given_up_with_all_it_started(host: Any, tmp_path: 
     found = doctor._nats_bench(10)
     assert found.state == PROBLEM and found.notes == ("no answer within 10 seconds",)
     assert time.monotonic() - begin < 60
-    assert not running(int(child.read_text()))
+    process = int(child.read_text())
+    for _ in range(100):  # a killed process may end a moment later
+        if not running(process):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"process {process} is still running")
 
 
 def running(pid: int) -> bool:
@@ -156,11 +164,42 @@ def test_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor._data(60).state == PROBLEM  # it was asked for
     (tmp_path / "data" / "images").mkdir(parents=True)
     found = doctor._data(60)
-    assert found.state == WORKS and found.found == f"{tmp_path / 'data'}: images"
+    assert found.state == WORKS
+    assert found.found == f"{tmp_path / 'data'} has the folders images; no other file was read"
     (tmp_path / "data" / "nas_bench_201").mkdir()
     (tmp_path / "data" / "nas_bench_201" / "nb201.csv.gz").write_bytes(b"\x1f\x8bnothing")
     damaged = doctor._data(60)
-    assert damaged.state == PROBLEM and "is no NAS-Bench-201 table, or a damaged one" in damaged.notes[0]
+    assert damaged.state == PROBLEM and "nb201.csv.gz' cannot be read, or is damaged" in damaged.notes[0]
+
+
+def test_data_says_what_was_opened(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METAD2A_DATA", str(data_root))
+    found = doctor._data(60)
+    assert found.state == WORKS and "nas_bench_201/nb201.csv.gz opens; no other file was read" in found.found
+
+
+# -- NNI -----------------------------------------------------------------------------------------
+def test_a_trial_of_nni_runs_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("nni", reason="NNI is not installed; see the extra 'nni'")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.chdir(tmp_path)
+    found = doctor._nni(120)
+    assert found.state == WORKS, found
+    assert re.search(r"a trial on the sequential engine runs, and node v\d+\S* of the training service", found.found)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_node_that_does_not_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "nni_node", SimpleNamespace(__path__=[str(tmp_path)]))
+    node = tmp_path / "node"
+    for code in (None, "#!/bin/sh\nexit 3\n"):
+        if code:
+            node.write_text(code)
+            node.chmod(0o755)
+        with pytest.raises(HostError, match=r"cannot start its node .*; its sequential engine works; reinstall"):
+            doctor._nni_node()
 
 
 # -- the command ---------------------------------------------------------------------------------

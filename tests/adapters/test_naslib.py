@@ -478,7 +478,7 @@ def test_unknown_seconds_stay_unknown(
     benchmark.train_seconds = no_seconds
     trace = naslib.search("random", benchmark, epochs=3, benchmark_epochs=12)
     assert all(map(math.isnan, trace.train_seconds)) and np.isnan(trace.clock()).all() and min(trace.told) > 0
-    monkeypatch.setattr(nas_bench_201.NASBench201Table, "load", lambda: benchmark)
+    monkeypatch.setattr(nas_bench_201, "default_benchmark", lambda: benchmark)
     naslib.main(["--optimizer", "random", "--epochs", "3", "--json", str(tmp_path / "found.json")])
     assert "unknown hours of simulated training" in capsys.readouterr().out
     assert json.loads((tmp_path / "found.json").read_text())["train_seconds"] == [None] * 3
@@ -534,7 +534,7 @@ def test_wrong_arguments_are_named(naslib: Any) -> None:
 def test_the_command_line(naslib: Any, capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from metad2a_plugin.adapters import nas_bench_201
 
-    monkeypatch.setattr(nas_bench_201.NASBench201Table, "load", toy_benchmark)
+    monkeypatch.setattr(nas_bench_201, "default_benchmark", toy_benchmark)
     naslib.main(["--optimizer", "random", "--epochs", "5", "--json", str(tmp_path / "found.json")])
     shown = capsys.readouterr().out
     assert "best of 5 queries" in shown and "1.4 hours of simulated training" in shown
