@@ -178,10 +178,10 @@ def test_an_evaluator_with_choices_of_its_own_is_refused(model_space: Any, tmp_p
     ("make", "message"),
     [
         (lambda: adapter.SearchStrategy("randm"), "did you mean 'random'"),
-        (lambda: adapter.SearchStrategy("random", population=3), "the strategy 'random': .*'population'"),
+        (lambda: adapter.SearchStrategy("random", population=3), "the strategy 'random' .*'population'"),
         (lambda: adapter.MetaD2AStrategy(None, max_parms=0.1), "did you mean 'max_params'"),
         (lambda: adapter.SearchStrategy("random", state_file="."), "must be the path of a file, '.' is a folder"),
-        (lambda: adapter.SearchTuner("random", datset=None), "the strategy 'random': .*'datset'"),
+        (lambda: adapter.SearchTuner("random", datset=None), "the strategy 'random' .*'datset'"),
         (lambda: adapter.TrainingEvaluator(np.zeros(3)), "need the path of a dataset, got ndarray"),
         (lambda: adapter.TrainingEvaluator("sklearn:digits", epoch=3), "TrainingEvaluator: .*'epoch'"),
         (lambda: adapter.TrainingEvaluator("sklearn:digits", epochs=0), "epochs"),
