@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 
-from metad2a_plugin._checks import integer
+from metad2a_plugin._checks import integer, one_of
 from metad2a_plugin.errors import ArchitectureError, ConfigError
 from metad2a_plugin.spaces.base import Architecture, Cost
 from metad2a_plugin.spaces.nasbench201 import NASBench201
@@ -323,17 +322,3 @@ class Benchmark(ABC):
         if wrong.any():
             raise ArchitectureError(f"indices run from 0 to {self.space.size - 1}, got {index[wrong][0]}")
         return index.astype(np.int64)
-
-
-def one_of(what: str, name: str, known: Iterable[str]) -> str:
-    """The name, if it is known.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    known = tuple(known)
-    if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ConfigError(f"unknown {what} {name!r}{hint}; known are {', '.join(known)}")
-    return name

@@ -7,7 +7,7 @@ import logging
 import re
 import time
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -114,10 +114,9 @@ class Job:
     failed: bool
 
 
-def jobs(manager: Any) -> dict[int, Job]:
-    """The newest job of each parameter id."""
-    metrics = manager.get_job_metrics()
-    reported = {job for job in metrics if any(metric.type == "FINAL" for metric in metrics[job])}
+def jobs(manager: Any, metrics: Mapping[int, Any]) -> dict[int, Job]:
+    """The newest job of each parameter id, given `final_metrics`."""
+    reported = {metric.trialJobId for metric in metrics.values()}
     found = {}
     for job in manager.list_trial_jobs():
         if len(job.hyperParameters) == 1:
@@ -169,7 +168,7 @@ def _killed(jobs: Collection[str]) -> set[str]:
 
 
 def final_metrics(manager: Any) -> dict[int, Any]:
-    """The first final metric of each parameter id.
+    """The first final metric of each parameter id, with its ``data`` and ``trialJobId``.
 
     Trials take the next parameter in the queue, not that of the job they were started for: in the database only the
     parameter id that a metric carries tells what it was measured on.
@@ -178,5 +177,5 @@ def final_metrics(manager: Any) -> dict[int, Any]:
     for metrics in manager.get_job_metrics().values():
         for metric in metrics:
             if metric.type == "FINAL":
-                found.setdefault(int(metric.parameterId), metric.data)
+                found.setdefault(int(metric.parameterId), metric)
     return found

@@ -20,7 +20,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -314,7 +314,7 @@ class SearchStrategy(Strategy):
                 metrics = _nni_host.final_metrics(self._service.nodejs_binding)
                 for trial in self._trials:
                     if trial.value is None and trial.parameter_id in metrics:
-                        self._accept(trial, metrics[trial.parameter_id])
+                        self._accept(trial, metrics[trial.parameter_id].data)
                 for trial in self._trials:
                     if trial.value is not None and trial.model.status is not ModelStatus.Invalid:
                         trial.model.status = ModelStatus.Trained
@@ -350,7 +350,8 @@ class SearchStrategy(Strategy):
         if self._service is None:
             return
         manager = self._service.nodejs_binding
-        metrics, jobs = _nni_host.final_metrics(manager), _nni_host.jobs(manager)
+        metrics = _nni_host.final_metrics(manager)
+        jobs = _nni_host.jobs(manager, metrics)
         # First of all: a short trial has trained within seconds.
         _nni_host.kill(manager, [job for number, job in jobs.items() if job.again and number in metrics])
         with self._lock:
@@ -364,7 +365,7 @@ class SearchStrategy(Strategy):
                     trial.parameter_id = parameter_id
                     self._trials.append(trial)
                 if parameter_id in metrics:
-                    self._accept(trial, metrics[parameter_id])
+                    self._accept(trial, metrics[parameter_id].data)
                 if job.again and trial.open:
                     trial.model.status = ModelStatus.Training
                     self._in_training += 1
@@ -584,6 +585,7 @@ class TrainingEvaluator(Evaluator):
         return prepare(self._images, self._config)
 
     def _execute(self, model: ExecutableModelSpace) -> float:
+        from metad2a_plugin.export import NormalizedNetwork
         from metad2a_plugin.training import train_network
 
         with torch.random.fork_rng(devices=[]):
@@ -596,7 +598,7 @@ class TrainingEvaluator(Evaluator):
                 f"NasBench201(num_labels={classes})"
             )
         history = train_network(
-            torch.nn.Sequential(_Normalize(self._data.mean, self._data.std), network),
+            NormalizedNetwork(network, self._data.mean, self._data.std),
             self._data,
             self._config,
             lambda epoch: nni.report_intermediate_result(epoch.accuracy),
@@ -611,21 +613,6 @@ class TrainingEvaluator(Evaluator):
     @classmethod
     def _load(cls, **arguments: Any) -> TrainingEvaluator:
         return cls(**arguments)
-
-
-class _Normalize(torch.nn.Module):
-    """Pixels, uint8, to what the networks of NAS-Bench-201 are trained on."""
-
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        for name, values in (("mean", mean), ("std", std)):
-            self.register_buffer(name, torch.tensor(values)[:, None, None])
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return (pixels.float() / 255 - self.mean) / self.std
 
 
 # -- nnictl --------------------------------------------------------------------------------------

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from metad2a_plugin.errors import ConfigError
@@ -12,6 +13,28 @@ from metad2a_plugin.errors import ConfigError
 TINY = math.ulp(0.0)
 BELOW_ONE = math.nextafter(1, 0)
 FINITE = sys.float_info.max
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """A hint to put behind a wrong name, empty where no known one is near.
+
+    >>> did_you_mean("randm", ["local-search", "random"])
+    " (did you mean 'random'?)"
+    """
+    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def one_of(what: str, name: str, known: Iterable[str]) -> str:
+    """`name` if it is one of `known`.
+
+    Raises:
+        ConfigError: it is not; names those that are.
+    """
+    known = tuple(known)
+    if name not in known:
+        raise ConfigError(f"unknown {what} {name!r}{did_you_mean(name, known)}; known are {', '.join(known)}")
+    return name
 
 
 def integer(name: str, value: Any, least: int) -> None:

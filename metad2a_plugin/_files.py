@@ -1,4 +1,4 @@
-"""Files that are whole or not there, states that cannot be read, and where the data lie."""
+"""Files that are whole or not there, states that cannot be read, and where data and models lie."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import CheckpointError, ConfigError
 
 UNREADABLE = (OSError, KeyError, TypeError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError)
 """What reading a damaged state of training, and loading it into its objects, can raise."""
@@ -52,3 +52,23 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def read_model(directory: Path, title: str, fix: str) -> tuple[bytes, bytes]:
+    """``config.json`` and ``model.safetensors`` of a folder.
+
+    Args:
+        directory: the folder.
+        title: what should be there, for the message.
+        fix: how to get it, for the message.
+
+    Raises:
+        CheckpointError: one of them cannot be read.
+    """
+    try:
+        return (directory / "config.json").read_bytes(), (directory / "model.safetensors").read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"no {title} in {str(directory)!r} ({error.strerror}: {Path(error.filename).name}); "
+            f"expected config.json and model.safetensors: {fix}"
+        ) from error

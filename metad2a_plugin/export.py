@@ -24,7 +24,30 @@ from metad2a_plugin.spaces.base import Architecture, SearchSpace
 FORMAT = "metad2a-network-1"
 
 
-class ImageClassifier(nn.Module):
+class NormalizedNetwork(nn.Module):
+    """A network on raw pixels.
+
+    Args:
+        network: takes normalised images, ``[batch, 3, height, width]``.
+        mean, std: of each colour channel, for pixels scaled to 0..1.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """RGB ``[batch, 3, height, width]`` with values 0 to 255, uint8 or float, to logits."""
+        logits: torch.Tensor = self.network((images.to(self.mean.dtype) / 255 - self.mean) / self.std)
+        return logits
+
+
+class ImageClassifier(NormalizedNetwork):
     """The network of an architecture together with what it takes to use it on raw pixels.
 
     Args:
@@ -53,9 +76,6 @@ class ImageClassifier(nn.Module):
     torch.Size([2, 3])
     """
 
-    mean: torch.Tensor
-    std: torch.Tensor
-
     def __init__(
         self,
         space: SearchSpace,
@@ -69,27 +89,19 @@ class ImageClassifier(nn.Module):
         seed: int = 0,
         **options: Any,
     ) -> None:
-        super().__init__()
-        self.space, self.architecture = space, space.validate(architecture)
-        self.input_size = space.input_size if input_size is None else input_size
-        self.options = options
-        self.cost = space.cost(architecture, num_classes=num_classes, input_size=self.input_size, **options)
-        names = range(num_classes) if class_names is None else class_names
-        self.class_names = tuple(str(name) for name in names)
-        if len(self.class_names) != num_classes:
-            raise ConfigError(f"{len(self.class_names)} class names were given for {num_classes} classes")
+        size = space.input_size if input_size is None else input_size
+        cost = space.cost(space.validate(architecture), num_classes=num_classes, input_size=size, **options)
+        names = tuple(str(name) for name in (range(num_classes) if class_names is None else class_names))
+        if len(names) != num_classes:
+            raise ConfigError(f"{len(names)} class names were given for {num_classes} classes")
         if len(mean) != 3 or len(std) != 3 or not all(s > 0 for s in std):
             raise ConfigError(f"mean and std are three numbers each, std positive; got {mean!r} and {std!r}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.network = space.build(architecture, num_classes, **options)
-        for name, values in (("mean", mean), ("std", std)):
-            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """RGB ``[batch, 3, input_size, input_size]`` with values 0 to 255, uint8 or float, to logits."""
-        logits: torch.Tensor = self.network((images.to(self.mean.dtype) / 255 - self.mean) / self.std)
-        return logits
+            network = space.build(architecture, num_classes, **options)
+        super().__init__(network, mean, std)
+        self.space, self.architecture, self.input_size, self.options = space, architecture, size, options
+        self.cost, self.class_names = cost, names
 
     def metadata(self) -> dict[str, Any]:
         """All but the weights, as plain JSON values."""

@@ -13,7 +13,6 @@ A plug-in names its classes in the entry points of its own distribution; nothing
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import warnings
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
+from metad2a_plugin._checks import did_you_mean
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.predictor import Predictor
 from metad2a_plugin.spaces.base import SearchSpace
@@ -166,9 +166,7 @@ def _load(kind: str, name: str, base: type) -> Any:
     points = _plug_ins(kind).get(name, [])
     if not points:
         known = available(kind)
-        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ConfigError(f"no {name!r} among the {kind}{hint}; known are {', '.join(known)}")
+        raise ConfigError(f"no {name!r} among the {kind}{did_you_mean(name, known)}; known are {', '.join(known)}")
     if len(points) > 1:
         raise ConfigError(
             f"{name!r} is offered among the {kind} by {' and '.join(map(_owner, points))}; uninstall all but one"

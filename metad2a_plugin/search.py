@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 import math
@@ -21,7 +20,7 @@ from typing import Any, Literal
 
 import torch
 
-from metad2a_plugin._checks import integer
+from metad2a_plugin._checks import integer, one_of
 from metad2a_plugin._device import usable
 from metad2a_plugin._files import write_atomically
 from metad2a_plugin.data import ImageDataset, Task, extract_task, get_encoder, load_dataset
@@ -440,12 +439,9 @@ def _check_names(options: Mapping[str, Any]) -> None:
     """Refuse what would be ignored where there is nothing to extract: a mistyped limit must not be none."""
     for name in options:
         if name not in _TASK_OPTIONS:
-            known = (*inspect.signature(MetaD2A.rank).parameters, *_TASK_OPTIONS)
-            known = tuple(k for k in known if k not in ("self", "dataset", "options"))
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise ConfigError(f"unknown option {name!r}{hint}; known are {', '.join(known)}")
-
+            arguments = inspect.signature(MetaD2A.rank).parameters
+            known = [argument for argument in arguments if argument not in ("self", "dataset", "options")]
+            one_of("option", name, (*known, *_TASK_OPTIONS))
 
 
 class _Bounds:

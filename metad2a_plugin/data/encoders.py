@@ -27,6 +27,7 @@ from safetensors.torch import load as load_safetensors
 from torch import nn
 
 from metad2a_plugin._device import usable
+from metad2a_plugin._files import read_model
 from metad2a_plugin.errors import CheckpointError, ConfigError, MissingExtraError
 from metad2a_plugin.registry import available, get_encoder_class
 
@@ -68,14 +69,7 @@ class DefaultEncoder(ImageEncoder):
         directory = PRETRAINED if directory is None else directory
         shipped = directory == PRETRAINED
         fix = "reinstall metad2a-plugin" if shipped else "export the encoder again"
-        try:
-            config_bytes = (directory / "config.json").read_bytes()
-            weight_bytes = (directory / "model.safetensors").read_bytes()
-        except OSError as error:
-            raise CheckpointError(
-                f"no image encoder in {str(directory)!r} ({error.strerror}: {Path(error.filename).name}); "
-                f"expected config.json and model.safetensors: {fix}"
-            ) from error
+        config_bytes, weight_bytes = read_model(directory, "image encoder", fix)
         try:
             config = json.loads(config_bytes)
             network = DistilledEncoder(**config["model"])

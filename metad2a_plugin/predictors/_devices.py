@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -12,6 +11,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 
+from metad2a_plugin._checks import did_you_mean
+from metad2a_plugin._files import read_model
 from metad2a_plugin.errors import CheckpointError, ConfigError
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
@@ -41,14 +42,7 @@ class FittedModel(ABC):
         """
         directory = cls.folder if directory is None else Path(directory)
         fix = "reinstall metad2a-plugin" if directory == cls.folder else f"run {cls.script} again"
-        try:
-            config_bytes = (directory / "config.json").read_bytes()
-            weight_bytes = (directory / "model.safetensors").read_bytes()
-        except OSError as error:
-            raise CheckpointError(
-                f"no {cls.title} in {str(directory)!r} ({error.strerror}: {Path(error.filename).name}); "
-                f"expected config.json and model.safetensors: {fix}"
-            ) from error
+        config_bytes, weight_bytes = read_model(directory, cls.title, fix)
         try:
             model = cls._restore(load_safetensors(weight_bytes), json.loads(config_bytes))
             model._check()
@@ -93,8 +87,7 @@ class DeviceModel(FittedModel):
 
     def _device(self, name: str) -> dict[str, Any]:
         if name not in self._devices:
-            near = difflib.get_close_matches(str(name), self.devices, n=1, cutoff=0.5)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            hint = did_you_mean(name, self.devices)
             raise ConfigError(f"unknown device {name!r}{hint}; the devices are {', '.join(self.devices)}")
         return self._devices[name]
 

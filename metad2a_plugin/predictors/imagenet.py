@@ -19,9 +19,9 @@ from torch.nn.functional import one_hot
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.predictor import Predictor
 from metad2a_plugin.predictors._devices import PRETRAINED, FittedModel, check_finite
-from metad2a_plugin.predictors.mobilenetv3_latency import layer_kinds
+from metad2a_plugin.predictors.mobilenetv3_latency import check_resolution, layer_kinds
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.spaces.mobilenetv3 import DEPTHS, EXPANDS, KERNELS, LAYERS, RESOLUTIONS, STAGES, MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3 import DEPTHS, EXPANDS, KERNELS, LAYERS, STAGES, MobileNetV3Space
 
 if TYPE_CHECKING:
     from metad2a_plugin.data.task import Task
@@ -56,11 +56,7 @@ class ImageNetPredictor(Predictor):
         super().__init__(space)
         if space.name != _SPACE.name:
             raise ConfigError(f"ImageNet accuracies are known for the space {_SPACE.name!r}, not for {space.name!r}")
-        if isinstance(resolution, bool) or resolution not in RESOLUTIONS:
-            raise ConfigError(
-                f"ImageNet accuracies are known for images of {RESOLUTIONS[0]} to {RESOLUTIONS[-1]} pixels in steps of "
-                f"{RESOLUTIONS.step}, not of {resolution!r}"
-            )
+        check_resolution("ImageNet accuracies", resolution)
         self.resolution = resolution
         self.model = _shipped() if directory is None else ImageNetModel.load(directory)
 

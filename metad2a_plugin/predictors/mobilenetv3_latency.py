@@ -20,6 +20,19 @@ from metad2a_plugin.spaces.mobilenetv3 import DEPTHS, EXPANDS, KERNELS, LAYERS, 
 PLACES, KINDS = STAGES * LAYERS, len(KERNELS) * len(EXPANDS)
 
 
+def check_resolution(what: str, resolution: Any) -> None:
+    """Refuse a resolution that no network was measured at.
+
+    Raises:
+        ConfigError: says so of `what`, such as ``"latencies"``.
+    """
+    if isinstance(resolution, bool) or resolution not in RESOLUTIONS:
+        raise ConfigError(
+            f"{what} are known for images of {RESOLUTIONS[0]} to {RESOLUTIONS[-1]} pixels in steps of "
+            f"{RESOLUTIONS.step}, not of {resolution!r}"
+        )
+
+
 def layer_kinds(vertices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Kernel and expand ratio of each layer as one number, int64 ``[n, 20]``, and whether it is there, bool.
 
@@ -100,11 +113,7 @@ class MobileNetV3LatencyModel(DeviceModel):
         """
         self._device(device)
         row = self.devices.index(device)
-        if isinstance(resolution, bool) or resolution not in RESOLUTIONS:
-            raise ConfigError(
-                f"latencies are known for images of {RESOLUTIONS[0]} to {RESOLUTIONS[-1]} pixels in steps of "
-                f"{RESOLUTIONS.step}, not of {resolution!r}"
-            )
+        check_resolution("latencies", resolution)
         kinds, there = layer_kinds(vertices.cpu())
         flat, square = self._layers[row]
         table = flat + square * (resolution / 224) ** 2

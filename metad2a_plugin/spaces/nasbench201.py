@@ -7,13 +7,13 @@ is the operation on the edge from node ``j``.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from metad2a_plugin._checks import did_you_mean
 from metad2a_plugin.errors import ArchitectureError, ConfigError
 from metad2a_plugin.spaces.base import Architecture, Cost, SearchSpace
 
@@ -362,10 +362,9 @@ def _parse_node(node: str, number: int, text: str) -> Iterator[int]:
     for source, item in enumerate(inputs):
         op, _, predecessor = item.partition("~")
         if op not in OPS:
-            near = difflib.get_close_matches(op, OPS, n=1, cutoff=0.5)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise ArchitectureError(
-                f"unknown operation {op!r}{hint} in node {number}, {node!r}; the operations are {', '.join(OPS)}"
+                f"unknown operation {op!r}{did_you_mean(op, OPS)} in node {number}, {node!r}; "
+                f"the operations are {', '.join(OPS)}"
             )
         if predecessor != str(source):
             raise ArchitectureError(

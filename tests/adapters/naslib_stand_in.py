@@ -215,7 +215,7 @@ class Trainer:
         model = self.optimizer.get_checkpointables()["model"]
         if not path:
             return 0
-        checkpoint = torch.load(path)
+        checkpoint = torch.load(path, weights_only=True)
         mine, kept = model.state_dict(), checkpoint["model"]
         for key in [key for key in kept if key in mine and mine[key].shape != kept[key].shape]:
             del kept[key]

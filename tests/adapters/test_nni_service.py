@@ -96,6 +96,21 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return os.environ | {"HOME": str(tmp_path), "METAD2A_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
 
 
+def run_script(folder: Path, script: str, timeout: int) -> subprocess.CompletedProcess[str]:
+    """Run it as a file in a folder, with Enter pressed once."""
+    (folder / "script.py").write_text(script)
+    return subprocess.run(
+        [sys.executable, "script.py"],
+        check=False,
+        cwd=folder,
+        env=environment(folder),
+        input="\n",
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
 def test_pairs_are_right_and_killed_experiments_lose_and_repeat_nothing(tmp_path: Path, data_root: Path) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "nni_trials.py"), "--trials", "8", "--repeats", "1"]
     command += ["--data", str(data_root.resolve()), "--out", str(tmp_path), "--runs", str(tmp_path)]
@@ -109,32 +124,12 @@ def test_pairs_are_right_and_killed_experiments_lose_and_repeat_nothing(tmp_path
 
 
 def test_an_error_of_the_strategy_ends_the_experiment(tmp_path: Path) -> None:
-    script = tmp_path / "failing.py"
-    script.write_text(FAILING.replace("PORT", str(free_port())))
-    done = subprocess.run(
-        [sys.executable, script.name],
-        check=False,
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = run_script(tmp_path, FAILING.replace("PORT", str(free_port())), timeout=300)
     assert "ArithmeticError: told too much" in done.stderr
 
 
 def test_trials_that_raise_or_report_no_number_fail_and_the_search_goes_on(tmp_path: Path) -> None:
-    script = tmp_path / "trouble.py"
-    script.write_text(TROUBLE.replace("PORT", str(free_port())))
-    done = subprocess.run(
-        [sys.executable, script.name],
-        check=False,
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    done = run_script(tmp_path, TROUBLE.replace("PORT", str(free_port())), timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     [counts] = re.findall(r"COUNTS \[(.*)\]", done.stdout)
     assert {"0", "1", "2"} <= set(counts.split(", ")), "the seed must make every kind of trouble"
@@ -146,17 +141,7 @@ def test_trials_that_raise_or_report_no_number_fail_and_the_search_goes_on(tmp_p
 def test_the_scripts_of_the_page_run_as_they_stand(tmp_path: Path, name: str) -> None:
     page = (ROOT / "docs" / "nni.md").read_text()
     [script] = re.findall(rf"<!-- script: {name} -->\n```python\n(.*?)```", page, re.DOTALL)
-    (tmp_path / name).write_text(script.replace("8080", str(free_port())))
-    done = subprocess.run(
-        [sys.executable, name],
-        check=False,
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        input="\n",
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
+    done = run_script(tmp_path, script.replace("8080", str(free_port())), timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     if name == "search.py":
         said = [re.findall(r"^[\d.]+% (.*)$", text, re.MULTILINE) for text in (done.stdout, page)]
