@@ -355,9 +355,12 @@ def export(
 @app.command("meta-train")
 def meta_train(
     out: Annotated[Path, typer.Argument(help="The checkpoint's folder.")],
+    space: Space = None,
     database: Annotated[
         Path | None,
-        typer.Option(help="Folder of rows, tasks and classes; METAD2A_DATA/metad2a.", show_default=False),
+        typer.Option(
+            help="Folder of rows, tasks and classes; METAD2A_DATA/metad2a for nasbench201.", show_default=False
+        ),
     ] = None,
     images: Annotated[
         str | None,
@@ -392,6 +395,14 @@ def meta_train(
         ),
     ] = False,
     generator: Annotated[bool, typer.Option(help="Train a generator too.")] = True,
+    targets: Annotated[
+        str | None,
+        typer.Option(
+            help="What the generator learns: rows (the database's networks) or best-of-10 (the best predicted of ten "
+            "random ones). Default: rows for nasbench201 and with --selection.",
+            show_default=False,
+        ),
+    ] = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="Unfinished work; beside OUT by default.", show_default=False)
     ] = None,
@@ -405,17 +416,25 @@ def meta_train(
     from metad2a_plugin.report import print_metrics, stages
 
     config = MetaTrainConfig(
+        space=space or DEFAULT_SPACE,
         recipe=recipe,
         encoder=encoder,
         protocol_step=protocol_step,
         selection=selection,
         generator=generator,
+        targets=targets,
         seed=seed,
         device=device,
     )
     _writable(out)
+    if database is None:
+        if config.space != DEFAULT_SPACE:
+            raise ConfigError(f"give --database, the folder of rows, tasks and classes for {config.space!r}")
+        database = data_folder() / "metad2a"
     benchmark = {}
     if tables is not None:
+        if config.space != DEFAULT_SPACE:
+            raise ConfigError(f"--tables are of {DEFAULT_SPACE!r} cells; leave them out for {config.space!r}")
         from metad2a_plugin.adapters.nas_bench_201 import NASBench201Table
 
         table = NASBench201Table.load(tables)
@@ -430,7 +449,7 @@ def meta_train(
         dataset = load_dataset(source)
     with stages() as progress:
         checkpoint = run(
-            database or data_folder() / "metad2a",
+            database,
             dataset,
             out,
             config,
