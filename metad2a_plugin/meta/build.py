@@ -153,14 +153,14 @@ def build_database(
         require("ray", "measuring on a cluster", "ray")
     out = Path(out)
     plan = Plan(_images(images), config)
+    made_of = _made_of(plan, supernet, input_size)
     own = isinstance(supernet, SupernetConfig)
-    side = supernet.input_size if isinstance(supernet, SupernetConfig) else input_size
     name = "rows.csv" if shard[1] == 1 else f"rows.{shard[0]}-of-{shard[1]}.csv"
     with _alone(out / f"{name}.lock"):
-        _write_plan(plan, out, supernet, side)
+        _write_plan(plan, out, made_of)
         with _alone(out / "supernet.lock", wait=True):
             weights = _supernet(plan, out, supernet, progress)
-        job = Job(os.fspath(images), os.fspath(weights), config, side, own, device)
+        job = Job(os.fspath(images), os.fspath(weights), config, made_of["input_size"], own, device)
         _measure(job, out / name, range(shard[0] - 1, len(plan), shard[1]), workers, ray, progress)
     return out / name
 
@@ -178,24 +178,29 @@ def _without_warnings() -> Iterator[None]:
         yield
 
 
-def _write_plan(plan: Plan, out: Path, supernet: SupernetConfig | str | Path, input_size: int) -> None:
-    """Say what the database is made of, or see that it is this."""
+def _made_of(plan: Plan, supernet: SupernetConfig | str | Path, input_size: int) -> dict[str, Any]:
+    """What rows depend on, as JSON values."""
     keys = "\n".join(f"{plan.images.key(i)} {label}" for i, label in enumerate(plan.images.labels))
+    weights: Any
     if isinstance(supernet, SupernetConfig):
-        weights: Any = asdict(supernet) | {"device": ""}
+        weights, input_size = asdict(supernet) | {"device": ""}, supernet.input_size
     else:
         weights = _sha256(Path(supernet))
-    found = {
+    return {
         "space": "mobilenetv3",
         "config": asdict(plan.config),
         "images": {"name": plan.images.name, "sha256_of_names": hashlib.sha256(keys.encode()).hexdigest()},
         "input_size": input_size,
         "supernet": weights,
     }
+
+
+def _write_plan(plan: Plan, out: Path, made_of: dict[str, Any]) -> None:
+    """Say what the database is made of, or see that it is this."""
     path = out / "build.json"
     if path.exists():
         before = json.loads(path.read_bytes())
-        for name, value in found.items():
+        for name, value in made_of.items():
             if before.get(name) != value:
                 raise ConfigError(
                     f"{str(out)!r} holds a database of another {name}: {before.get(name)}, not {value}; choose another "
@@ -204,7 +209,7 @@ def _write_plan(plan: Plan, out: Path, supernet: SupernetConfig | str | Path, in
         return
     for name, text in plan.files().items():
         write_atomically(out / name, text.encode())
-    write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
+    write_atomically(path, (json.dumps(made_of, indent=1) + "\n").encode())
 
 
 def _sha256(path: Path) -> str:
