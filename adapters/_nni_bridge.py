@@ -81,6 +81,16 @@ def bridge_of(sample: Mapping[str, Any]) -> Bridge:
     return Bridge({label: OPS if long else [op.removeprefix("nor_") for op in OPS] for label in sample})
 
 
+def architecture_of(sample: Mapping[str, Any]) -> Architecture:
+    """The architecture of a sample, such as ``export_top_models(formatter="dict")`` gives.
+
+    Raises:
+        ConfigError: it is of no known space.
+        ArchitectureError: it is of a known space, but malformed.
+    """
+    return bridge_of(sample).architecture(sample)
+
+
 def number(metric: Any) -> float | None:
     """The value of a reported metric, a number or a dictionary with a number as ``default``; None if there is none."""
     value = metric.get("default") if isinstance(metric, Mapping) else metric

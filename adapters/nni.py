@@ -26,19 +26,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from metad2a_plugin.adapters import _nni_host
-from metad2a_plugin.adapters._nni_bridge import Bridge, bridge_of, number
+from metad2a_plugin.adapters._nni_bridge import Bridge, architecture_of, number
 
-from metad2a_plugin._files import UNREADABLE, data_folder, write_atomically
+from metad2a_plugin._files import UNREADABLE, write_atomically
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.registry import bind_strategy
 from metad2a_plugin.spaces.base import Architecture
 
 _nni_host.check()
 import nni  # noqa: E402
-from nni.nas.evaluator import Evaluator  # noqa: E402
+from metad2a_plugin.adapters._nni_evaluators import CHOICES, TableEvaluator, TrainingEvaluator  # noqa: E402
 from nni.nas.execution import ExecutionEngine, Middleware, TrainingServiceExecutionEngine  # noqa: E402
 from nni.nas.execution.event import FinalMetricEvent, ModelEventType, TrainingEndEvent  # noqa: E402
 from nni.nas.space import ExecutableModelSpace, ModelStatus  # noqa: E402
@@ -56,20 +54,8 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
-CHOICES = "metad2a_choices"
-"""Key under which our evaluators report the architecture they measured, so that a pair can be checked."""
 _PATIENCE = 40
 """Looks at a manager without any job in training, half a second each, until the trials are given up."""
-
-
-def architecture_of(sample: Mapping[str, Any]) -> Architecture:
-    """The architecture of a sample, such as ``export_top_models(formatter="dict")`` gives.
-
-    Raises:
-        ConfigError: it is of no known space.
-        ArchitectureError: it is of a known space, but malformed.
-    """
-    return bridge_of(sample).architecture(sample)
 
 
 # -- strategies ----------------------------------------------------------------------------------
@@ -486,133 +472,6 @@ class MetaD2AStrategy(SearchStrategy):
                 ", ".join(self._training["tables"]),
             )
         return super()._initialize(model_space, engine)
-
-
-# -- evaluators ----------------------------------------------------------------------------------
-class TableEvaluator(Evaluator):
-    """Looks accuracies up in a NAS-Bench-201 table instead of training; about 0.1 ms a trial.
-
-    The reported metric is a dictionary: ``default``, the accuracy in percent; ``metad2a_choices``, of the architecture,
-    so that a pair can be checked; where the table has it, ``train_seconds``, what the training took that is looked up.
-
-    Args:
-        dataset, split, epochs: see `Benchmark.accuracy`.
-        table: path of anything that `open_benchmark` reads, by default of the data folder.
-
-    Raises:
-        ConfigError: unknown dataset, split or number of epochs.
-        DatasetError: no table there.
-    """
-
-    def __init__(
-        self,
-        dataset: str = "cifar10",
-        split: str = "valid",
-        epochs: int = 200,
-        table: str | os.PathLike[str] | None = None,
-    ) -> None:
-        from metad2a_plugin.adapters.nas_bench_201 import default_benchmark, open_benchmark
-
-        self._arguments = {"dataset": dataset, "split": split, "epochs": epochs}
-        # Trials may start in another folder.
-        self._path = os.path.abspath(data_folder() if table is None else table)
-        benchmark = default_benchmark() if table is None else open_benchmark(self._path)
-        self._accuracies = benchmark.accuracies(dataset, split, epochs)
-        try:
-            self._seconds = benchmark.train_seconds(np.arange(benchmark.space.size), dataset, split, epochs)
-        except ConfigError:  # the compact table has those of 200 epochs only
-            self._seconds = None
-        self._index_of = benchmark.index_of
-
-    def _execute(self, model: ExecutableModelSpace) -> float:
-        architecture = architecture_of(model.sample)
-        index = self._index_of(architecture)
-        accuracy = float(self._accuracies[index])
-        metric = {"default": accuracy, CHOICES: list(architecture.choices)}
-        if self._seconds is not None:
-            metric["train_seconds"] = float(self._seconds[index])
-        nni.report_final_result(metric)
-        return accuracy
-
-    # Trials are processes of their own; each makes the evaluator again.
-    def _dump(self) -> dict[str, Any]:
-        return {**self._arguments, "table": self._path}
-
-    @classmethod
-    def _load(cls, **arguments: Any) -> TableEvaluator:
-        return cls(**arguments)
-
-
-class TrainingEvaluator(Evaluator):
-    """Trains NNI's own network of a model on images, by the recipe of `train_architecture`.
-
-    The accuracy of each epoch is reported as intermediate, that of the last one as final result, on images held out;
-    the metric also holds the ``metad2a_choices`` of the architecture.
-
-    Args:
-        dataset: a path that `load_dataset` reads, or ``"sklearn:digits"``; the model space must have as many labels
-            as it has classes.
-        **config: see `TrainConfig`, but for `channels` and `cells`, which the model space sets.
-
-    Raises:
-        ConfigError: `dataset` is no path, or a value is out of range.
-        DatasetError: there is no dataset.
-    """
-
-    def __init__(self, dataset: str | os.PathLike[str], **config: Any) -> None:
-        from metad2a_plugin.data import load_dataset
-        from metad2a_plugin.training import TrainConfig
-
-        if not isinstance(dataset, (str, os.PathLike)):
-            raise ConfigError(
-                f"trials are processes of their own, so they need the path of a dataset, got {type(dataset).__name__}; "
-                "save the images first, for instance as an .npz with 'images' and 'labels'"
-            )
-        name = os.fspath(dataset)
-        # Trials may start in another folder.
-        self._dataset = name if name.startswith("sklearn:") else os.path.abspath(name)
-        self._arguments = config
-        try:
-            self._config = TrainConfig(**config)
-        except TypeError as error:
-            raise ConfigError(f"TrainingEvaluator: {error}") from None
-        self._images = load_dataset(self._dataset)
-
-    @cached_property
-    def _data(self) -> Any:
-        from metad2a_plugin.training import prepare
-
-        return prepare(self._images, self._config)
-
-    def _execute(self, model: ExecutableModelSpace) -> float:
-        from metad2a_plugin.export import NormalizedNetwork
-        from metad2a_plugin.training import train_network
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._config.seed)
-            network = model.executable_model()
-        classes, outputs = len(self._data.class_names), getattr(network, "num_labels", None)
-        if outputs not in (None, classes):
-            raise ConfigError(
-                f"the model space has {outputs} labels, {self._dataset!r} has {classes} classes; make it with "
-                f"NasBench201(num_labels={classes})"
-            )
-        history = train_network(
-            NormalizedNetwork(network, self._data.mean, self._data.std),
-            self._data,
-            self._config,
-            lambda epoch: nni.report_intermediate_result(epoch.accuracy),
-        )
-        choices = list(architecture_of(model.sample).choices)
-        nni.report_final_result({"default": history[-1].accuracy, CHOICES: choices})
-        return history[-1].accuracy
-
-    def _dump(self) -> dict[str, Any]:
-        return {"dataset": self._dataset, **self._arguments}
-
-    @classmethod
-    def _load(cls, **arguments: Any) -> TrainingEvaluator:
-        return cls(**arguments)
 
 
 # -- nnictl --------------------------------------------------------------------------------------
