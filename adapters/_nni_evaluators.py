@@ -1,10 +1,12 @@
-"""Evaluators for NNI's experiments: of a benchmark table, and by training."""
+"""Evaluators for NNI's experiments: by a benchmark table, by a predictor, and by training."""
 
 from __future__ import annotations
 
+import inspect
 import os
+import random
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import nni
 import numpy as np
@@ -15,12 +17,58 @@ from nni.nas.space import ExecutableModelSpace
 
 from metad2a_plugin._files import data_folder
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.registry import get_predictor, get_space
+from metad2a_plugin.spaces.base import Architecture, SearchSpace
 
+if TYPE_CHECKING:
+    from metad2a_plugin.data import Task
+    from metad2a_plugin.predictor import Predictor
+
+_Self = TypeVar("_Self", bound="OwnEvaluator")
 CHOICES = "metad2a_choices"
 """Key under which the evaluators report the architecture they measured, so that a pair can be checked."""
 
 
-class TableEvaluator(Evaluator):
+class OwnEvaluator(Evaluator):
+    """What the evaluators of this package share."""
+
+    def check(self, space: SearchSpace) -> None:
+        """Whether architectures of the space can be evaluated; the strategies ask before the first trial.
+
+        Raises:
+            ConfigError: they cannot.
+        """
+
+    # Trials are processes of their own; each makes the evaluator again.
+    def _dump(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    @classmethod
+    def _load(cls: type[_Self], **arguments: Any) -> _Self:
+        return cls(**arguments)
+
+
+def _report(architecture: Architecture, value: float, **more: float) -> float:
+    nni.report_final_result({"default": value, CHOICES: list(architecture.choices), **more})
+    return value
+
+
+def _source(dataset: Any) -> str:
+    """A dataset by a name that means the same in another process, which may start in another folder.
+
+    Raises:
+        ConfigError: it is no path.
+    """
+    if not isinstance(dataset, (str, os.PathLike)):
+        raise ConfigError(
+            f"trials are processes of their own, so they need the path of a dataset, got {type(dataset).__name__}; "
+            "save the images first, for instance as an .npz with 'images' and 'labels'"
+        )
+    name = os.fspath(dataset)
+    return name if name.startswith("sklearn:") else os.path.abspath(name)
+
+
+class TableEvaluator(OwnEvaluator):
     """Looks accuracies up in a NAS-Bench-201 table instead of training; about 0.1 ms a trial.
 
     The reported metric is a dictionary: ``default``, the accuracy in percent; ``metad2a_choices``, of the architecture,
@@ -53,28 +101,87 @@ class TableEvaluator(Evaluator):
             self._seconds = benchmark.train_seconds(np.arange(benchmark.space.size), dataset, split, epochs)
         except ConfigError:  # the compact table has those of 200 epochs only
             self._seconds = None
-        self._index_of = benchmark.index_of
+        self._index_of, self._space = benchmark.index_of, benchmark.space
+
+    def check(self, space: SearchSpace) -> None:
+        if space.name != self._space.name:
+            raise ConfigError(
+                f"the table is of {self._space.name!r}, the model space of {space.name!r}; "
+                "PredictorEvaluator and TrainingEvaluator evaluate both"
+            )
 
     def _execute(self, model: ExecutableModelSpace) -> float:
         architecture = architecture_of(model.sample)
         index = self._index_of(architecture)
-        accuracy = float(self._accuracies[index])
-        metric = {"default": accuracy, CHOICES: list(architecture.choices)}
-        if self._seconds is not None:
-            metric["train_seconds"] = float(self._seconds[index])
-        nni.report_final_result(metric)
-        return accuracy
+        seconds = {} if self._seconds is None else {"train_seconds": float(self._seconds[index])}
+        return _report(architecture, float(self._accuracies[index]), **seconds)
 
-    # Trials are processes of their own; each makes the evaluator again.
     def _dump(self) -> dict[str, Any]:
         return {**self._arguments, "table": self._path}
 
-    @classmethod
-    def _load(cls, **arguments: Any) -> TableEvaluator:
-        return cls(**arguments)
+
+class PredictorEvaluator(OwnEvaluator):
+    """Scores models by a performance predictor instead of training; milliseconds a trial, on any space.
+
+    A predictor knows the architecture only: not the channels, width or number of labels of the model space.
+
+    Args:
+        predictor: registry name, see `available("predictors")`; ``"ofa-imagenet"`` predicts the ImageNet accuracy of
+            networks of `ofa_space`.
+        dataset: what a predictor that `needs_task` predicts for: a path that `load_dataset` reads, or
+            ``"sklearn:digits"``.
+        seed: of the choice of images.
+        **options: for the predictor, such as ``resolution=160`` of ``"ofa-imagenet"``.
+
+    Raises:
+        ConfigError: no such predictor, it does not take these options, or it needs a dataset and has none; with the
+            first model also: it is of another search space.
+        DatasetError: there is no dataset.
+    """
+
+    def __init__(
+        self, predictor: str, dataset: str | os.PathLike[str] | None = None, *, seed: int = 0, **options: Any
+    ) -> None:
+        from metad2a_plugin.data import load_dataset
+
+        self._kind = get_predictor(predictor)
+        try:
+            inspect.signature(self._kind).bind(None, **options)
+        except TypeError as error:
+            raise ConfigError(f"the predictor {predictor!r}: {error}") from None
+        if self._kind.needs_task and dataset is None:
+            raise ConfigError(f"the predictor {predictor!r} needs the path of a dataset, such as 'sklearn:digits'")
+        self._dataset = None if dataset is None else _source(dataset)
+        self._images = None if self._dataset is None else load_dataset(self._dataset)
+        self._arguments = {"predictor": predictor, "seed": seed, **options}
+        self._seed, self._options = seed, options
+        self._bound: Predictor | None = None
+
+    def check(self, space: SearchSpace) -> None:
+        self._of(space).predict(self._task, [space.sample(random.Random(0))])
+
+    @cached_property
+    def _task(self) -> Task | None:
+        from metad2a_plugin.data import extract_task
+
+        return None if self._images is None else extract_task(self._images, seed=self._seed)
+
+    def _of(self, space: SearchSpace) -> Predictor:
+        """The predictor for a space, made once."""
+        if self._bound is None or self._bound.space.name != space.name:
+            self._bound = self._kind(space, **self._options)
+        return self._bound
+
+    def _execute(self, model: ExecutableModelSpace) -> float:
+        architecture = architecture_of(model.sample)
+        predictor = self._of(get_space(architecture.space))
+        return _report(architecture, float(predictor.predict(self._task, [architecture])[0]))
+
+    def _dump(self) -> dict[str, Any]:
+        return {"dataset": self._dataset, **self._arguments}
 
 
-class TrainingEvaluator(Evaluator):
+class TrainingEvaluator(OwnEvaluator):
     """Trains NNI's own network of a model on images, by the recipe of `train_architecture`.
 
     The accuracy of each epoch is reported as intermediate, that of the last one as final result, on images held out;
@@ -83,7 +190,7 @@ class TrainingEvaluator(Evaluator):
     Args:
         dataset: a path that `load_dataset` reads, or ``"sklearn:digits"``; the model space must have as many labels
             as it has classes.
-        **config: see `TrainConfig`, but for `channels` and `cells`, which the model space sets.
+        **config: see `TrainConfig`, but for `channels`, `cells` and `width`, which the model space sets.
 
     Raises:
         ConfigError: `dataset` is no path, or a value is out of range.
@@ -94,14 +201,9 @@ class TrainingEvaluator(Evaluator):
         from metad2a_plugin.data import load_dataset
         from metad2a_plugin.training import TrainConfig
 
-        if not isinstance(dataset, (str, os.PathLike)):
-            raise ConfigError(
-                f"trials are processes of their own, so they need the path of a dataset, got {type(dataset).__name__}; "
-                "save the images first, for instance as an .npz with 'images' and 'labels'"
-            )
-        name = os.fspath(dataset)
-        # Trials may start in another folder.
-        self._dataset = name if name.startswith("sklearn:") else os.path.abspath(name)
+        self._dataset = _source(dataset)
+        if given := sorted(config.keys() & {"channels", "cells", "width"}):
+            raise ConfigError(f"{given[0]} is a setting of the model space, not of its training; give it there")
         self._arguments = config
         try:
             self._config = TrainConfig(**config)
@@ -122,25 +224,22 @@ class TrainingEvaluator(Evaluator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._config.seed)
             network = model.executable_model()
-        classes, outputs = len(self._data.class_names), getattr(network, "num_labels", None)
-        if outputs not in (None, classes):
+        classifier = NormalizedNetwork(network, self._data.mean, self._data.std)
+        classes = len(self._data.class_names)
+        with torch.no_grad():
+            outputs = classifier.eval()(self._data.images[:1]).shape[1]
+        if outputs != classes:
             raise ConfigError(
                 f"the model space has {outputs} labels, {self._dataset!r} has {classes} classes; make it with "
-                f"NasBench201(num_labels={classes})"
+                f"NasBench201(num_labels={classes}), or ofa_space(num_classes={classes})"
             )
         history = train_network(
-            NormalizedNetwork(network, self._data.mean, self._data.std),
+            classifier,
             self._data,
             self._config,
             lambda epoch: nni.report_intermediate_result(epoch.accuracy),
         )
-        choices = list(architecture_of(model.sample).choices)
-        nni.report_final_result({"default": history[-1].accuracy, CHOICES: choices})
-        return history[-1].accuracy
+        return _report(architecture_of(model.sample), history[-1].accuracy)
 
     def _dump(self) -> dict[str, Any]:
         return {"dataset": self._dataset, **self._arguments}
-
-    @classmethod
-    def _load(cls, **arguments: Any) -> TrainingEvaluator:
-        return cls(**arguments)

@@ -6,14 +6,16 @@
 
     experiment = NasExperiment(NasBench201(), evaluator, MetaD2AStrategy("photos/"))
 
-`SearchStrategy` wraps any strategy by name, `TableEvaluator` and `TrainingEvaluator` evaluate, `SearchTuner` and
-`MetaD2ATuner` serve YAML experiments. Written for NNI 3.0, its last release, whose faults are worked around here: see
-``docs/nni.md``.
+`SearchStrategy` wraps any strategy by name; `TableEvaluator`, `PredictorEvaluator` and `TrainingEvaluator` evaluate;
+`SearchTuner` and `MetaD2ATuner` serve YAML experiments. The model spaces are NNI's `NasBench201` and Once-for-All's
+network, which `ofa_space` makes of its `MobileNetV3Space`. Written for NNI 3.0, its last release, whose faults are
+worked around here: see ``docs/nni.md``.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import logging
 import os
@@ -26,9 +28,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from metad2a_plugin.adapters import _nni_host
-from metad2a_plugin.adapters._nni_bridge import Bridge, architecture_of, number
+from metad2a_plugin.adapters._nni_bridge import architecture_of, bridge, number
+from metad2a_plugin.adapters._nni_mobilenetv3 import FIXED, SETTINGS, check_settings
 
+from metad2a_plugin._checks import integer
 from metad2a_plugin._files import UNREADABLE, write_atomically
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.registry import bind_strategy
@@ -36,26 +41,101 @@ from metad2a_plugin.spaces.base import Architecture
 
 _nni_host.check()
 import nni  # noqa: E402
-from metad2a_plugin.adapters._nni_evaluators import CHOICES, TableEvaluator, TrainingEvaluator  # noqa: E402
+from metad2a_plugin.adapters._nni_evaluators import (  # noqa: E402
+    CHOICES,
+    OwnEvaluator,
+    PredictorEvaluator,
+    TableEvaluator,
+    TrainingEvaluator,
+)
 from nni.nas.execution import ExecutionEngine, Middleware, TrainingServiceExecutionEngine  # noqa: E402
 from nni.nas.execution.event import FinalMetricEvent, ModelEventType, TrainingEndEvent  # noqa: E402
+from nni.nas.hub.pytorch import MobileNetV3Space  # noqa: E402
 from nni.nas.space import ExecutableModelSpace, ModelStatus  # noqa: E402
 from nni.nas.strategy.base import Strategy, StrategyStatus  # noqa: E402
 from nni.tuner import Tuner  # noqa: E402
+from torch import nn  # noqa: E402
 
 __all__ = [
     "MetaD2AStrategy",
     "MetaD2ATuner",
+    "PredictorEvaluator",
     "SearchStrategy",
     "SearchTuner",
     "TableEvaluator",
     "TrainingEvaluator",
     "architecture_of",
+    "load_ofa_weights",
+    "ofa_space",
 ]
 
 _log = logging.getLogger(__name__)
 _PATIENCE = 40
 """Looks at a manager without any job in training, half a second each, until the trials are given up."""
+
+
+# -- the MobileNetV3 space -----------------------------------------------------------------------
+def ofa_space(
+    width: float = 1.0, num_classes: int = 1000, *, dropout_rate: float = 0.2, bn_momentum: float = 0.1
+) -> MobileNetV3Space:
+    """NNI's ``MobileNetV3Space`` as the network of Once-for-All, whose architectures are those of ``mobilenetv3``.
+
+    NNI's class also lets the kernels of two layers vary that are fixed in that network; here they have one choice, so
+    that NNI's own strategies search the same space.
+
+    Args:
+        width: multiplier of all channels; OFA's supernets have 1.0 and 1.2.
+        num_classes: outputs of the classifier.
+        dropout_rate: before the classifier.
+        bn_momentum: of batch norm.
+
+    Raises:
+        ConfigError: `width` is no positive number, or one of the few for which NNI rounds channels differently.
+    """
+    integer("num_classes", num_classes, 1)
+    settings = {**SETTINGS, "width_multipliers": float(width) if isinstance(width, int) else width}
+    check_settings(settings)
+    space = MobileNetV3Space(num_classes, dropout_rate=dropout_rate, bn_momentum=bn_momentum, **settings)
+    for label, mutable in space.simplify().items():
+        if label in FIXED:
+            mutable.values, mutable.weights = [FIXED[label]], [1.0]
+    return space
+
+
+def load_ofa_weights(model: nn.Module, network: nn.Module) -> None:
+    """Give NNI's network of an architecture the weights of this package's, such as ``adapters.ofa.extract`` cuts.
+
+    In evaluation mode both then give the same outputs.
+
+    Args:
+        model: of `ofa_space`: what an experiment exports with ``formatter="instance"``.
+        network: of `MobileNetV3Space.build`, with the same architecture, width and number of classes.
+
+    Raises:
+        ConfigError: they are two architectures, or `model` is something else.
+    """
+    # NNI's layers have other names, but the same order; one has a bias, which OFA's lacks.
+    extra = "blocks.8.0.bias"
+    if extra not in model.state_dict():
+        raise ConfigError(f"expected a network of ofa_space, got {type(model).__name__}")
+    theirs = {name: tensor for name, tensor in model.state_dict().items() if name != extra}
+    ours = network.state_dict().values()
+    if [tensor.shape for tensor in theirs.values()] != [tensor.shape for tensor in ours]:
+        raise ConfigError("the weights do not fit: build() the architecture, width and number of classes of the model")
+    weights = dict(zip(theirs, ours, strict=True))
+    model.load_state_dict({**weights, extra: torch.zeros_like(model.state_dict()[extra])})
+
+
+def _check_settings(model_space: ExecutableModelSpace) -> None:
+    """Refuse NNI's ``MobileNetV3Space`` where it is another network than Once-for-All's: its labels do not tell."""
+    # Of the simplified and of the raw format.
+    made: Any = getattr(model_space, "model", getattr(model_space, "model_space", None))
+    kind: Any = getattr(made, "trace_symbol", None)
+    if kind is MobileNetV3Space:
+        signature = inspect.signature(kind._init_wrapped)
+        given = signature.bind(None, *made.trace_args, **made.trace_kwargs)
+        given.apply_defaults()
+        check_settings(given.arguments)
 
 
 # -- strategies ----------------------------------------------------------------------------------
@@ -115,13 +195,16 @@ class SearchStrategy(Strategy):
     # -- NNI calls ---------------------------------------------------------------------------
     def _initialize(self, model_space: ExecutableModelSpace, engine: ExecutionEngine) -> ExecutableModelSpace:
         choices = {label: getattr(mutable, "values", ()) for label, mutable in model_space.simplify().items()}
-        self._bridge = Bridge(choices)
-        core = self._make(self._bridge.space)
-        if core.space.name != self._bridge.space.name:
+        _check_settings(model_space)
+        self._bridge = bridge(choices)
+        core, space = self._make(self._bridge.space), self._bridge.space
+        if core.space.name != space.name:
             raise ConfigError(
                 f"the model is of the search space {core.space.name!r}, the experiment's model space is "
-                f"{self._bridge.space.name!r}; give a model of that one"
+                f"{space.name!r}; give a model of that one, such as model={space.name!r}"
             )
+        if isinstance(model_space.evaluator, OwnEvaluator):
+            model_space.evaluator.check(space)
         self._core = core
         if self._state_file and self._state_file.exists():
             self._load(self._read(self._state_file))
@@ -410,8 +493,8 @@ def _plain(value: Any) -> Any:
         return hashlib.sha256(value.features.numpy().tobytes() + value.labels.numpy().tobytes()).hexdigest()[:16]
     if isinstance(value, MetaD2A):
         return value.checkpoint.name
-    if isinstance(value, (TableEvaluator, TrainingEvaluator)):
-        return value._dump()
+    if isinstance(value, OwnEvaluator):
+        return _plain(value._dump())
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     return os.fspath(value) if isinstance(value, os.PathLike) else type(value).__name__
@@ -478,8 +561,9 @@ class MetaD2AStrategy(SearchStrategy):
 class SearchTuner(Tuner):
     """Any strategy of this package as a tuner, for experiments that ``nnictl create`` makes of a YAML file.
 
-    The search space has six labels, ``0_1``, ``0_2``, ``1_2``, ``0_3``, ``1_3`` and ``2_3`` (with any prefix that ends
-    in a slash), each a choice of the five operations, with or without ``nor_``.
+    The search space has the labels of NAS-Bench-201, ``0_1``, ``0_2``, ``1_2``, ``0_3``, ``1_3`` and ``2_3``, each a
+    choice of the five operations, with or without ``nor_``; or those of MobileNetV3, ``s1_depth`` to ``s5_depth`` and
+    ``s1_i0_ks``, ``s1_i0_exp`` to ``s5_i3_exp``. They can have any prefix that ends in a slash.
 
     Args:
         strategy: registry name.
@@ -512,12 +596,12 @@ class SearchTuner(Tuner):
             raise ConfigError(f"every label must have the _type 'choice', got {kinds}")
         choices = {label: list(spec["_value"]) for label, spec in search_space.items()}
         if self._core is None:
-            self._bridge, self._choices = Bridge(choices), choices
+            self._bridge, self._choices = bridge(choices), choices
             self._core = self._make(self._bridge.space)
         elif choices != self._choices:
             raise ConfigError("the search space cannot change during an experiment; start another one")
 
-    def generate_parameters(self, parameter_id: int, **kwargs: Any) -> dict[str, str]:
+    def generate_parameters(self, parameter_id: int, **kwargs: Any) -> dict[str, Any]:
         """One architecture, as parameters of a trial.
 
         Raises:
@@ -527,7 +611,7 @@ class SearchTuner(Tuner):
             return self._bridge.sample(architecture)
         raise nni.NoMoreTrialError("the strategy has nothing left to propose")
 
-    def receive_trial_result(self, parameter_id: int, parameters: dict[str, str], value: Any, **kwargs: Any) -> None:
+    def receive_trial_result(self, parameter_id: int, parameters: dict[str, Any], value: Any, **kwargs: Any) -> None:
         """Tell the strategy what a trial reported; what is not a finite number is left out with a warning."""
         result = number(value)
         if result is None:
