@@ -39,6 +39,9 @@ class OwnEvaluator(Evaluator):
             ConfigError: they cannot.
         """
 
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self._dump().items() if value is not None)
+
     # Trials are processes of their own; each makes the evaluator again.
     def _dump(self) -> dict[str, Any]:
         raise NotImplementedError
@@ -66,6 +69,11 @@ def _source(dataset: Any) -> str:
         )
     name = os.fspath(dataset)
     return name if name.startswith("sklearn:") else os.path.abspath(name)
+
+
+def _written(value: Any) -> Any:
+    """An option as NNI can send it to another process, which may start in another folder."""
+    return os.path.abspath(value) if isinstance(value, os.PathLike) else value
 
 
 class TableEvaluator(OwnEvaluator):
@@ -153,8 +161,8 @@ class PredictorEvaluator(OwnEvaluator):
             raise ConfigError(f"the predictor {predictor!r} needs the path of a dataset, such as 'sklearn:digits'")
         self._dataset = None if dataset is None else _source(dataset)
         self._images = None if self._dataset is None else load_dataset(self._dataset)
-        self._arguments = {"predictor": predictor, "seed": seed, **options}
-        self._seed, self._options = seed, options
+        self._seed, self._options = seed, {name: _written(value) for name, value in options.items()}
+        self._arguments = {"predictor": predictor, "seed": seed, **self._options}
         self._bound: Predictor | None = None
 
     def check(self, space: SearchSpace) -> None:

@@ -13,7 +13,11 @@ import torch
 from torch import nn
 
 from metad2a_plugin import get_predictor, get_strategy
+from metad2a_plugin.data import extract_task, get_encoder, load_dataset
 from metad2a_plugin.errors import ArchitectureError, ConfigError, DatasetError
+from metad2a_plugin.models.checkpoint import Checkpoint
+from metad2a_plugin.models.generator import PaperGenerator
+from metad2a_plugin.models.predictor import PaperAccuracy, PaperPredictor
 from metad2a_plugin.registry import available
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
@@ -46,6 +50,14 @@ def model_space() -> Any:
 @pytest.fixture(scope="module")
 def evaluator() -> Any:
     return adapter.PredictorEvaluator("ofa-imagenet")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (40, 16, 16, 3), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", images=pixels, labels=np.arange(40) % 4)
+    return tmp_path / "images.npz"
 
 
 def draws(n: int, seed: int = 0) -> list[Architecture]:
@@ -330,19 +342,13 @@ def test_options_reach_the_predictor_in_a_trial_s_process_too(model_space: Any, 
     assert values[0] == values[1] < values[2]
 
 
-def test_a_predictor_reads_the_dataset_it_needs(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    np.savez(
-        tmp_path / "images.npz", images=rng.integers(0, 255, (40, 16, 16, 3), dtype=np.uint8), labels=np.arange(40) % 4
-    )
-    evaluator = adapter.PredictorEvaluator("metad2a", tmp_path / "images.npz", model="nasbench201-paper")
+def test_a_predictor_reads_the_dataset_it_needs(tmp_path: Path, images: Path) -> None:
+    evaluator = adapter.PredictorEvaluator("metad2a", images, model="nasbench201-paper")
     strategy = adapter.SearchStrategy("random", seed=1)
     run(NasBench201(), evaluator, strategy, tmp_path, trials=3)
-    from metad2a_plugin.data import extract_task, load_dataset
-
-    task = extract_task(load_dataset(tmp_path / "images.npz"))
     networks = [network for network, _ in strategy.measured]
-    predicted = get_predictor("metad2a")(NASBench201(), model="nasbench201-paper").predict(task, networks)
+    predictor = get_predictor("metad2a")(NASBench201(), model="nasbench201-paper")
+    predicted = predictor.predict(extract_task(load_dataset(images)), networks)
     assert [value for _, value in strategy.measured] == pytest.approx(predicted.tolist(), abs=1e-4)
 
 
@@ -421,3 +427,68 @@ def test_a_tuner_searches_what_the_strategy_does(model_space: Any) -> None:
         assert adapter.architecture_of(parameters) == network
         alone.tell(network, accuracy(network))
         tuner.receive_trial_result(number, parameters, accuracy(network))
+
+
+# -- MetaD2A -------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def meta_trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the space with random weights."""
+    encoder = get_encoder("default")
+    sizes = {"feature_dim": encoder.dim, "hidden": 8, "latent": 8}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        predictor = PaperAccuracy(PaperPredictor.of_space(SPACE, **sizes).eval(), 70.0, 5.0, 1.0)
+        generator = PaperGenerator.of_space(SPACE, **sizes, heads=2).eval()
+    folder = tmp_path_factory.mktemp("models") / "toy"
+    Checkpoint("toy", SPACE.name, "default", encoder.fingerprint, predictor, generator).save(folder)
+    return folder
+
+
+@pytest.mark.parametrize("adapt", [True, False])
+def test_metad2a_searches_for_a_dataset(
+    model_space: Any, evaluator: Any, tmp_path: Path, meta_trained: Path, images: Path, adapt: bool
+) -> None:
+    options = {"model": meta_trained, "adapt": adapt, "candidates": 40, "max_flops": 500}
+    strategy = adapter.MetaD2AStrategy(images, seed=1, **options)
+    run(model_space, evaluator, strategy, tmp_path, trials=12)
+    alone = get_strategy("metad2a")(SPACE, dataset=images, seed=1, **options)
+    for _ in range(12):
+        [network] = alone.ask()
+        alone.tell(network, accuracy(network))
+    assert strategy.measured == alone.history
+    assert all(SPACE.cost(network).flops <= 500 for network, _ in strategy.measured)
+    by_name = adapter.SearchStrategy("metad2a", seed=1, dataset=images, **options)
+    run(model_space, evaluator, by_name, tmp_path, trials=12)
+    assert by_name.measured == strategy.measured
+
+
+def test_a_metad2a_search_resumes(
+    model_space: Any, evaluator: Any, tmp_path: Path, meta_trained: Path, images: Path
+) -> None:
+    def strategy() -> Any:
+        return adapter.MetaD2AStrategy(images, model=meta_trained, candidates=20)
+
+    whole = strategy()
+    run(model_space, evaluator, whole, tmp_path, trials=None)
+    assert len(whole.measured) == 20  # all candidates, then the experiment ends
+    name = f"meta{random.randrange(10**6)}"
+    for trials, start in ((8, "run"), (14, "resume")):
+        one = experiment(model_space, evaluator, strategy(), tmp_path, trials=trials, name=name)
+        getattr(one, start)()
+        one.stop()
+    assert one.strategy.measured == whole.measured[:14]
+
+
+def test_the_meta_trained_predictor_evaluates(
+    model_space: Any, tmp_path: Path, meta_trained: Path, images: Path
+) -> None:
+    evaluator = adapter.PredictorEvaluator("metad2a", images, model=meta_trained)
+    strategy = adapter.SearchStrategy("random", seed=1)
+    run(model_space, evaluator, strategy, tmp_path, trials=3)
+    assert nni.load(nni.dump(evaluator))._dump() == evaluator._dump()
+    networks = [network for network, _ in strategy.measured]
+    predictor = get_predictor("metad2a")(SPACE, model=meta_trained)
+    predicted = predictor.predict(extract_task(load_dataset(images)), networks)
+    assert [value for _, value in strategy.measured] == pytest.approx(predicted.tolist(), abs=1e-4)
+    with pytest.raises(ConfigError, match="is of the space 'mobilenetv3', not 'nasbench201'"):
+        run(NasBench201(), evaluator, adapter.SearchStrategy("random"), tmp_path)
