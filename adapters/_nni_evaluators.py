@@ -42,10 +42,7 @@ class OwnEvaluator(Evaluator):
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self._dump().items() if value is not None)
 
-    # Trials are processes of their own; each makes the evaluator again.
-    def _dump(self) -> dict[str, Any]:
-        raise NotImplementedError
-
+    # Trials are processes of their own; each makes the evaluator again, of what `_dump` gives.
     @classmethod
     def _load(cls: type[_Self], **arguments: Any) -> _Self:
         return cls(**arguments)

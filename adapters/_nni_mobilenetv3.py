@@ -109,19 +109,23 @@ class MobileNetV3Bridge:
                 raise ConfigError(
                     f"this model space {what} the label {prefix + min(labels)!r}, unlike Once-for-All's network: {MEND}"
                 )
-        for label, values in choices.items():
-            right = _OPTIONS.get(label, (FIXED.get(label),))
-            if set(values) != set(right) if label in _OPTIONS else right[0] not in values:
-                raise ConfigError(
-                    f"{prefix + label!r} has the choices {_listed(values)}, it must offer {_listed(right)}: {MEND}"
-                )
-        # As the model space spells them: 3 can be 3.0 there.
-        self._values = {label: {int(value): value for value in values} for label, values in choices.items()}
+        self._values = {label: self._spelled(label, list(values)) for label, values in choices.items()}
 
     @classmethod
     def default(cls, prefix: str = "") -> MobileNetV3Bridge:
         """Of the model space that ``ofa_space`` makes."""
         return cls(prefix, {**_OPTIONS, **{label: (kernel,) for label, kernel in FIXED.items()}})
+
+    def _spelled(self, label: str, values: list[Any]) -> dict[int, Any]:
+        """What the model space calls each option of a label: 3 can be 3.0 there."""
+        right = _OPTIONS.get(label) or (FIXED[label],)
+        more = label in _OPTIONS and len(values) > len(right)
+        if more or any(option not in values for option in right):
+            raise ConfigError(
+                f"{self._prefix + label!r} has the choices {', '.join(map(str, values))}, it must offer "
+                f"{', '.join(map(str, right))}: {MEND}"
+            )
+        return {option: values[values.index(option)] for option in right}
 
     def sample(self, architecture: Architecture) -> dict[str, Any]:
         """What NNI freezes a model space with."""
@@ -163,7 +167,3 @@ def _value(named: Mapping[str, Any], label: str, options: tuple[int, ...]) -> in
     if named[label] not in options:
         raise ArchitectureError(f"{label!r} must be {' or '.join(map(str, options))}, got {named[label]!r}")
     return int(named[label])
-
-
-def _listed(values: Sequence[Any]) -> str:
-    return ", ".join(map(str, values))

@@ -513,8 +513,8 @@ class MetaD2AStrategy(SearchStrategy):
 
     Args:
         dataset: what to search for: anything `MetaD2A.search` takes; None ranks for the average meta-training task.
-        model: a shipped checkpoint, its folder, or a `MetaD2A`. Where metrics are those of the benchmark, take
-            ``"nasbench201-paper"``, which has not learned from them.
+        model: a shipped checkpoint, its folder, or a `MetaD2A`, of the experiment's search space. Where metrics are
+            those of the benchmark, take ``"nasbench201-paper"``, which has not learned from them.
         seed: of the choice of images and of the generator.
         adapt: learn from the metrics.
         state_file: see `SearchStrategy`.
