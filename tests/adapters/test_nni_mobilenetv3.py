@@ -86,7 +86,7 @@ def outline(network: nn.Module) -> list[str]:
     """Every layer that computes, with its shape and settings, in order."""
     left_out = (nn.Dropout, nn.AdaptiveAvgPool2d)
     leaves = [m for m in network.modules() if not [*m.children()] and not isinstance(m, left_out)]
-    return [repr(leaf).replace("inplace=True", "") for leaf in leaves]
+    return [repr(leaf).replace("inplace=True", "").replace("DepthwiseConv2d(", "Conv2d(") for leaf in leaves]
 
 
 def macs(network: nn.Module, images: torch.Tensor) -> int:
