@@ -26,6 +26,7 @@ import torch
 
 from metad2a_plugin.data.task import Task
 from metad2a_plugin.errors import ArchitectureError, ConfigError
+from metad2a_plugin.nn.dag import predecessors
 from metad2a_plugin.predictor import Predictor
 from metad2a_plugin.spaces.base import Architecture, Cost, SearchSpace
 from metad2a_plugin.strategy import Strategy
@@ -56,6 +57,7 @@ class ToySpace(SearchSpace):
         self.length = length
         self.size = len(self.ops) ** length
         self.num_vertices = length + 2
+        self.edges = tuple((v, v + 1) for v in range(length + 1))
 
     def sample(self, rng: random.Random) -> Architecture:
         return Architecture(self.name, tuple(rng.randrange(len(self.ops)) for _ in range(self.length)))
@@ -280,6 +282,39 @@ class SearchSpaceConformance:
         for what, tensor in wrong.items():
             with _refuses(ArchitectureError, f"decode() of {what}"):
                 space.decode(tensor)
+
+    def test_edges_join_the_encoded_vertices(self) -> None:
+        space = self.make_space()
+        sources = predecessors(space.edges)
+        assert len(sources) == space.num_vertices, f"edges join {len(sources)} of {space.num_vertices} vertices"
+        assert all(sources[1:]), "every vertex but the first must have an edge from an earlier one"
+
+    def test_whatever_the_type_mask_lets_through_is_an_architecture(self) -> None:
+        space = self.make_space()
+        generator = torch.Generator().manual_seed(0)
+        drawn = torch.zeros(self.samples, 1, dtype=torch.int64)
+        while drawn.shape[1] < space.num_vertices - 1:
+            mask = self._type_mask(space, drawn)
+            assert bool(mask.any(1).all()), f"type_mask() leaves nothing to draw after {drawn.tolist()}"
+            drawn = torch.cat([drawn, torch.multinomial(mask.double(), 1, generator=generator)], dim=1)
+        drawn = torch.nn.functional.pad(drawn, (0, 1), value=1)
+        assert space.encode(space.decode(drawn)).equal(drawn), "type_mask() lets through what encode() writes otherwise"
+
+    def test_the_type_mask_lets_every_architecture_through(self) -> None:
+        space = self.make_space()
+        vertices = space.encode(_some(space, self.samples))
+        for v in range(1, space.num_vertices - 1):
+            mask = self._type_mask(space, vertices[:, :v])
+            assert bool(mask.gather(1, vertices[:, v : v + 1]).all()), f"type_mask() refuses vertex {v} of a network"
+            assert self._type_mask(space, vertices[1:2, :v]).equal(mask[1:2]), "a row of type_mask() depends on others"
+
+    def _type_mask(self, space: SearchSpace, prefix: torch.Tensor) -> torch.Tensor:
+        before = prefix.clone()
+        mask = space.type_mask(prefix)
+        assert mask.dtype == torch.bool and mask.shape == (len(prefix), len(space.vertex_types))
+        assert not mask[:, :2].any(), "no inner vertex is the input or the output"
+        assert prefix.equal(before), "type_mask() must not write into what it is given"
+        return mask
 
     def test_neighbors_are_symmetric(self) -> None:
         space = self.make_space()

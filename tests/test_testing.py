@@ -139,6 +139,45 @@ class DecodesAnything(ToySpace):
         return [Architecture(self.name, tuple(row)) for row in (vertices[..., 1:-1] - 2).long().tolist()]
 
 
+class EdgeMissing(ToySpace):
+    def __init__(self):
+        super().__init__()
+        self.edges = self.edges[:-1]
+
+
+class VertexUnconnected(ToySpace):
+    def __init__(self):
+        super().__init__()
+        self.edges = ((0, 1), (1, 3), (3, 4))
+
+
+class MaskAllowsInputs(ToySpace):
+    def type_mask(self, prefix):
+        return torch.ones_like(super().type_mask(prefix))
+
+
+class MaskWithoutSkip(ToySpace):
+    def type_mask(self, prefix):
+        mask = super().type_mask(prefix)
+        mask[:, 3] = False
+        return mask
+
+
+class MaskOfTheFirstRow(ToySpace):
+    def type_mask(self, prefix):
+        mask = super().type_mask(prefix)
+        mask[:, 3] = len(prefix) > 1
+        return mask
+
+
+class TwoForms(ToySpace):
+    """Reads ``skip`` after ``none`` as ``none``, but lets both be drawn."""
+
+    def decode(self, vertices):
+        dead = ((vertices == 2).cumsum(1) > 0) & (vertices == 3)
+        return super().decode(torch.where(dead, 2, vertices))
+
+
 class OneWayNeighbors(ToySpace):
     def neighbors(self, architecture):
         return [a for a in super().neighbors(architecture) if a > architecture] or super().neighbors(architecture)[:1]
@@ -232,6 +271,12 @@ class WrongCost(ToySpace):
         (LossyEncoding, "test_decode_inverts_encode"),
         (ReversedDecoding, "test_decode_inverts_encode"),
         (DecodesAnything, "test_decode_refuses_what_encode_cannot_give"),
+        (EdgeMissing, "test_edges_join_the_encoded_vertices"),
+        (VertexUnconnected, "test_edges_join_the_encoded_vertices"),
+        (MaskAllowsInputs, "test_whatever_the_type_mask_lets_through_is_an_architecture"),
+        (TwoForms, "test_whatever_the_type_mask_lets_through_is_an_architecture"),
+        (MaskWithoutSkip, "test_the_type_mask_lets_every_architecture_through"),
+        (MaskOfTheFirstRow, "test_the_type_mask_lets_every_architecture_through"),
         (OneWayNeighbors, "test_neighbors_are_symmetric"),
         (OwnNeighbor, "test_neighbors_are_symmetric"),
         (LazyMutation, "test_mutation_reaches_every_neighbor_and_nothing_else"),

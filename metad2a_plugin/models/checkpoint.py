@@ -20,10 +20,11 @@ from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 
 from metad2a_plugin._files import write_atomically
-from metad2a_plugin.errors import CheckpointError
+from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.models.ensemble import Prediction, SubspaceEnsemble
 from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperAccuracy
+from metad2a_plugin.registry import get_space
 
 if TYPE_CHECKING:
     from metad2a_plugin.data.task import Task
@@ -147,6 +148,7 @@ def load_checkpoint(name: str | os.PathLike[str]) -> Checkpoint:
 
     Raises:
         CheckpointError: no such name or folder, or its files are damaged or of another kind.
+        ConfigError: the plug-in of its search space is not installed, or broken.
     """
     inside = isinstance(name, str) and name in shipped()
     folder = PRETRAINED / name if inside else Path(os.path.expanduser(name))
@@ -164,21 +166,24 @@ def load_checkpoint(name: str | os.PathLike[str]) -> Checkpoint:
         if hashlib.sha256(weights).hexdigest() != config["sha256"]:
             raise ValueError("model.safetensors is not the file that config.json was written with")
         tensors = {key: tensor.float() for key, tensor in from_safetensors(weights).items()}
-        predictor = PREDICTORS[config["predictor"]].from_state_dict(_part(tensors, "predictor."))
+        space = get_space(config["space"])
+        predictor = PREDICTORS[config["predictor"]].from_state_dict(_part(tensors, "predictor."), space)
         generator = None
         if config["generator"] is not None:
-            generator = PaperGenerator(**config["generator"])
+            generator = PaperGenerator.of_space(space, **config["generator"])
             generator.load_state_dict(_part(tensors, "generator."))
             generator.eval()
         return Checkpoint(
             name=folder.name,
-            space=config["space"],
+            space=space.name,
             encoder=config["encoder"]["name"],
             encoder_fingerprint=config["encoder"]["fingerprint"],
             predictor=predictor,
             generator=generator,
             training=config["training"],
         )
+    except ConfigError as error:
+        raise ConfigError(f"the checkpoint {os.fspath(name)!r} needs its search space: {error}") from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"the checkpoint {os.fspath(name)!r} cannot be read ({type(error).__name__}: {error}): {fix}"

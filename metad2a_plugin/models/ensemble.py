@@ -18,6 +18,7 @@ from metad2a_plugin.spaces import _nasbench201_descriptors as nasbench201
 
 if TYPE_CHECKING:
     from metad2a_plugin.data.task import Task
+    from metad2a_plugin.spaces.base import SearchSpace
 
 CENTER, SCALE = 73.0, 5.0
 """Accuracies (percent) are modelled as ``CENTER + SCALE * value``."""
@@ -96,7 +97,7 @@ class SubspaceEnsemble:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @classmethod
-    def from_state_dict(cls, state: dict[str, torch.Tensor]) -> SubspaceEnsemble:
+    def from_state_dict(cls, state: dict[str, torch.Tensor], space: SearchSpace) -> SubspaceEnsemble:
         """Raises `CheckpointError` when a tensor is missing or unknown."""
         names = {f.name for f in fields(cls)}
         if names != set(state):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 
 from metad2a_plugin.nn.dag import Edges
-from metad2a_plugin.nn.decoder import DagDecoder
+from metad2a_plugin.nn.decoder import DagDecoder, TypeMask
 from metad2a_plugin.nn.set_transformer import SetEncoder
 from metad2a_plugin.spaces.nasbench201 import EDGES
+
+if TYPE_CHECKING:
+    from metad2a_plugin.spaces.base import SearchSpace
 
 KL_WEIGHT = 0.005
 NOISE = 0.01
@@ -25,6 +30,7 @@ class PaperGenerator(nn.Module):
     Args:
         edges: the edge list that all graphs of the space share.
         num_types: vertex types; 0 is the input, 1 the output.
+        type_mask: what may be drawn, as in `SearchSpace.type_mask`; any inner type by default.
         feature_dim: length of an image's feature vector.
         hidden: width of a vertex's state.
         latent: width of the dataset's code and of the latent vector.
@@ -36,6 +42,7 @@ class PaperGenerator(nn.Module):
         edges: Edges = EDGES,
         num_types: int = 7,
         *,
+        type_mask: TypeMask | None = None,
         feature_dim: int = 512,
         hidden: int = 56,
         latent: int = 56,
@@ -45,7 +52,12 @@ class PaperGenerator(nn.Module):
         self.set_encoder = SetEncoder(feature_dim, latent, heads)
         self.mu = nn.Linear(latent, latent)
         self.logvar = nn.Linear(latent, latent)
-        self.decoder = DagDecoder(edges, num_types, hidden, latent)
+        self.decoder = DagDecoder(edges, num_types, hidden, latent, type_mask)
+
+    @classmethod
+    def of_space(cls, space: SearchSpace, **sizes: int) -> PaperGenerator:
+        """For the graphs of a search space, which says what may be drawn; `sizes` are those of the class."""
+        return cls(space.edges, len(space.vertex_types), type_mask=space.type_mask, **sizes)
 
     def encode(self, sets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log-variance of the latent, ``[b, latent]`` each, of sets ``[b, classes, images, dim]``."""
@@ -95,32 +107,50 @@ class PaperGenerator(nn.Module):
         return -(vertex_nll + edge_nll)
 
     def sample(
-        self, z: torch.Tensor, generator: torch.Generator | None = None, temperature: float = 1.0
+        self,
+        z: torch.Tensor,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+        tilt: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Draw one architecture per latent vector ``[n, latent]``: int64 ``[n, vertices]``, always of the space.
 
         The release samples edges too, then drops graphs in which a vertex is unconnected or an inner vertex is
         an input or an output, and reads only the types of the others. Here the edges are the space's own and
         input and output types are left out of the draw, so no draw is lost. A trained decoder is all but
-        certain of the edges, so the two differ little.
+        certain of the edges, so the two differ little. Types that the space's `type_mask` rules out are likewise left
+        out.
+
+        Args:
+            z: ``[n, latent]``.
+            generator: source of the draws, on the device of `z`.
+            temperature: divides the scores of the types; above 1 for more variety.
+            tilt: float ``[vertices, types]``, added to the scores thereafter. With minus a multiple of what each type
+                costs as each vertex, cheaper types become likelier.
 
         Raises:
-            ConfigError: `temperature` is not positive.
+            ConfigError: `temperature` is not positive, or `tilt` of another shape or not finite.
         """
-        return self.decoder.sample(z, generator, temperature)
+        return self.decoder.sample(z, generator, temperature, tilt)
 
     def sample_distinct(
-        self, z: torch.Tensor, n: int, generator: torch.Generator | None = None, temperature: float = 1.0
+        self,
+        z: torch.Tensor,
+        n: int,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+        tilt: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw up to `n` different architectures for one latent vector ``[1, latent]``; see `DagDecoder`.
 
-        Drawn without replacement from the distribution of `sample`, so that no draw repeats.
+        Drawn without replacement from the distribution of `sample`, so that no draw repeats; arguments as there.
 
         Returns:
             int64 ``[m, vertices]`` in the order drawn, and log-probabilities of their types in nats, float64
             ``[m]``; ``m < n`` only where the space holds no more.
 
         Raises:
-            ConfigError: `temperature` is not positive, `n` is below 1, or `z` is not one vector.
+            ConfigError: `temperature` is not positive, `tilt` of another shape or not finite, `n` is below 1, or `z` is
+                not one vector.
         """
-        return self.decoder.sample_distinct(z, n, generator, temperature)
+        return self.decoder.sample_distinct(z, n, generator, temperature, tilt)

@@ -17,6 +17,7 @@ from metad2a_plugin.spaces.nasbench201 import EDGES
 
 if TYPE_CHECKING:
     from metad2a_plugin.data.task import Task
+    from metad2a_plugin.spaces.base import SearchSpace
 
 _BLOCK = 256  # graphs scored at a time, so that the hidden layer of [draws, graphs] stays small
 
@@ -51,6 +52,11 @@ class PaperPredictor(nn.Module):
         self.graph_encoder = DagEncoder(edges, num_types, hidden, latent)
         self.fc = nn.Linear(2 * latent, hidden)
         self.out = nn.Linear(hidden, 1)
+
+    @classmethod
+    def of_space(cls, space: SearchSpace, **sizes: int) -> PaperPredictor:
+        """For the graphs of a search space; `sizes` are those of the class."""
+        return cls(space.edges, len(space.vertex_types), **sizes)
 
     def set_code(self, sets: torch.Tensor) -> torch.Tensor:
         """Codes ``[b, latent]`` of image sets ``[b, classes, images, feature_dim]``."""
@@ -112,7 +118,7 @@ class PaperAccuracy:
             ConfigError: `task` is None; the paper's predictor cannot do without a dataset.
         """
         if task is None:
-            raise ConfigError("the paper's predictor needs a dataset; give one, or use the model 'nasbench201'")
+            raise ConfigError("the paper's predictor needs a dataset; give one, or a model of the default recipe")
         device = self.network.out.weight.device
         scores = self.network.score(task.draw(self.DRAWS).to(device), vertices.to(device))
         percent = (self.center + self.scale * scores).cpu()
@@ -126,11 +132,12 @@ class PaperAccuracy:
         return weights | {"scale": torch.tensor([self.center, self.scale, self.noise])}
 
     @classmethod
-    def from_state_dict(cls, state: dict[str, torch.Tensor]) -> PaperAccuracy:
+    def from_state_dict(cls, state: dict[str, torch.Tensor], space: SearchSpace) -> PaperAccuracy:
         """Raises KeyError or RuntimeError when tensors are missing, unknown or of another shape."""
         weights = {name.removeprefix("network."): t for name, t in state.items() if name != "scale"}
         latent, feature_dim = weights["set_encoder.images.0.fc_q.weight"].shape
-        network = PaperPredictor(feature_dim=feature_dim, hidden=weights["fc.weight"].shape[0], latent=latent)
+        hidden = weights["fc.weight"].shape[0]
+        network = PaperPredictor.of_space(space, feature_dim=feature_dim, hidden=hidden, latent=latent)
         network.load_state_dict(weights)
         return cls(network.eval(), *state["scale"].tolist())
 

@@ -9,6 +9,7 @@ import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -132,7 +133,7 @@ def _read(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
 
 def _sizes(
     path: str | os.PathLike[str], state: Mapping[str, torch.Tensor], gru: str, gate: str, edges: Edges
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """The dimensions of the model whose recurrence has these names, as its arguments."""
     names = (f"{gru}.weight_ih", f"{gate}.weight", "intra_setpool.enc.0.mab.fc_q.weight")
     for name in names:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -12,17 +14,33 @@ from metad2a_plugin.nn.dag import Edges, MessageCell, predecessors
 INPUT, OUTPUT = 0, 1
 """Types of the first and the last vertex in every search space; no other vertex has them."""
 
+TypeMask = Callable[[torch.Tensor], torch.Tensor]
+"""From the types of the first vertices, int64 ``[n, v]``, to those that the next may have, bool ``[n, types]``."""
+
 
 class DagDecoder(nn.Module):
     """From a latent vector to the types and edges of a graph, one vertex at a time.
 
     The type of a vertex is drawn from the state of the one before it. Then each earlier vertex, nearest first,
     is joined to it or not, judged from both states, and the new vertex's state is updated by every edge.
+
+    Args:
+        edges: the edge list that all graphs share.
+        num_types: vertex types; 0 is the input, 1 the output.
+        hidden: width of a vertex's state.
+        latent: width of the latent vector.
+        type_mask: what may be drawn (`SearchSpace.type_mask`); any inner type by default. Likelihoods take no notice.
     """
 
-    def __init__(self, edges: Edges, num_types: int, hidden: int, latent: int) -> None:
+    def __init__(
+        self, edges: Edges, num_types: int, hidden: int, latent: int, type_mask: TypeMask | None = None
+    ) -> None:
         super().__init__()
         self._sources = predecessors(edges)
+        self._type_mask = type_mask or _any_inner_type(num_types)
+        inner = range(len(self._sources) - 1)
+        # The inner vertex that hears last of each vertex; -1 where none does.
+        self._last_reader = [max((t for t in inner if u in self._sources[t]), default=-1) for u in inner]
         self.cell = MessageCell(num_types, len(self._sources), hidden)
         self.start = nn.Linear(latent, hidden)
         self.type_head = nn.Sequential(
@@ -57,28 +75,42 @@ class DagDecoder(nn.Module):
         return type_nll, edge_nll
 
     def sample(
-        self, z: torch.Tensor, generator: torch.Generator | None = None, temperature: float = 1.0
+        self,
+        z: torch.Tensor,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+        tilt: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Draw the inner vertices' types, int64 ``[n, vertices]``; `PaperGenerator.sample` says how it differs.
 
+        Args:
+            z: ``[n, latent]``.
+            generator: source of the draws, on the device of `z`.
+            temperature: divides the scores of the types.
+            tilt: added to the scores thereafter, float ``[vertices, types]``, as ``-cost / unit`` of each type.
+
         Raises:
-            ConfigError: `temperature` is not positive.
+            ConfigError: `temperature` is not positive, or `tilt` of another shape or not finite.
         """
-        _check_temperature(temperature)
-        states = [self._first_state(z)]
-        sent: list[torch.Tensor] = []
-        types = [torch.full((len(z),), INPUT, device=z.device)]
+        self._check(temperature, tilt)
+        state, sent = self._first_state(z), dict[int, torch.Tensor]()
+        types = torch.full((len(z), 1), INPUT, device=z.device)
         for v in range(1, len(self._sources) - 1):
-            sent.append(self.cell.message(states[-1], v - 1))
-            scores = self.type_head(states[-1]) / temperature
-            scores[:, [INPUT, OUTPUT]] = -torch.inf
-            types.append(torch.multinomial(scores.softmax(1), 1, generator=generator).squeeze(1))
-            states.append(self._join(v, types[-1], states, sent)[0])
-        return torch.stack([*types, torch.full_like(types[0], OUTPUT)], dim=1)
+            self._send(v - 1, state, sent)
+            scores = self._restricted(self.type_head(state) / temperature, types, tilt)
+            drawn = torch.multinomial(scores.softmax(1), 1, generator=generator)
+            types = torch.cat([types, drawn], dim=1)
+            state = self._received(v, drawn[:, 0], sent)
+        return F.pad(types, (0, 1), value=OUTPUT)
 
     @torch.no_grad()
     def sample_distinct(
-        self, z: torch.Tensor, n: int, generator: torch.Generator | None = None, temperature: float = 1.0
+        self,
+        z: torch.Tensor,
+        n: int,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+        tilt: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw different graphs for one latent vector, without replacement from the distribution of `sample`.
 
@@ -91,46 +123,74 @@ class DagDecoder(nn.Module):
             n: how many graphs; a space that holds fewer is returned whole.
             generator: source of the noise, on the device of `z`.
             temperature: divides the scores of the types.
+            tilt: as in `sample`.
 
         Returns:
             Types, int64 ``[m, vertices]`` with ``m <= n``, in the order of a draw one after the other
             (decreasing key), and their log-probabilities in nats, float64 ``[m]``.
 
         Raises:
-            ConfigError: `temperature` is not positive, `n` is below 1, or `z` is not one vector.
+            ConfigError: `temperature` is not positive, `tilt` of another shape or not finite, `n` is below 1, or `z` is
+                not one vector.
         """
-        _check_temperature(temperature)
+        self._check(temperature, tilt)
         if n < 1 or z.dim() != 2 or len(z) != 1:
             raise ConfigError(
                 f"distinct graphs, at least 1, are drawn for one latent vector [1, latent]; got n={n} and z of "
                 f"shape {list(z.shape)}"
             )
-        states = [self._first_state(z)]
-        sent: list[torch.Tensor] = []
+        state, sent = self._first_state(z), dict[int, torch.Tensor]()
         types = torch.full((1, 1), INPUT, device=z.device)
         log_p = torch.zeros(1, dtype=torch.float64, device=z.device)
         # The order of keys does not depend on the largest one, so the root's needs no noise.
         key = torch.zeros_like(log_p)
         for v in range(1, len(self._sources) - 1):
-            sent.append(self.cell.message(states[-1], v - 1))
-            scores = self.type_head(states[-1]).double() / temperature
-            scores[:, [INPUT, OUTPUT]] = -torch.inf
+            self._send(v - 1, state, sent)
+            scores = self._restricted(self.type_head(state).double() / temperature, types, tilt)
             child_log_p = log_p[:, None] + scores.log_softmax(1)
             child_key = _keys_below(key, child_log_p, generator).flatten()
-            # Input and output types have the key -inf; all others are finite.
-            kept = min(n, len(scores) * (scores.shape[1] - 2))
+            # Types that are not allowed have the key -inf; all others are finite.
+            kept = min(n, int(scores.isfinite().sum()))
             key, chosen = child_key.topk(kept)
             parent, drawn = chosen // scores.shape[1], chosen % scores.shape[1]
             log_p = child_log_p.flatten()[chosen]
             types = torch.cat([types[parent], drawn[:, None]], dim=1)
-            states, sent = [s[parent] for s in states], [m[parent] for m in sent]
-            states.append(self._join(v, drawn, states, sent)[0])
+            sent = {u: message[parent] for u, message in sent.items() if self._last_reader[u] >= v}
+            state = self._received(v, drawn, sent)
         return F.pad(types, (0, 1), value=OUTPUT), log_p
 
     def _first_state(self, z: torch.Tensor) -> torch.Tensor:
         types = torch.full((len(z),), INPUT, device=z.device)
         state: torch.Tensor = self.cell(types, self.cell.lift(self.start(z).tanh()))
         return state
+
+    def _send(self, vertex: int, state: torch.Tensor, sent: dict[int, torch.Tensor]) -> None:
+        """Add the message of `vertex`, if an inner vertex will receive it."""
+        if self._last_reader[vertex] > vertex:
+            sent[vertex] = self.cell.message(state, vertex)
+
+    def _received(self, vertex: int, types: torch.Tensor, sent: dict[int, torch.Tensor]) -> torch.Tensor:
+        """The state of `vertex` with all its edges, ``[n, hidden]``."""
+        total = self.cell.silence(len(types))
+        for u in reversed(self._sources[vertex]):
+            total = total + sent[u]
+        state: torch.Tensor = self.cell(types, total)
+        return state
+
+    def _restricted(self, scores: torch.Tensor, prefix: torch.Tensor, tilt: torch.Tensor | None) -> torch.Tensor:
+        """Scores ``[n, types]`` of the vertex after `prefix` ``[n, v]``, tilted; -inf for what may not be drawn."""
+        if tilt is not None:
+            scores = scores + tilt[prefix.shape[1]].to(scores)
+        return scores.masked_fill(~self._type_mask(prefix), -torch.inf)
+
+    def _check(self, temperature: float, tilt: torch.Tensor | None) -> None:
+        _check_temperature(temperature)
+        shape = (len(self._sources), self.cell.gru.input_size)
+        if tilt is not None and (tilt.shape != shape or not tilt.isfinite().all()):
+            raise ConfigError(
+                f"tilt must be finite numbers [{shape[0]} vertices, {shape[1]} types], got {tilt.dtype} of shape "
+                f"{list(tilt.shape)}"
+            )
 
     def _join(
         self, vertex: int, types: torch.Tensor, states: list[torch.Tensor], sent: list[torch.Tensor]
@@ -148,6 +208,13 @@ class DagDecoder(nn.Module):
                 received = received + sent[u]
                 state = self.cell(types, received)
         return state, pairs
+
+
+def _any_inner_type(num_types: int) -> TypeMask:
+    def mask(prefix: torch.Tensor) -> torch.Tensor:
+        return (torch.arange(num_types, device=prefix.device) > OUTPUT).expand(len(prefix), -1)
+
+    return mask
 
 
 def _check_temperature(temperature: float) -> None:

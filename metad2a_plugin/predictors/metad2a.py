@@ -21,7 +21,7 @@ class MetaD2APredictor(Predictor):
 
     Args:
         space: the search space; the model must be of it.
-        model: a shipped checkpoint, its folder, or a `MetaD2A`.
+        model: a shipped checkpoint, its folder, or a `MetaD2A`; by default the checkpoint named like the space.
 
     Raises:
         ConfigError: the model is of another space.
@@ -30,8 +30,9 @@ class MetaD2APredictor(Predictor):
 
     needs_task = True
 
-    def __init__(self, space: SearchSpace, model: str | MetaD2A = "nasbench201") -> None:
+    def __init__(self, space: SearchSpace, model: str | MetaD2A | None = None) -> None:
         super().__init__(space)
+        model = space.name if model is None else model
         self.searcher = model if isinstance(model, MetaD2A) else MetaD2A.from_pretrained(model)
         if self.searcher.space.name != space.name:
             raise ConfigError(

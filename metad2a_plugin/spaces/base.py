@@ -53,7 +53,9 @@ class SearchSpace(ABC):
     num_vertices: int
     """Vertices of an encoded graph, input and output included."""
     vertex_types: tuple[str, ...]
-    """Name of each vertex type; `encode` gives indices into it."""
+    """Name of each vertex type; `encode` gives indices into it. The first two are the input and the output."""
+    edges: tuple[tuple[int, int], ...]
+    """Edges (from, to) of the graph that models read, the same for every architecture; ``from < to``."""
     input_size: int = 32
     """Side of the square images, in pixels, that costs are counted for and networks used on unless said otherwise."""
 
@@ -151,6 +153,21 @@ class SearchSpace(ABC):
         costs = [self.cost(a, **options) for a in self.decode(vertices)]
         params, flops = ([getattr(c, what) for c in costs] for what in ("params", "flops"))
         return torch.tensor(params, dtype=torch.float64), torch.tensor(flops, dtype=torch.float64)
+
+    def type_mask(self, prefix: torch.Tensor) -> torch.Tensor:
+        """Types that the next inner vertex may have, bool ``[n, types]``, so that whatever is drawn is an architecture.
+
+        Types drawn one vertex after the other, each among those allowed after the ones before, are what `encode` gives
+        for some architecture, and every architecture can be drawn. Any inner type, unless a space says otherwise.
+
+        Args:
+            prefix: types of the first vertices, drawn likewise, int64 ``[n, v]`` with ``1 <= v <= num_vertices - 2``.
+        """
+        import torch
+
+        mask = torch.ones(len(prefix), len(self.vertex_types), dtype=torch.bool, device=prefix.device)
+        mask[:, :2] = False
+        return mask
 
     # -- graphs and networks -----------------------------------------------------------------
     @abstractmethod

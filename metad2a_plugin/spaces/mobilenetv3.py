@@ -71,6 +71,7 @@ class MobileNetV3Space(SearchSpace):
     size = sum(_KINDS**depth for depth in DEPTHS) ** STAGES
     num_vertices = _SLOTS + 2
     vertex_types = ("input", "output", *(f"{d}-{k}-{e}" for d in DEPTHS for k in KERNELS for e in EXPANDS))
+    edges = EDGES
     input_size = 224
 
     # -- points ------------------------------------------------------------------------------
@@ -269,6 +270,26 @@ class MobileNetV3Space(SearchSpace):
         # Integers below 2**53 are exact in float64.
         params, macs = (chosen.sum(1) + torch.tensor(fixed, device=layers.device)).double().unbind(1)
         return params / 1e6, macs / 1e6
+
+    def type_mask(self, prefix: torch.Tensor) -> torch.Tensor:
+        """Types that the next layer may have, bool ``[n, 29]``, for the vertices before it, int64 ``[n, v]``.
+
+        A stage's first layer may have any; the others have its depth, and beyond that depth only the type that `encode`
+        gives such layers: no network can be drawn in two forms.
+        """
+        import torch
+
+        first = (prefix.shape[1] - 1) // LAYERS * LAYERS + 1
+        layer = prefix.shape[1] - first
+        if layer == 0:
+            return super().type_mask(prefix)
+        depth = (prefix[:, first] - 2) // _KINDS
+        mask = torch.zeros(len(prefix), len(self.vertex_types), dtype=torch.bool, device=prefix.device)
+        kinds = mask[:, 2:].unflatten(1, (len(DEPTHS), _KINDS))  # a view
+        row = torch.arange(len(prefix), device=prefix.device)
+        kinds[row, depth, 0] = True
+        kinds[row, depth, 1:] = (depth + DEPTHS[0] > layer)[:, None]
+        return mask
 
     # -- graphs and networks -----------------------------------------------------------------
     def canonical(self, architecture: Architecture) -> str:

@@ -62,6 +62,7 @@ class NASBench201(SearchSpace):
     size = 15_625
     num_vertices = 8
     vertex_types = ("input", "output", *OPS)
+    edges = EDGES
 
     # -- points ------------------------------------------------------------------------------
     def sample(self, rng: random.Random) -> Architecture:

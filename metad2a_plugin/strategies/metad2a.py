@@ -28,7 +28,7 @@ class MetaD2AStrategy(Strategy):
         seed: of the choice of images and of the generator.
         dataset: what to search for: anything `MetaD2A.search` takes. None ranks for the average meta-training
             task, without any dataset.
-        model: a shipped checkpoint, its folder, or a `MetaD2A`.
+        model: a shipped checkpoint, its folder, or a `MetaD2A`; by default the checkpoint named like the space.
         adapt: learn from the told values.
         **options: for `MetaD2A.rank`: `candidates`, limits, `input_size`.
 
@@ -44,7 +44,7 @@ class MetaD2AStrategy(Strategy):
         *,
         seed: int = 0,
         dataset: Any = None,
-        model: str | MetaD2A = "nasbench201",
+        model: str | MetaD2A | None = None,
         adapt: bool = True,
         **options: Any,
     ) -> None:
@@ -52,6 +52,7 @@ class MetaD2AStrategy(Strategy):
         from metad2a_plugin.search import MetaD2A
 
         self.adapt = adapt
+        model = space.name if model is None else model
         self._searcher = model if isinstance(model, MetaD2A) else MetaD2A.from_pretrained(model)
         if self._searcher.space.name != space.name:
             raise ConfigError(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from meta_toys import CELLS, Toy, fitted, task_of
+from meta_toys import CELLS, SPACE, Toy, fitted, task_of
 
 from metad2a_plugin.data import Task
 from metad2a_plugin.errors import CheckpointError
@@ -193,7 +193,7 @@ def test_without_a_second_protocol_a_mixture_is_the_prediction(made: Toy, model:
 # -- weights -------------------------------------------------------------------------------------
 def test_weights_make_the_model_again(made: Toy, model: SubspaceEnsemble) -> None:
     task = task_of(made, NEAR)
-    again = SubspaceEnsemble.from_state_dict({k: v.clone() for k, v in model.state_dict().items()})
+    again = SubspaceEnsemble.from_state_dict({k: v.clone() for k, v in model.state_dict().items()}, SPACE)
     assert torch.equal(again.predict_task(task, SOME).mean, model.predict_task(task, SOME).mean)
     assert again.feature_dim == made.classes.features.shape[1]
     moved = model.to("cpu")
@@ -203,4 +203,4 @@ def test_weights_make_the_model_again(made: Toy, model: SubspaceEnsemble) -> Non
 def test_missing_and_unknown_weights_are_named(model: SubspaceEnsemble) -> None:
     state = model.state_dict()
     with pytest.raises(CheckpointError, match=r"missing \['gate'\], unknown \['gates'\]"):
-        SubspaceEnsemble.from_state_dict({{"gate": "gates"}.get(k, k): v for k, v in state.items()})
+        SubspaceEnsemble.from_state_dict({{"gate": "gates"}.get(k, k): v for k, v in state.items()}, SPACE)

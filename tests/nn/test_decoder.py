@@ -5,6 +5,7 @@ import torch
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.nn.decoder import INPUT, OUTPUT, DagDecoder
+from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
 from metad2a_plugin.spaces.nasbench201 import EDGES, NASBench201
 
 
@@ -144,3 +145,79 @@ def test_distinct_samples_need_one_latent_and_a_number(decoder: DagDecoder, n: i
 def test_distinct_samples_refuse_a_bad_temperature(decoder: DagDecoder) -> None:
     with pytest.raises(ConfigError, match="temperature must be positive"):
         decoder.sample_distinct(torch.zeros(1, 5), 3, temperature=0.0)
+
+
+# -- what may be drawn, and what shall be drawn more often -------------------------------------------
+def _even_pairs_only(prefix: torch.Tensor) -> torch.Tensor:
+    """Of the types 2, 3 and 4, the second vertex has that of the first, or 4 after a 4 or a 2."""
+    mask = torch.zeros(len(prefix), 5, dtype=torch.bool)
+    if prefix.shape[1] == 1:
+        mask[:, 2:] = True
+    else:
+        mask[torch.arange(len(prefix)), prefix[:, 1]] = True
+        mask[prefix[:, 1] == 2, 4] = True
+    return mask
+
+
+def _masked(decoder: DagDecoder) -> DagDecoder:
+    masked = DagDecoder(((0, 1), (1, 2), (0, 2), (2, 3)), 5, 6, 3, _even_pairs_only).requires_grad_(False)
+    masked.load_state_dict(decoder.state_dict())
+    return masked
+
+
+def test_only_what_the_mask_allows_is_drawn_in_the_proportions_of_the_scores() -> None:
+    free, z = _pairs_decoder()
+    decoder = _masked(free)
+    graphs, log_p = decoder.sample_distinct(z, 9, torch.Generator().manual_seed(0))
+    assert {tuple(g[1:3]) for g in graphs.tolist()} == {(2, 2), (2, 4), (3, 3), (4, 4)}
+    assert log_p.exp().sum().item() == pytest.approx(1)
+    all_graphs, all_log_p = free.sample_distinct(z, 9)
+    p = dict(zip(map(tuple, all_graphs.tolist()), all_log_p.exp().tolist(), strict=True))
+    found = dict(zip(map(tuple, graphs.tolist()), log_p.exp().tolist(), strict=True))
+    ratio = [q[(0, 2, 4, 1)] / q[(0, 2, 2, 1)] for q in (p, found)]
+    assert ratio[0] == pytest.approx(ratio[1])
+    draws = decoder.sample(z.expand(20_000, -1), torch.Generator().manual_seed(1))
+    torch.testing.assert_close(
+        (draws[:, None] == graphs).all(-1).double().mean(0), log_p.exp(), atol=0.015, rtol=0
+    )
+
+
+def test_a_tilt_is_added_to_the_scores_of_the_types() -> None:
+    decoder, z = _pairs_decoder()
+    tilt = torch.zeros(4, 5)
+    tilt[1, 3], tilt[2, 2] = -30, 30
+    graphs, log_p = decoder.sample_distinct(z, 9, torch.Generator().manual_seed(0), tilt=tilt)
+    p = log_p.exp()
+    assert p[graphs[:, 1] == 3].sum() < 1e-8 and p[graphs[:, 2] == 2].sum() > 1 - 1e-8
+    draws = decoder.sample(z.expand(500, -1), torch.Generator().manual_seed(1), tilt=tilt)
+    assert (draws[:, 1] != 3).all() and (draws[:, 2] == 2).all() and len(draws.unique(dim=0)) == 2
+    plain, shifted = (
+        decoder.sample_distinct(z, 9, torch.Generator().manual_seed(0), 0.7, change)
+        for change in (None, torch.full((4, 5), 2.0))
+    )
+    assert torch.equal(plain[0], shifted[0]), "the same for every type is nothing"
+    torch.testing.assert_close(plain[1], shifted[1])
+
+
+@pytest.mark.parametrize(
+    "tilt", [torch.zeros(8), torch.zeros(7, 8), torch.full((8, 7), -torch.inf), torch.full((8, 7), torch.nan)]
+)
+def test_a_wrong_tilt_is_refused(decoder: DagDecoder, tilt: torch.Tensor) -> None:
+    for draw in (lambda z: decoder.sample(z, tilt=tilt), lambda z: decoder.sample_distinct(z, 3, tilt=tilt)):
+        with pytest.raises(ConfigError, match=r"finite numbers \[8 vertices, 7 types\]"):
+            draw(torch.zeros(1, 5))
+
+
+@pytest.mark.parametrize("n", [1, 300])
+def test_whatever_is_decoded_for_mobilenetv3_is_a_network_and_none_comes_twice(n: int) -> None:
+    space = MobileNetV3Space()
+    torch.manual_seed(0)
+    decoder = DagDecoder(space.edges, 29, 12, 5, space.type_mask).requires_grad_(False)
+    tilt = 3 * torch.randn(22, 29)
+    for change in (None, tilt):
+        rng = torch.Generator().manual_seed(0)
+        graphs, log_p = decoder.sample_distinct(torch.randn(1, 5), n, rng, 1.2, change)
+        assert torch.equal(space.encode(space.decode(graphs)), graphs) and log_p.isfinite().all()
+        assert len(set(map(space.format, space.decode(graphs)))) == len(graphs) == n
+        draws = decoder.sample(torch.randn(n, 5), rng, 1.2, change)
+        assert torch.equal(space.encode(space.decode(draws)), draws)

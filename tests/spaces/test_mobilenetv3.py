@@ -254,6 +254,39 @@ def test_decode_inverts_encode(batch: list[Architecture]) -> None:
     assert not SPACE.dead_mask(vertices).any()
 
 
+# -- types that may follow -----------------------------------------------------------------------
+@given(st.integers(0, 2**32))
+def test_what_is_drawn_type_by_type_is_a_network_in_its_own_form(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.zeros(3, 1, dtype=torch.int64)
+    for _ in range(20):
+        mask = SPACE.type_mask(drawn)
+        drawn = torch.cat([drawn, torch.multinomial(mask.double(), 1, generator=generator)], dim=1)
+    drawn = torch.nn.functional.pad(drawn, (0, 1), value=1)
+    assert torch.equal(SPACE.encode(SPACE.decode(drawn)), drawn) and torch.equal(SPACE.simplify(drawn), drawn)
+
+
+@given(networks)
+def test_every_network_can_be_drawn_type_by_type(network: Architecture) -> None:
+    vertices = SPACE.encode([network])
+    ways = 1
+    for v in range(1, 21):
+        mask = SPACE.type_mask(vertices[:, :v])
+        assert mask[0, vertices[0, v]]
+        ways *= int(mask.sum()) if (v - 1) % 4 else 1
+    # After each stage's first layer: nine kinds for every layer there is, one for every other.
+    assert ways == 9 ** (sum(SPACE.to_config(network)["d"]) - 5)
+
+
+def test_a_stage_s_depth_and_what_lies_beyond_it_are_settled() -> None:
+    [types] = SPACE.encode([SPACE.parse(SHALLOW)]).tolist()
+    prefix = torch.tensor([types])
+    assert SPACE.type_mask(prefix[:, :1]).sum() == SPACE.type_mask(prefix[:, :5]).sum() == 27
+    second, third = (SPACE.type_mask(prefix[:, :v]).nonzero()[:, 1].tolist() for v in (2, 3))
+    assert {SPACE.vertex_types[t][0] for t in second} == {"2"} and len(second) == 9
+    assert [SPACE.vertex_types[t] for t in third] == ["2-3-3"]
+
+
 def test_vertices_name_depth_kernel_and_expand_ratio() -> None:
     [types] = SPACE.encode([SPACE.parse(GOOD)]).tolist()
     assert len(SPACE.vertex_types) == 29

@@ -199,6 +199,11 @@ def test_an_unknown_model() -> None:
         MetaD2AStrategy(SPACE, model="gone")
 
 
+def test_the_default_is_the_model_named_like_the_space() -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint 'toy'"):
+        MetaD2AStrategy(ToySpace())
+
+
 @pytest.mark.skipif("nasbench201" not in shipped(), reason="a checkout without the shipped model")
 def test_found_by_name_with_the_shipped_model(task: Task) -> None:
     strategy = get_strategy("metad2a")(SPACE, seed=0, dataset=task)
