@@ -192,6 +192,24 @@ def test_the_size_of_images_is_the_space_s_own(work: Path, capsys: Any) -> None:
     assert load_network(work / "cell.safetensors").input_size == 32
 
 
+# -- build-database ------------------------------------------------------------------------------
+BUILD = ["build-database", "made", "--images", "images.npz", "--classes", "2", "--epochs", "1", "--input-size", "32"]
+BUILD += ["--tasks", "2", "--valid-tasks", "1", "--rows-per-task", "2", "--width", "0.15", "--teacher", "none"]
+BUILD += ["--test-images", "2", "--calibration-images", "2"]
+
+
+def test_build_database_writes_rows_and_goes_on(work: Path, capsys: Any) -> None:
+    images, labels = coloured(8, 5)
+    np.savez("images.npz", images=images, labels=labels)
+    assert main([*BUILD, "--shard", "1/2"]) == 0
+    assert "rows: made/rows.1-of-2.csv" in capsys.readouterr().out
+    before = files(work / "made")
+    assert main([*BUILD, "--shard", "1/2"]) == 0
+    assert files(work / "made") == before
+    assert main([*BUILD, "--shard", "2/2"]) == 0
+    assert len((work / "made" / "rows.2-of-2.csv").read_text().splitlines()) == 1 + 3
+
+
 # -- meta-train ----------------------------------------------------------------------------------
 @pytest.fixture
 def quick(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,6 +344,12 @@ SEARCH, TRAIN = ["search", "images.npz", "--model", "MODEL"], ["train", "images.
 META = ["meta-train", "mine", "--images", "images.npz"]
 nothing: Callable[[Path], Any] = lambda work: None  # noqa: E731 - most mistakes need no file
 
+
+def enough(work: Path) -> None:
+    images, labels = coloured(8, 5)
+    np.savez("images.npz", images=images, labels=labels)
+
+
 BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
     "no such command": (["serch"], "No such command 'serch'", nothing),
     "no such option": ([*SEARCH, "--tpo", "3"], "No such option: --tpo", nothing),
@@ -421,6 +445,11 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
     "unknown targets": ([*META, "--targets", "best"], "unknown generator targets 'best'", nothing),
     "missing database": ([*META, "--database", "gone"], "no tasks.csv or tasks.csv.gz in gone", nothing),
     "bad row": ([*META, "--database", "database"], "rows.csv, line 82: accuracy must be 0 to 100", bad_row),
+    "a space without a supernet": (["build-database", "a", "--space", "nasbench201"], "which has a supernet", nothing),
+    "half a shard": ([*BUILD, "--shard", "2"], "--shard '2' must be I/N", nothing),
+    "too few classes": (BUILD, "too few for tasks of 2 classes", nothing),
+    "no supernet": ([*BUILD, "--supernet", "gone", "--tasks", "1"], "cannot read the supernet 'gone'", enough),
+    "no images for a database": (["build-database", "made"], "give --images, or set METAD2A_DATA", nothing),
     "missing images": (["meta-train", "mine", "--images", "gone"], "no file or folder 'gone'", nothing),
     "images of other classes": (
         [*META, "--database", "database"],
@@ -458,10 +487,10 @@ def test_the_table_of_mistakes_is_long_enough() -> None:
 
 
 @pytest.mark.parametrize("seed", ["-1", str(2**70), "x"])
-@pytest.mark.parametrize("command", ["search", "train", "export", "meta-train"])
+@pytest.mark.parametrize("command", ["search", "train", "export", "meta-train", "build-database"])
 def test_odd_seeds_are_refused(seed: str, command: str, capsys: Any) -> None:
-    arguments = {"export": [CELL, "net.safetensors"], "meta-train": ["mine"]}.get(command, ["images.npz"])
-    assert main([command, *arguments, "--seed", seed]) == 2
+    others = {"export": [CELL, "net.safetensors"], "meta-train": ["mine"], "build-database": ["made"]}
+    assert main([command, *others.get(command, ["images.npz"]), "--seed", seed]) == 2
     assert "Invalid value for '--seed'" in capsys.readouterr().err
 
 
