@@ -83,7 +83,8 @@ def image_separability(images: torch.Tensor, labels: torch.Tensor, unit: float) 
         mine / unit,
     ]
     weight = 1 / count[labels]
-    return torch.stack(each) @ (weight / weight.sum())
+    # Nothing over nothing where no class has two images.
+    return torch.stack(each) @ weight / weight.sum()
 
 
 def remoteness(code: torch.Tensor, anchors: int) -> torch.Tensor:
