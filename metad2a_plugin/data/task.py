@@ -9,6 +9,9 @@ import torch
 
 from metad2a_plugin.errors import DatasetError
 
+MAX_CLASSES = 20
+"""Classes of a meta-training task; of a dataset that has more, random subsets are looked at."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -47,7 +50,7 @@ class Task:
         return len(self._members)
 
     def draw(
-        self, draws: int = 10, *, images_per_class: int = 20, max_classes: int = 20, seed: int = 0
+        self, draws: int = 10, *, images_per_class: int = 20, max_classes: int = MAX_CLASSES, seed: int = 0
     ) -> torch.Tensor:
         """Random image sets, float32 ``[draws, classes, images_per_class, dim]``.
 
@@ -65,21 +68,39 @@ class Task:
         return self.features[torch.from_numpy(index)]
 
     def prototypes(
-        self, draws: int = 10, *, images_per_class: int = 50, max_classes: int = 20, seed: int = 0
+        self, draws: int = 10, *, images_per_class: int = 50, max_classes: int = MAX_CLASSES, seed: int = 0
     ) -> torch.Tensor:
         """Mean feature of each class over at most `images_per_class` images, float32 ``[draws, classes, dim]``.
 
         Of more than `max_classes` classes, each draw takes a random subset (the meta-training tasks have 20).
         One draw is returned when nothing is left to chance.
         """
+        drawn = self._subsets(draws, images_per_class, max_classes, seed)
+        return torch.stack([torch.stack([self.features[chosen].mean(0) for chosen in classes]) for classes in drawn])
+
+    def subsets(
+        self, draws: int = 10, *, images_per_class: int = 50, max_classes: int = MAX_CLASSES, seed: int = 0
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Features ``[n, dim]`` and classes ``[n]`` of the images that `prototypes` takes the means of, by draw."""
+        return [
+            (
+                self.features[torch.cat(classes)],
+                torch.arange(len(classes)).repeat_interleave(torch.tensor([len(chosen) for chosen in classes])),
+            )
+            for classes in self._subsets(draws, images_per_class, max_classes, seed)
+        ]
+
+    def _subsets(
+        self, draws: int, images_per_class: int, max_classes: int, seed: int
+    ) -> list[list[torch.Tensor]]:
+        """Indices of images, by draw and class."""
         rng = np.random.default_rng(seed)
         classes = min(self.num_classes, max_classes)
         if classes == self.num_classes and max(map(len, self._members)) <= images_per_class:
             draws = 1
-        means = []
+        drawn = []
         for _ in range(draws):
-            for c in np.sort(rng.permutation(self.num_classes)[:classes]):
-                members = self._members[c]
-                chosen = rng.choice(members, min(len(members), images_per_class), replace=False)
-                means.append(self.features[torch.from_numpy(chosen)].mean(0))
-        return torch.stack(means).reshape(draws, classes, -1)
+            members = [self._members[c] for c in np.sort(rng.permutation(self.num_classes)[:classes])]
+            chosen = [rng.choice(m, min(len(m), images_per_class), replace=False) for m in members]
+            drawn.append([torch.from_numpy(c) for c in chosen])
+        return drawn

@@ -7,16 +7,25 @@ from dataclasses import dataclass
 import torch
 
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase
-from metad2a_plugin.models.set_code import embed, remoteness, separability
+from metad2a_plugin.models.set_code import EMBEDDING_SCALES, embed, image_separability, remoteness, separability
 from metad2a_plugin.spaces.base import SearchSpace
 
 
-def task_codes(database: MetaDatabase, classes: ClassFeatures, anchors: torch.Tensor) -> torch.Tensor:
-    """Raw code of every task of the database, float32 ``[tasks, code]``."""
+def task_codes(
+    database: MetaDatabase, classes: ClassFeatures, anchors: torch.Tensor, tasks: torch.Tensor, images: bool = False
+) -> torch.Tensor:
+    """Raw codes of tasks of the database, int64 ``[n]``; float32 ``[n, code]``.
+
+    With `images`, they hold `image_separability` too, which is NaN where no class of a task has two images.
+    """
     prototypes, unit = classes.prototypes(), anchor_unit(anchors)
-    by_class = embed(prototypes.unsqueeze(1), anchors, unit)
-    embedding = torch.stack([by_class[task].mean(0) for task in database.task_classes])
-    return torch.cat([embedding, separability(prototypes[database.task_classes], unit)], dim=1)
+    by_class, members = embed(prototypes.unsqueeze(1), anchors, unit), database.task_classes[tasks]
+    embedding = torch.stack([by_class[task].mean(0) for task in members])
+    parts = [embedding, separability(prototypes[members], unit)]
+    if images:
+        datasets = (classes.task(task, "") for task in members)
+        parts.append(torch.stack([image_separability(d.features, d.labels, unit) for d in datasets]))
+    return torch.cat(parts, dim=1)
 
 
 def anchor_unit(anchors: torch.Tensor) -> float:
@@ -24,14 +33,14 @@ def anchor_unit(anchors: torch.Tensor) -> float:
     return float(torch.pdist(anchors).square().median())
 
 
-def _whitening(anchors: torch.Tensor) -> torch.Tensor:
+def _whitening(anchors: torch.Tensor, statistics: int) -> torch.Tensor:
     """``[code, code]`` matrix W such that ``code @ W`` has the kernels' inner product."""
     unit, n = anchor_unit(anchors), len(anchors)
     kernels = embed(anchors.unsqueeze(1), anchors, unit).double().split(n, dim=1)
     # The jitter keeps weights on near-duplicate anchors from cancelling in float32.
     blocks = [torch.linalg.cholesky(k + 1e-2 * torch.eye(n, dtype=k.dtype)) for k in kernels]
     inverse = [torch.linalg.solve_triangular(b, torch.eye(n, dtype=b.dtype), upper=False).T for b in blocks]
-    return torch.block_diag(*inverse, torch.eye(8, dtype=torch.float64)).float()
+    return torch.block_diag(*inverse, torch.eye(statistics, dtype=torch.float64)).float()
 
 
 def _unit_scale(x: torch.Tensor) -> torch.Tensor:
@@ -78,17 +87,23 @@ class Tasks:
     reach: torch.Tensor
 
 
-def encode(database: MetaDatabase, classes: ClassFeatures, rows: torch.Tensor, factors: int, seed: int) -> Tasks:
+def encode(
+    database: MetaDatabase, classes: ClassFeatures, rows: torch.Tensor, factors: int, seed: int, images: bool
+) -> Tasks:
     """The datasets of training rows, whose classes are the anchors; `seed` is of the search for the factors."""
     # Rounded as a checkpoint stores them, so that the weights fit the anchors that will be read back.
     anchors = classes.prototypes()[database.task_classes[database.task[rows]].unique()].half().float()
-    row_code = task_codes(database, classes, anchors)[database.task[rows]]
-    whitening = _whitening(anchors)
-    center, scale = row_code.mean(0), torch.ones(row_code.shape[1])
-    scale[-8:] = row_code[:, -8:].std(0).clamp(min=1e-6)
+    tasks, row = database.task[rows].unique(return_inverse=True)
+    row_code = task_codes(database, classes, anchors, tasks, images)[row]
+    known = row_code.isfinite()
+    center = torch.where(known, row_code, 0).sum(0) / known.sum(0).clamp(min=1)
+    row_code = torch.where(known, row_code, center)
+    statistics = row_code.shape[1] - len(EMBEDDING_SCALES) * len(anchors)
+    whitening, scale = _whitening(anchors, statistics), torch.ones(row_code.shape[1])
+    scale[-statistics:] = row_code[:, -statistics:].std(0).clamp(min=1e-6)
     standard = (row_code - center) / scale
     feature = standard @ whitening
-    groups = [*torch.split(torch.arange(feature.shape[1] - 8), len(anchors)), torch.arange(-8, 0)]
+    groups = [*torch.split(torch.arange(feature.shape[1] - statistics), len(anchors)), torch.arange(-statistics, 0)]
     for group in groups:
         whitening[:, group] /= _unit_scale(feature[:, group])
     row_tasks = standard @ whitening

@@ -49,6 +49,7 @@ class FitConfig:
             outweigh it.
         task_level: rows of a task deviate together, by what its dataset's code does not tell: of use where tasks have
             several rows each.
+        images: the code of a dataset holds how well its images are told apart too (`image_separability`).
         response: accuracies in percent are modelled as ``response[0] + response[1] * value``; None takes mean and
             standard deviation of the training rows.
         folds, fold_members: cross-validation over tasks that measures the noise level.
@@ -64,6 +65,7 @@ class FitConfig:
     selection: bool = False
     table_weight: float = 0.05
     task_level: bool = False
+    images: bool = False
     response: tuple[float, float] | None = (CENTER, SCALE)
     folds: int = 5
     fold_members: int = 4
@@ -265,7 +267,7 @@ def fit_ensemble(
     _check(database, population, config, tables)
     center, unit = _response(database.accuracy[rows], config)
     cells = describe(database.space, population, database.vertices[rows], config.subspace)
-    tasks = encode(database, classes, rows, config.factors, config.seed)
+    tasks = encode(database, classes, rows, config.factors, config.seed, config.images)
     seen = 0.0 if blind else 1.0
     problem = _Problem(
         structural=cells.structural,

@@ -204,7 +204,7 @@ def _predictor(
         # The defaults are those of the released database, which has about one row a task.
         fit = FitConfig(seed=config.seed, selection=config.selection)
         if config.space != "nasbench201":
-            fit = replace(fit, task_level=True, response=None)
+            fit = replace(fit, task_level=True, images=True, response=None)
         memory = _Memory(run_dir, fit, database, classes, tables, progress)
         known = database, classes, population(database.space, config.seed), fit
         given = list(tables.values())

@@ -87,8 +87,10 @@ def row_codes(
     predictor: SubspaceEnsemble, database: MetaDatabase, classes: ClassFeatures, rows: torch.Tensor
 ) -> torch.Tensor:
     """Standardised codes of the datasets of rows, ``[rows, code]``."""
-    raw = task_codes(database, classes, predictor.anchors)[database.task[rows]]
-    return (raw - predictor.task_center) / predictor.task_scale
+    tasks, row = database.task[rows].unique(return_inverse=True)
+    raw = task_codes(database, classes, predictor.anchors, tasks, predictor.reads_images)
+    known = torch.where(raw.isfinite(), raw, predictor.task_center)
+    return ((known - predictor.task_center) / predictor.task_scale)[row]
 
 
 def calibrated(predictor: Model, database: MetaDatabase, classes: ClassFeatures) -> Model:

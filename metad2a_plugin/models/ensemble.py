@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from metad2a_plugin.data.task import MAX_CLASSES
 from metad2a_plugin.errors import CheckpointError
-from metad2a_plugin.models.set_code import remoteness, task_code
+from metad2a_plugin.models.set_code import code_length, image_separability, remoteness, task_code
 
 if TYPE_CHECKING:
     from metad2a_plugin.data.task import Task
@@ -127,18 +128,40 @@ class SubspaceEnsemble:
             columns.append(self.cell_effect[self.space.places(vertices).to(self.cell_effect.device), None])
         return torch.cat(columns, dim=1)
 
-    def codes(self, prototypes: torch.Tensor) -> torch.Tensor:
-        """Standardised codes of tasks given as class prototypes ``[tasks, classes, dim]``; ``[tasks, code]``."""
+    @property
+    def reads_images(self) -> bool:
+        """Whether codes hold `image_separability` too."""
+        return code_length(len(self.anchors)) < len(self.task_center)
+
+    def codes(self, prototypes: torch.Tensor, images: torch.Tensor | None = None) -> torch.Tensor:
+        """Standardised codes of tasks, ``[tasks, code]``.
+
+        Args:
+            prototypes: class prototypes ``[tasks, classes, dim]``.
+            images: `image_separability` of the tasks, ``[tasks, 5]``, if the model reads it; for None, and where it is
+                not known, that of the average meta-training task.
+        """
         raw = task_code(prototypes.to(self.anchors.device), self.anchors, float(self.unit))
+        if self.reads_images:
+            average = self.task_center[raw.shape[1] :].expand(len(raw), -1)
+            images = average if images is None else images.to(average)
+            raw = torch.cat([raw, torch.where(images.isfinite(), images, average)], dim=1)
         return (raw - self.task_center) / self.task_scale
+
+    def code(self, task: Task) -> torch.Tensor:
+        """Standardised code of a dataset, ``[code]``."""
+        images = None
+        if self.reads_images:
+            unit = float(self.unit)
+            images = torch.stack([image_separability(x, labels, unit) for x, labels in task.subsets()])
+        return self.codes(task.prototypes(), images).mean(0)
 
     def distance(self, task: Task) -> float:
         """How far a dataset is from those of meta-training, of which 99% are within 1.
 
         The larger of two ratios: the norm of its factors over `radius`, and its remoteness over `reach`.
         """
-        prototypes = task.prototypes()
-        return float(self._distance(self.codes(prototypes).mean(0), prototypes.shape[1]))
+        return float(self._distance(self.code(task), min(task.num_classes, MAX_CLASSES)))
 
     def _distance(self, code: torch.Tensor, classes: int | None = None) -> torch.Tensor:
         """``[...]`` of codes ``[..., code]`` of datasets with so many classes; None: as many as in meta-training."""
@@ -152,24 +175,19 @@ class SubspaceEnsemble:
         """How far what was learned of datasets is believed: 1 among those of meta-training, then falling to 0."""
         return distance.clamp(min=1) ** -4
 
-    def predict_task(self, task: Task | None, vertices: torch.Tensor) -> Prediction:
-        """`predict` for a task, from the mean features of its classes."""
-        return self.predict(None if task is None else task.prototypes(), vertices)
-
     @torch.inference_mode()
-    def predict(self, prototypes: torch.Tensor | None, vertices: torch.Tensor) -> Prediction:
+    def predict_task(self, task: Task | None, vertices: torch.Tensor) -> Prediction:
         """Accuracy of every architecture on one dataset.
 
         Args:
-            prototypes: class prototypes ``[draws, classes, dim]`` (`Task.prototypes`), whose codes are averaged;
-                None predicts for the average meta-training task.
+            task: None predicts for the average meta-training task.
             vertices: encoded architectures, int64 ``[n, vertices]``.
         """
         cells = self.cell_features(vertices)
-        if prototypes is None:
+        if task is None:
             found = self.predict_code(None, cells)
         else:
-            found = self.predict_code(self.codes(prototypes).mean(0), cells, prototypes.shape[1])
+            found = self.predict_code(self.code(task), cells, min(task.num_classes, MAX_CLASSES))
         return Prediction(found.mean.cpu(), found.std.cpu())
 
     def members(self, code: torch.Tensor | None, cells: torch.Tensor, classes: int | None = None) -> torch.Tensor:

@@ -14,6 +14,8 @@ SEPARATION_SCALES = (0.2, 0.35, 0.5, 0.8, 1.2)
 """Kernel widths of the separability statistics, in median distances between anchors."""
 EMBEDDING_SCALES = (0.5, 1.0)
 """Kernel widths of the mean embedding, likewise."""
+IMAGE_STATISTICS = 5
+"""Numbers of `image_separability`."""
 
 
 def squared_distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -81,7 +83,12 @@ def image_separability(images: torch.Tensor, labels: torch.Tensor, unit: float) 
         mine / unit,
     ]
     weight = 1 / count[labels]
-    return torch.stack(each) @ (weight / weight.sum())
+    return (torch.stack(each) @ weight) / weight.sum()
+
+
+def code_length(anchors: int) -> int:
+    """Of `task_code`."""
+    return len(EMBEDDING_SCALES) * anchors + len(SEPARATION_SCALES) + 3
 
 
 def remoteness(code: torch.Tensor, anchors: int) -> torch.Tensor:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import pytest
@@ -9,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from meta_toys import CELLS, MOBILE, QUICK, SPACE, Toy, mobile_quality, mobile_toy, quality, task_of, toy
 
+from metad2a_plugin.data import Task
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
 from metad2a_plugin.meta.fit import BenchmarkTable, FitConfig, Member, fit_ensemble, normal_scores
 from metad2a_plugin.meta.metrics import pearson, spearman
 from metad2a_plugin.meta.train import population
 from metad2a_plugin.meta.validation import validate
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
+from metad2a_plugin.models.set_code import image_separability
 from metad2a_plugin.testing import ToySpace
 
 LIVE = ~SPACE.dead_mask(CELLS)
@@ -48,7 +51,7 @@ def small() -> Toy:
 # -- what it learns ------------------------------------------------------------------------------
 def test_cells_it_never_saw_are_ranked_by_their_truth(made: Toy, model: SubspaceEnsemble) -> None:
     seen = torch.isin(SPACE.canonical_ids(CELLS), SPACE.canonical_ids(made.database.vertices))
-    mean = model.predict(None, CELLS).mean
+    mean = model.predict_task(None, CELLS).mean
     assert spearman(mean[LIVE & ~seen], TRUTH[LIVE & ~seen]) > 0.9
     assert TRUTH[mean.topk(20).indices].min() > TRUTH.quantile(0.98)
 
@@ -86,7 +89,7 @@ def test_the_second_protocol_is_told_apart_from_the_cells(made: Toy, model: Subs
 
 def test_the_evidence_of_the_selection_can_be_left_out(made: Toy) -> None:
     plain = fit(made, dataclasses.replace(FASTER, selection=False))
-    assert spearman(plain.predict(None, CELLS).mean[LIVE], TRUTH[LIVE]) > 0.85
+    assert spearman(plain.predict_task(None, CELLS).mean[LIVE], TRUTH[LIVE]) > 0.85
     assert validate(plain, made.database, made.classes)["pearson"] > 0.75
 
 
@@ -94,9 +97,9 @@ def test_a_table_of_the_truth_helps(small: Toy) -> None:
     noise = torch.full((len(CELLS),), 0.5)
     disturbed = 20 + 0.5 * TRUTH + noise * torch.randn(len(CELLS), generator=torch.Generator().manual_seed(0))
     without, with_it = (fit(small, FASTER, tables=t) for t in ((), (BenchmarkTable(disturbed, noise),)))
-    scores = [spearman(m.predict(None, CELLS).mean[LIVE], TRUTH[LIVE]) for m in (without, with_it)]
+    scores = [spearman(m.predict_task(None, CELLS).mean[LIVE], TRUTH[LIVE]) for m in (without, with_it)]
     assert scores[1] > scores[0] + 0.02 and scores[1] > 0.9
-    assert with_it.predict(None, CELLS).mean.isfinite().all()
+    assert with_it.predict_task(None, CELLS).mean.isfinite().all()
 
 
 # -- what it does not depend on ------------------------------------------------------------------
@@ -223,7 +226,7 @@ def test_a_twin_without_the_dataset_predicts_the_same_for_all(mobile: Toy, mobil
     twin = fit_ensemble(mobile.database, mobile.classes, population(MOBILE), GENERAL, blind=True)
     networks = mobile.database.vertices[:50]
     first, second = (twin.predict_task(task_of(mobile, i), networks).mean for i in (1, 5))
-    assert torch.equal(first, second) and torch.equal(first, twin.predict(None, networks).mean)
+    assert torch.equal(first, second) and torch.equal(first, twin.predict_task(None, networks).mean)
     metrics = validate(mobile_model, mobile.database, mobile.classes, twin)
     assert metrics["spearman"] > metrics["spearman_twin"] + 0.2
     assert metrics["pearson_within_twin"] == pytest.approx(metrics["pearson_within"], abs=0.1)
@@ -240,12 +243,40 @@ def test_what_tasks_have_in_common_does_not_blur_the_networks() -> None:
                 blurred.classes,
                 population(MOBILE),
                 dataclasses.replace(GENERAL, task_level=level),
-            ).predict(None, networks).mean,
+            ).predict_task(None, networks).mean,
             mobile_quality(networks),
         )
         for level in (False, True)
     ]
     assert known[1] > known[0] + 0.05 and known[1] > 0.85
+
+
+def test_how_well_images_are_told_apart_can_count() -> None:
+    """Where it alone decides how hard a task is, a model that reads it knows, and comes back from its weights."""
+    made = mobile_toy(effect=0.0)
+    generator = torch.Generator().manual_seed(0)
+    scatter = torch.rand(len(made.classes.count), generator=generator).repeat_interleave(made.classes.count)
+    noise = scatter[:, None] * torch.randn(made.classes.features.shape, generator=generator)
+    classes = dataclasses.replace(made.classes, features=made.classes.features + noise)
+    hard = torch.stack([
+        image_separability(d.features, d.labels, 1.0)[4]
+        for d in (classes.task(c, "") for c in made.database.task_classes)
+    ])
+    accuracy = made.database.accuracy - 8 * (hard / hard.std())[made.database.task]
+    database = dataclasses.replace(made.database, accuracy=accuracy)
+    metrics = []
+    for images in (False, True):
+        model = fit_ensemble(database, classes, population(MOBILE), dataclasses.replace(GENERAL, images=images))
+        assert model.reads_images == images
+        metrics.append(validate(model, database, classes))
+    assert metrics[1]["spearman"] > metrics[0]["spearman"] + 0.1 and metrics[1]["spearman"] > 0.8
+    dataset = classes.task(database.task_classes[1], "one")
+    again = SubspaceEnsemble.from_state_dict(model.state_dict(), MOBILE)
+    networks = database.vertices[:9]
+    assert torch.equal(again.predict_task(dataset, networks).mean, model.predict_task(dataset, networks).mean)
+    single = Task(dataset.features[:3], torch.arange(3))
+    assert model.predict_task(single, networks).mean.isfinite().all(), "with one image a class, nothing is known of it"
+    assert math.isfinite(model.distance(single))
 
 
 def test_a_space_of_few_descriptors_shows_them_all() -> None:
@@ -257,9 +288,9 @@ def test_a_space_of_few_descriptors_shows_them_all() -> None:
     database = dataclasses.replace(base.database, vertices=listed[chosen], accuracy=accuracy.float(), space=space)
     model = fit_ensemble(database, base.classes, population(space), GENERAL)
     assert torch.equal(population(space), listed)
-    assert pearson(model.predict(None, listed).mean, (listed == 4).sum(1).float()) > 0.99
+    assert pearson(model.predict_task(None, listed).mean, (listed == 4).sum(1).float()) > 0.99
     again = SubspaceEnsemble.from_state_dict(model.state_dict(), space)
-    assert torch.equal(again.predict(None, listed).mean, model.predict(None, listed).mean)
+    assert torch.equal(again.predict_task(None, listed).mean, model.predict_task(None, listed).mean)
     with pytest.raises(CheckpointError, match=r"reads \d+ descriptors .* 'toy' has"):
         SubspaceEnsemble.from_state_dict(model.state_dict(), ToySpace(length=4))
 
