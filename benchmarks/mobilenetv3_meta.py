@@ -1,4 +1,4 @@
-"""The meta-trained models of the MobileNetV3 space over seeds: predictor with and without the dataset, generator, speed.
+"""The meta-trained models of the MobileNetV3 space over seeds: predictor with and without datasets, generator, speed.
 
     metad2a build-database runs/mobilenetv3-database --workers 2
     python benchmarks/mobilenetv3_meta.py --database runs/mobilenetv3-database
@@ -116,7 +116,7 @@ def search_seconds(checkpoint: Path, data: Path) -> float:
     """Of generating and ranking, once everything is loaded and the dataset's features are there."""
     searcher = MetaD2A.from_pretrained(str(checkpoint))
     task = searcher.task(data / "images" / "caltech101.zip", progress=False)
-    arguments = {"candidates": CANDIDATES, "max_flops": 300.0, "top": 1}
+    arguments: dict[str, Any] = {"candidates": CANDIDATES, "max_flops": 300.0, "top": 1}
     searcher.search(task, **arguments)
     begin = time.perf_counter()
     searcher.search(task, **arguments)
