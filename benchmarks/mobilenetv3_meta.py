@@ -107,7 +107,8 @@ def main() -> None:
         threads=options.threads,
         aim=SECONDS,
     )
-    results: dict[str, Any] = {"settings": common.settings(options), "metrics": models, "seconds": timed}
+    settings = common.settings(options) | {"database": options.database.name}
+    results: dict[str, Any] = {"settings": settings, "metrics": models, "seconds": timed}
     common.write(options.out, "mobilenetv3_meta", results, {"mobilenetv3_meta": text})
 
 

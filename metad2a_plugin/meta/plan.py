@@ -14,8 +14,8 @@ import numpy as np
 from metad2a_plugin._checks import settings
 from metad2a_plugin.data import ImageDataset
 from metad2a_plugin.errors import DatasetError
-from metad2a_plugin.meta.supernet import depth_uniform
 from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
 
 _LEAST = {
     "tasks": 1,
@@ -126,7 +126,7 @@ class Plan:
     def row(self, number: int) -> Row:
         """The row of a number from 0."""
         rng = random.Random(f"{self.config.seed} {number}")
-        return Row(number, number // self.config.rows_per_task, depth_uniform(rng))
+        return Row(number, number // self.config.rows_per_task, MobileNetV3Space().sample_balanced(rng))
 
     @cached_property
     def parts(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:

@@ -163,12 +163,6 @@ def accuracy(network: nn.Module, calibration: torch.Tensor, tested: LabelledImag
     return 100 * float((answers == tested.labels).double().mean())
 
 
-def depth_uniform(rng: random.Random) -> Architecture:
-    """A random network, each depth of a stage as likely, as OFA draws them."""
-    options = {"ks": ((3, 5, 7), 20), "e": ((3, 4, 6), 20), "d": ((2, 3, 4), 5)}
-    return _SPACE.from_config({name: rng.choices(values, k=k) for name, (values, k) in options.items()})[0]
-
-
 @lru_cache(maxsize=4)
 def _frame(architecture: Architecture, width: float) -> MobileNetV3:
     """The network without weights and without a classifier."""
@@ -254,7 +248,7 @@ class _Run:
         logits, loss = self._loss(_LARGEST, images, labels, batch)
         loss.backward()
         answers = logits.detach().softmax(1)
-        for architecture in (_SMALLEST, *(depth_uniform(networks) for _ in range(self.config.random))):
+        for architecture in (_SMALLEST, *(_SPACE.sample_balanced(networks) for _ in range(self.config.random))):
             self._loss(architecture, images, labels, batch, answers)[1].backward()
         return loss.detach().cpu()
 
