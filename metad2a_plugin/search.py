@@ -341,10 +341,7 @@ def search_space(
     """
     integer("top", top, 1)
     of = get_space(space) if isinstance(space, str) else space
-    known = tuple(inspect.signature(Bounds).parameters)[1:]
-    for name in limits:
-        one_of("option", name, (*known, "top", "candidates", "refine", "seed"))
-    bounds, effort = Bounds(of, **limits), Effort(candidates, refine, seed)
+    bounds, effort = Bounds.named(of, limits), Effort(candidates, refine, seed)
     ranker = _ranker(_predictor(predictor, of, bounds.input_size), predictor, None)
     return _result(_rank(ranker, None, None, bounds, effort, 0.0), top, None, None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-from metad2a_plugin._checks import integer
+from metad2a_plugin._checks import integer, one_of
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.predictors._devices import checked_limit, device_model
 from metad2a_plugin.predictors.lookup_table import LookUpTable
@@ -98,6 +99,17 @@ class Bounds:
         self.max_latency = {
             name: checked_limit(name, limit, self.devices[name].unit) for name, limit in (max_latency or {}).items()
         }
+
+    @classmethod
+    def named(cls, space: SearchSpace, limits: Mapping[str, Any]) -> Bounds:
+        """From arguments by name.
+
+        Raises:
+            ConfigError: there is no such argument, or as above.
+        """
+        for name in limits:
+            one_of("limit", name, tuple(inspect.signature(cls).parameters)[1:])
+        return cls(space, **limits)
 
     def device(self, name: str, tables: Tables | None = None) -> Device:
         """A device by its name, or by look-up tables of it.

@@ -78,6 +78,12 @@ class SearchSpace(ABC):
         pairs = zip(self.validate(first).choices, self.validate(second).choices, strict=True)
         return Architecture(self.name, tuple(rng.choice(pair) for pair in pairs))
 
+    def resample(self, architecture: Architecture, probability: float, rng: random.Random) -> Architecture:
+        """Draw each decision anew with the same probability; may return its argument."""
+        other = self.sample(rng).choices
+        pairs = zip(self.validate(architecture).choices, other, strict=True)
+        return Architecture(self.name, tuple(new if rng.random() < probability else old for old, new in pairs))
+
     @abstractmethod
     def neighbors(self, architecture: Architecture) -> list[Architecture]:
         """All architectures that differ in one decision."""

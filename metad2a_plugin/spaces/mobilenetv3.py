@@ -112,6 +112,19 @@ class MobileNetV3Space(SearchSpace):
 
         return self._architecture(mixed([p.kernels for p in parents]), mixed([p.expands for p in parents]), depths)
 
+    def resample(self, architecture: Architecture, probability: float, rng: random.Random) -> Architecture:
+        """Draw each layer and each depth anew with the same probability, every option alike, as OFA's evolution does.
+
+        A layer that comes with a greater depth is drawn too.
+        """
+        old = _Decisions.of(self.validate(architecture).choices)
+        depths = [rng.randrange(len(DEPTHS)) if rng.random() < probability else depth for depth in old.depths]
+        kernels, expands = list(old.kernels), list(old.expands)
+        for i, there in enumerate(_used(old.depths)):
+            if not there or rng.random() < probability:
+                kernels[i], expands[i] = rng.randrange(len(KERNELS)), rng.randrange(len(EXPANDS))
+        return self._architecture(kernels, expands, depths)
+
     def enumerate(self) -> Iterator[Architecture]:
         raise ConfigError(f"{self.name} has {self.size:.2e} networks, too many to list; draw some with sample()")
 
