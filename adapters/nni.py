@@ -6,14 +6,16 @@
 
     experiment = NasExperiment(NasBench201(), evaluator, MetaD2AStrategy("photos/"))
 
-`SearchStrategy` wraps any strategy by name, `TableEvaluator` and `TrainingEvaluator` evaluate, `SearchTuner` and
-`MetaD2ATuner` serve YAML experiments. Written for NNI 3.0, its last release, whose faults are worked around here: see
-``docs/nni.md``.
+`SearchStrategy` wraps any strategy by name; `TableEvaluator`, `PredictorEvaluator` and `TrainingEvaluator` evaluate;
+`SearchTuner` and `MetaD2ATuner` serve YAML experiments. The model spaces are NNI's `NasBench201` and Once-for-All's
+network, which `ofa_space` makes of its `MobileNetV3Space`. Written for NNI 3.0, its last release, whose faults are
+worked around here: see ``docs/nni.md``.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import logging
 import os
@@ -26,50 +28,114 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from metad2a_plugin.adapters import _nni_host
-from metad2a_plugin.adapters._nni_bridge import Bridge, bridge_of, number
+from metad2a_plugin.adapters._nni_bridge import architecture_of, bridge, number
+from metad2a_plugin.adapters._nni_mobilenetv3 import FIXED, SETTINGS, check_settings
 
-from metad2a_plugin._files import UNREADABLE, data_folder, write_atomically
+from metad2a_plugin._checks import integer
+from metad2a_plugin._files import UNREADABLE, write_atomically
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.registry import bind_strategy
 from metad2a_plugin.spaces.base import Architecture
 
 _nni_host.check()
 import nni  # noqa: E402
-from nni.nas.evaluator import Evaluator  # noqa: E402
+from metad2a_plugin.adapters._nni_evaluators import (  # noqa: E402
+    CHOICES,
+    OwnEvaluator,
+    PredictorEvaluator,
+    TableEvaluator,
+    TrainingEvaluator,
+)
 from nni.nas.execution import ExecutionEngine, Middleware, TrainingServiceExecutionEngine  # noqa: E402
 from nni.nas.execution.event import FinalMetricEvent, ModelEventType, TrainingEndEvent  # noqa: E402
+from nni.nas.hub.pytorch import MobileNetV3Space  # noqa: E402
 from nni.nas.space import ExecutableModelSpace, ModelStatus  # noqa: E402
 from nni.nas.strategy.base import Strategy, StrategyStatus  # noqa: E402
 from nni.tuner import Tuner  # noqa: E402
+from torch import nn  # noqa: E402
 
 __all__ = [
     "MetaD2AStrategy",
     "MetaD2ATuner",
+    "PredictorEvaluator",
     "SearchStrategy",
     "SearchTuner",
     "TableEvaluator",
     "TrainingEvaluator",
     "architecture_of",
+    "load_ofa_weights",
+    "ofa_space",
 ]
 
 _log = logging.getLogger(__name__)
-CHOICES = "metad2a_choices"
-"""Key under which our evaluators report the architecture they measured, so that a pair can be checked."""
 _PATIENCE = 40
 """Looks at a manager without any job in training, half a second each, until the trials are given up."""
 
 
-def architecture_of(sample: Mapping[str, Any]) -> Architecture:
-    """The architecture of a sample, such as ``export_top_models(formatter="dict")`` gives.
+# -- the MobileNetV3 space -----------------------------------------------------------------------
+def ofa_space(
+    width: float = 1.0, num_classes: int = 1000, *, dropout_rate: float = 0.2, bn_momentum: float = 0.1
+) -> MobileNetV3Space:
+    """NNI's ``MobileNetV3Space`` as the network of Once-for-All, whose architectures are those of ``mobilenetv3``.
+
+    NNI's class also lets the kernels of two layers vary that are fixed in that network; here they have one choice, so
+    that NNI's own strategies search the same space.
+
+    Args:
+        width: multiplier of all channels; OFA's supernets have 1.0 and 1.2.
+        num_classes: outputs of the classifier.
+        dropout_rate: before the classifier.
+        bn_momentum: of batch norm.
 
     Raises:
-        ConfigError: it is of no known space.
-        ArchitectureError: it is of a known space, but malformed.
+        ConfigError: `width` is no positive number, or one of the few for which NNI rounds channels differently.
     """
-    return bridge_of(sample).architecture(sample)
+    integer("num_classes", num_classes, 1)
+    settings = {**SETTINGS, "width_multipliers": float(width) if isinstance(width, int) else width}
+    check_settings(settings)
+    space = MobileNetV3Space(num_classes, dropout_rate=dropout_rate, bn_momentum=bn_momentum, **settings)
+    for label, mutable in space.simplify().items():
+        if label in FIXED:
+            mutable.values, mutable.weights = [FIXED[label]], [1.0]
+    return space
+
+
+def load_ofa_weights(model: nn.Module, network: nn.Module) -> None:
+    """Give NNI's network of an architecture the weights of this package's, such as ``adapters.ofa.extract`` cuts.
+
+    In evaluation mode both then give the same outputs.
+
+    Args:
+        model: of `ofa_space`: what an experiment exports with ``formatter="instance"``.
+        network: of `MobileNetV3Space.build`, with the same architecture, width and number of classes.
+
+    Raises:
+        ConfigError: they are two architectures, or `model` is something else.
+    """
+    # NNI's layers have other names, but the same order; one has a bias, which OFA's lacks.
+    extra = "blocks.8.0.bias"
+    if extra not in model.state_dict():
+        raise ConfigError(f"expected a network of ofa_space, got {type(model).__name__}")
+    theirs = {name: tensor for name, tensor in model.state_dict().items() if name != extra}
+    ours = network.state_dict().values()
+    if [tensor.shape for tensor in theirs.values()] != [tensor.shape for tensor in ours]:
+        raise ConfigError("the weights do not fit: build() the architecture, width and number of classes of the model")
+    weights = dict(zip(theirs, ours, strict=True))
+    model.load_state_dict({**weights, extra: torch.zeros_like(model.state_dict()[extra])})
+
+
+def _check_settings(model_space: ExecutableModelSpace) -> None:
+    """Refuse NNI's ``MobileNetV3Space`` where it is another network than Once-for-All's: its labels do not tell."""
+    # Of the simplified and of the raw format.
+    made: Any = getattr(model_space, "model", getattr(model_space, "model_space", None))
+    kind: Any = getattr(made, "trace_symbol", None)
+    if kind is MobileNetV3Space:
+        signature = inspect.signature(kind._init_wrapped)
+        given = signature.bind(None, *made.trace_args, **made.trace_kwargs)
+        given.apply_defaults()
+        check_settings(given.arguments)
 
 
 # -- strategies ----------------------------------------------------------------------------------
@@ -129,13 +195,16 @@ class SearchStrategy(Strategy):
     # -- NNI calls ---------------------------------------------------------------------------
     def _initialize(self, model_space: ExecutableModelSpace, engine: ExecutionEngine) -> ExecutableModelSpace:
         choices = {label: getattr(mutable, "values", ()) for label, mutable in model_space.simplify().items()}
-        self._bridge = Bridge(choices)
-        core = self._make(self._bridge.space)
-        if core.space.name != self._bridge.space.name:
+        _check_settings(model_space)
+        self._bridge = bridge(choices)
+        core, space = self._make(self._bridge.space), self._bridge.space
+        if core.space.name != space.name:
             raise ConfigError(
                 f"the model is of the search space {core.space.name!r}, the experiment's model space is "
-                f"{self._bridge.space.name!r}; give a model of that one"
+                f"{space.name!r}; give a model of that one, such as model={space.name!r}"
             )
+        if isinstance(model_space.evaluator, OwnEvaluator):
+            model_space.evaluator.check(space)
         self._core = core
         if self._state_file and self._state_file.exists():
             self._load(self._read(self._state_file))
@@ -424,8 +493,8 @@ def _plain(value: Any) -> Any:
         return hashlib.sha256(value.features.numpy().tobytes() + value.labels.numpy().tobytes()).hexdigest()[:16]
     if isinstance(value, MetaD2A):
         return value.checkpoint.name
-    if isinstance(value, (TableEvaluator, TrainingEvaluator)):
-        return value._dump()
+    if isinstance(value, OwnEvaluator):
+        return _plain(value._dump())
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     return os.fspath(value) if isinstance(value, os.PathLike) else type(value).__name__
@@ -444,8 +513,8 @@ class MetaD2AStrategy(SearchStrategy):
 
     Args:
         dataset: what to search for: anything `MetaD2A.search` takes; None ranks for the average meta-training task.
-        model: a shipped checkpoint, its folder, or a `MetaD2A`. Where metrics are those of the benchmark, take
-            ``"nasbench201-paper"``, which has not learned from them.
+        model: a shipped checkpoint, its folder, or a `MetaD2A`, of the experiment's search space. Where metrics are
+            those of the benchmark, take ``"nasbench201-paper"``, which has not learned from them.
         seed: of the choice of images and of the generator.
         adapt: learn from the metrics.
         state_file: see `SearchStrategy`.
@@ -488,139 +557,13 @@ class MetaD2AStrategy(SearchStrategy):
         return super()._initialize(model_space, engine)
 
 
-# -- evaluators ----------------------------------------------------------------------------------
-class TableEvaluator(Evaluator):
-    """Looks accuracies up in a NAS-Bench-201 table instead of training; about 0.1 ms a trial.
-
-    The reported metric is a dictionary: ``default``, the accuracy in percent; ``metad2a_choices``, of the architecture,
-    so that a pair can be checked; where the table has it, ``train_seconds``, what the training took that is looked up.
-
-    Args:
-        dataset, split, epochs: see `Benchmark.accuracy`.
-        table: path of anything that `open_benchmark` reads, by default of the data folder.
-
-    Raises:
-        ConfigError: unknown dataset, split or number of epochs.
-        DatasetError: no table there.
-    """
-
-    def __init__(
-        self,
-        dataset: str = "cifar10",
-        split: str = "valid",
-        epochs: int = 200,
-        table: str | os.PathLike[str] | None = None,
-    ) -> None:
-        from metad2a_plugin.adapters.nas_bench_201 import default_benchmark, open_benchmark
-
-        self._arguments = {"dataset": dataset, "split": split, "epochs": epochs}
-        # Trials may start in another folder.
-        self._path = os.path.abspath(data_folder() if table is None else table)
-        benchmark = default_benchmark() if table is None else open_benchmark(self._path)
-        self._accuracies = benchmark.accuracies(dataset, split, epochs)
-        try:
-            self._seconds = benchmark.train_seconds(np.arange(benchmark.space.size), dataset, split, epochs)
-        except ConfigError:  # the compact table has those of 200 epochs only
-            self._seconds = None
-        self._index_of = benchmark.index_of
-
-    def _execute(self, model: ExecutableModelSpace) -> float:
-        architecture = architecture_of(model.sample)
-        index = self._index_of(architecture)
-        accuracy = float(self._accuracies[index])
-        metric = {"default": accuracy, CHOICES: list(architecture.choices)}
-        if self._seconds is not None:
-            metric["train_seconds"] = float(self._seconds[index])
-        nni.report_final_result(metric)
-        return accuracy
-
-    # Trials are processes of their own; each makes the evaluator again.
-    def _dump(self) -> dict[str, Any]:
-        return {**self._arguments, "table": self._path}
-
-    @classmethod
-    def _load(cls, **arguments: Any) -> TableEvaluator:
-        return cls(**arguments)
-
-
-class TrainingEvaluator(Evaluator):
-    """Trains NNI's own network of a model on images, by the recipe of `train_architecture`.
-
-    The accuracy of each epoch is reported as intermediate, that of the last one as final result, on images held out;
-    the metric also holds the ``metad2a_choices`` of the architecture.
-
-    Args:
-        dataset: a path that `load_dataset` reads, or ``"sklearn:digits"``; the model space must have as many labels
-            as it has classes.
-        **config: see `TrainConfig`, but for `channels` and `cells`, which the model space sets.
-
-    Raises:
-        ConfigError: `dataset` is no path, or a value is out of range.
-        DatasetError: there is no dataset.
-    """
-
-    def __init__(self, dataset: str | os.PathLike[str], **config: Any) -> None:
-        from metad2a_plugin.data import load_dataset
-        from metad2a_plugin.training import TrainConfig
-
-        if not isinstance(dataset, (str, os.PathLike)):
-            raise ConfigError(
-                f"trials are processes of their own, so they need the path of a dataset, got {type(dataset).__name__}; "
-                "save the images first, for instance as an .npz with 'images' and 'labels'"
-            )
-        name = os.fspath(dataset)
-        # Trials may start in another folder.
-        self._dataset = name if name.startswith("sklearn:") else os.path.abspath(name)
-        self._arguments = config
-        try:
-            self._config = TrainConfig(**config)
-        except TypeError as error:
-            raise ConfigError(f"TrainingEvaluator: {error}") from None
-        self._images = load_dataset(self._dataset)
-
-    @cached_property
-    def _data(self) -> Any:
-        from metad2a_plugin.training import prepare
-
-        return prepare(self._images, self._config)
-
-    def _execute(self, model: ExecutableModelSpace) -> float:
-        from metad2a_plugin.export import NormalizedNetwork
-        from metad2a_plugin.training import train_network
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._config.seed)
-            network = model.executable_model()
-        classes, outputs = len(self._data.class_names), getattr(network, "num_labels", None)
-        if outputs not in (None, classes):
-            raise ConfigError(
-                f"the model space has {outputs} labels, {self._dataset!r} has {classes} classes; make it with "
-                f"NasBench201(num_labels={classes})"
-            )
-        history = train_network(
-            NormalizedNetwork(network, self._data.mean, self._data.std),
-            self._data,
-            self._config,
-            lambda epoch: nni.report_intermediate_result(epoch.accuracy),
-        )
-        choices = list(architecture_of(model.sample).choices)
-        nni.report_final_result({"default": history[-1].accuracy, CHOICES: choices})
-        return history[-1].accuracy
-
-    def _dump(self) -> dict[str, Any]:
-        return {"dataset": self._dataset, **self._arguments}
-
-    @classmethod
-    def _load(cls, **arguments: Any) -> TrainingEvaluator:
-        return cls(**arguments)
-
-
 # -- nnictl --------------------------------------------------------------------------------------
 class SearchTuner(Tuner):
     """Any strategy of this package as a tuner, for experiments that ``nnictl create`` makes of a YAML file.
 
-    The search space has six labels, ``0_1``, ``0_2``, ``1_2``, ``0_3``, ``1_3`` and ``2_3`` (with any prefix that ends
-    in a slash), each a choice of the five operations, with or without ``nor_``.
+    The search space has the labels of NAS-Bench-201, ``0_1``, ``0_2``, ``1_2``, ``0_3``, ``1_3`` and ``2_3``, each a
+    choice of the five operations, with or without ``nor_``; or those of MobileNetV3, ``s1_depth`` to ``s5_depth`` and
+    ``s1_i0_ks``, ``s1_i0_exp`` to ``s5_i3_exp``. They can have any prefix that ends in a slash.
 
     Args:
         strategy: registry name.
@@ -653,12 +596,12 @@ class SearchTuner(Tuner):
             raise ConfigError(f"every label must have the _type 'choice', got {kinds}")
         choices = {label: list(spec["_value"]) for label, spec in search_space.items()}
         if self._core is None:
-            self._bridge, self._choices = Bridge(choices), choices
+            self._bridge, self._choices = bridge(choices), choices
             self._core = self._make(self._bridge.space)
         elif choices != self._choices:
             raise ConfigError("the search space cannot change during an experiment; start another one")
 
-    def generate_parameters(self, parameter_id: int, **kwargs: Any) -> dict[str, str]:
+    def generate_parameters(self, parameter_id: int, **kwargs: Any) -> dict[str, Any]:
         """One architecture, as parameters of a trial.
 
         Raises:
@@ -668,7 +611,7 @@ class SearchTuner(Tuner):
             return self._bridge.sample(architecture)
         raise nni.NoMoreTrialError("the strategy has nothing left to propose")
 
-    def receive_trial_result(self, parameter_id: int, parameters: dict[str, str], value: Any, **kwargs: Any) -> None:
+    def receive_trial_result(self, parameter_id: int, parameters: dict[str, Any], value: Any, **kwargs: Any) -> None:
         """Tell the strategy what a trial reported; what is not a finite number is left out with a warning."""
         result = number(value)
         if result is None:

@@ -17,7 +17,6 @@ Cai et al., *Once-for-All*, ICLR 2020, arXiv 1908.09791.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from functools import cache
 from http.client import HTTPException
@@ -29,19 +28,16 @@ from torch import nn
 
 from metad2a_plugin._files import UNREADABLE
 from metad2a_plugin.errors import ArchitectureError, CheckpointError, ConfigError, HostError, require
-from metad2a_plugin.spaces._mobilenetv3_layout import layout
+from metad2a_plugin.spaces._mobilenetv3_supernet import WIDTHS, plain_name, width_of
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.mobilenetv3 import DEPTHS, EXPANDS, KERNELS, MobileNetV3Space
 
 from ._torchvision import import_torchvision
 
-__all__ = ["WIDTHS", "ZOO", "activate", "active", "extract", "load_supernet", "make_supernet"]
+__all__ = ["WIDTHS", "ZOO", "activate", "active", "extract", "load_supernet", "make_supernet", "zoo_file"]
 
 ZOO = ("ofa_mbv3_d234_e346_k357_w1.0", "ofa_mbv3_d234_e346_k357_w1.2")
 """Names of the supernets of this space in OFA's model zoo."""
-
-WIDTHS = (1.0, 1.2)
-"""Width multipliers of the published supernets."""
 
 _URL = "https://raw.githubusercontent.com/han-cai/files/master/ofa/ofa_nets/"
 _SPACE = MobileNetV3Space()
@@ -77,13 +73,13 @@ def load_supernet(source: str | os.PathLike[str], *, download: bool = False) -> 
         CheckpointError: the weights are not there, cannot be downloaded, or are of another network.
     """
     _classes()  # before any download
-    path = _zoo_file(source, download) if isinstance(source, str) and source in ZOO else Path(source)
+    path = zoo_file(source, download=download) if isinstance(source, str) and source in ZOO else Path(source)
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-        weights = {_plain(name): tensor for name, tensor in found.get("state_dict", found).items()}
+        weights = {plain_name(name): tensor for name, tensor in found.get("state_dict", found).items()}
         classes, features = weights["classifier.linear.weight"].shape
-        supernet = make_supernet(_width(features), classes)
-        names = {_plain(name): name for name in supernet.state_dict()}
+        supernet = make_supernet(width_of(features), classes)
+        names = {plain_name(name): name for name in supernet.state_dict()}
         # Not OFA's own method, which accepts that weights are missing.
         nn.Module.load_state_dict(supernet, {names.get(name, name): tensor for name, tensor in weights.items()})
     except (AttributeError, *UNREADABLE) as error:
@@ -172,7 +168,7 @@ def extract(network: Any, architecture: Architecture | None = None) -> nn.Module
         finally:
             network.set_active_subnet(ks=kernels, e=expands, d=depths)
     elif architecture == before:
-        width, cut = _width(network.classifier.in_features), network
+        width, cut = width_of(network.classifier.in_features), network
     else:
         raise ArchitectureError(
             f"the network is {_SPACE.format(before)}, not {_SPACE.format(architecture)}; only supernets have several"
@@ -185,36 +181,8 @@ def extract(network: Any, architecture: Architecture | None = None) -> nn.Module
     return built.to(next(network.parameters()).device).eval()
 
 
-# -- private ---------------------------------------------------------------------------------------
-@cache
-def _classes() -> tuple[Any, Any]:
-    """``OFAMobileNetV3`` and ``MobileNetV3``."""
-    require("ofa", "the Once-for-All adapter", "ofa", "torchvision")
-    import_torchvision()
-    try:
-        from ofa.imagenet_classification.elastic_nn.networks import OFAMobileNetV3
-        from ofa.imagenet_classification.networks import MobileNetV3
-    except ImportError as error:
-        raise HostError(
-            f"the package ofa cannot be imported ({error}); this adapter is for pip install 'metad2a-plugin[ofa]'"
-        ) from error
-    return OFAMobileNetV3, MobileNetV3
-
-
-def _width(features: int) -> float:
-    """The width multiplier of a network whose classifier reads `features`."""
-    for width in WIDTHS:
-        if layout(width).features == features:
-            return width
-    raise ConfigError(f"the classifier reads {features} features, which no width multiplier of {WIDTHS} gives")
-
-
-def _plain(name: str) -> str:
-    """The one name of a weight that all namings of ``ofa`` come to."""
-    return re.sub(r"\.(conv|bn|linear)\.\1\.", r".\1.", name.replace(".mobile_inverted_conv.", ".conv."))
-
-
-def _zoo_file(name: str, download: bool) -> Path:
+def zoo_file(name: str, *, download: bool = False) -> Path:
+    """The file of weights of a name of `ZOO`; arguments and errors as of `load_supernet`."""
     kept = Path(os.environ.get("METAD2A_CACHE") or Path.home() / ".cache" / "metad2a") / "ofa" / name
     for path in (kept, Path(".torch", "ofa_nets", name)):
         if path.is_file():
@@ -231,3 +199,19 @@ def _zoo_file(name: str, download: bool) -> Path:
             f"cannot fetch {_URL + name} into {str(kept.parent)!r} ({error}); fetch it elsewhere and give the file"
         ) from error
     return kept
+
+
+# -- private ---------------------------------------------------------------------------------------
+@cache
+def _classes() -> tuple[Any, Any]:
+    """``OFAMobileNetV3`` and ``MobileNetV3``."""
+    require("ofa", "the Once-for-All adapter", "ofa", "torchvision")
+    import_torchvision()
+    try:
+        from ofa.imagenet_classification.elastic_nn.networks import OFAMobileNetV3
+        from ofa.imagenet_classification.networks import MobileNetV3
+    except ImportError as error:
+        raise HostError(
+            f"the package ofa cannot be imported ({error}); this adapter is for pip install 'metad2a-plugin[ofa]'"
+        ) from error
+    return OFAMobileNetV3, MobileNetV3

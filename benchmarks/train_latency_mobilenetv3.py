@@ -24,7 +24,8 @@ from safetensors.torch import save as save_safetensors
 
 from metad2a_plugin._files import data_folder, write_atomically
 from metad2a_plugin.meta.metrics import spearman
-from metad2a_plugin.predictors.mobilenetv3_latency import KINDS, PLACES, MobileNetV3LatencyModel, layer_features
+from metad2a_plugin.predictors.mobilenetv3_latency import MobileNetV3LatencyModel, layer_features
+from metad2a_plugin.spaces._mobilenetv3_descriptors import KINDS, PLACES
 from metad2a_plugin.spaces.mobilenetv3 import RESOLUTIONS
 
 if TYPE_CHECKING:

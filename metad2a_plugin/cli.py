@@ -351,13 +351,140 @@ def export(
     typer.echo(f"{out}: {cost.params:.3f} M parameters, {cost.flops:.1f} M multiply-accumulates")
 
 
+# -- build-database --------------------------------------------------------------------------------
+@app.command("build-database")
+def build_database(
+    out: Annotated[Path, typer.Argument(help="The database's folder.", show_default=False)],
+    images: Annotated[
+        str | None,
+        typer.Option(
+            help="A folder of class folders, or a zip of one; METAD2A_DATA/images/imagenet64.zip.", show_default=False
+        ),
+    ] = None,
+    space: Annotated[str, typer.Option(help="Search space; mobilenetv3 has a supernet.")] = "mobilenetv3",
+    supernet: Annotated[
+        str | None,
+        typer.Option(
+            help="A supernet file in OFA's layout, or 'ofa' (width 1.0) or 'ofa-1.2', which are downloaded; by default "
+            "one is trained on the images.",
+            show_default=False,
+        ),
+    ] = None,
+    tasks: Annotated[int, typer.Option(help="Training tasks.")] = 1000,
+    valid_tasks: Annotated[int, typer.Option(help="Validation tasks, of classes of their own.")] = 200,
+    rows_per_task: Annotated[int, typer.Option(help="Networks measured on each task.")] = 5,
+    classes: Annotated[int, typer.Option(help="Of a task.")] = 20,
+    related: Annotated[float, typer.Option(help="Share of tasks of neighbouring classes, fine-grained ones.")] = 0.5,
+    test_images: Annotated[int, typer.Option(help="Of a class, that accuracies are measured on.")] = 15,
+    calibration_images: Annotated[int, typer.Option(help="Of a class, for batch norm.")] = 10,
+    width: Annotated[float, typer.Option(help="Multiplier of the supernet's channels.")] = 0.35,
+    input_size: Annotated[
+        int | None,
+        typer.Option(help="Side of the images, pixels; 48, or 224 with --supernet.", show_default=False),
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Of the supernet's training.")] = 20,
+    teacher: Annotated[
+        str, typer.Option(help="Image encoder that the supernet learns from besides the labels; 'none' for none.")
+    ] = "default",
+    workers: Annotated[int, typer.Option(help="Processes that measure.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Measure on a Ray cluster: its address, or 'local' (extra ray).", show_default=False),
+    ] = None,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Measure the I-th of N parts, to share the work without Ray.")
+    ] = "1/1",
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Build a meta-database: random networks of a supernet, measured on random tasks.
+
+    The same command goes on after an interruption; no row is lost or measured twice.
+    """
+    from metad2a_plugin.meta.build import build_database as run
+    from metad2a_plugin.meta.plan import PlanConfig
+    from metad2a_plugin.meta.supernet import SupernetConfig
+    from metad2a_plugin.registry import get_space
+    from metad2a_plugin.report import stages
+
+    if get_space(space).name != "mobilenetv3":
+        raise ConfigError(f"databases are built of the space 'mobilenetv3', which has a supernet, not of {space!r}")
+    part = _shard(shard)
+    config = PlanConfig(
+        tasks=tasks,
+        valid_tasks=valid_tasks,
+        rows_per_task=rows_per_task,
+        classes=classes,
+        related=related,
+        test_images=test_images,
+        calibration_images=calibration_images,
+        seed=seed,
+    )
+    trained = SupernetConfig(
+        width=width,
+        input_size=48 if input_size is None else input_size,
+        epochs=epochs,
+        teacher=None if teacher == "none" else teacher,
+        seed=seed,
+        device=device,
+    )
+    _writable(out)
+    with stages() as progress:
+        rows = run(
+            images or _own_images(),
+            out,
+            config,
+            trained if supernet is None else _supernet_file(supernet),
+            workers=workers,
+            ray=ray,
+            shard=part,
+            input_size=224 if input_size is None else input_size,
+            device=device,
+            progress=progress,
+        )
+    typer.echo(f"rows: {rows}")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    try:
+        first, last = map(int, text.split("/"))
+    except ValueError:
+        raise ConfigError(f"--shard {text!r} must be I/N, such as 1/4") from None
+    return first, last
+
+
+def _supernet_file(name: str) -> str:
+    """The path of a supernet; those of OFA's model zoo by a short name."""
+    zoo = {"ofa": 0, "ofa-1.2": 1}
+    if name not in zoo:
+        return name
+    from metad2a_plugin.adapters import ofa
+
+    return str(ofa.zoo_file(ofa.ZOO[zoo[name]], download=True))
+
+
+def _own_images() -> Path:
+    """ImageNet's, where the data lie.
+
+    Raises:
+        ConfigError: they are not there.
+    """
+    path = data_folder() / "images" / "imagenet64.zip"
+    if not path.exists():
+        raise ConfigError(f"no {str(path)!r}; give --images, or set METAD2A_DATA to the folder of the data")
+    return path
+
+
 # -- meta-train ----------------------------------------------------------------------------------
 @app.command("meta-train")
 def meta_train(
     out: Annotated[Path, typer.Argument(help="The checkpoint's folder.")],
+    space: Space = None,
     database: Annotated[
         Path | None,
-        typer.Option(help="Folder of rows, tasks and classes; METAD2A_DATA/metad2a.", show_default=False),
+        typer.Option(
+            help="Folder of rows, tasks and classes; METAD2A_DATA/metad2a for nasbench201.", show_default=False
+        ),
     ] = None,
     images: Annotated[
         str | None,
@@ -392,6 +519,14 @@ def meta_train(
         ),
     ] = False,
     generator: Annotated[bool, typer.Option(help="Train a generator too.")] = True,
+    targets: Annotated[
+        str | None,
+        typer.Option(
+            help="What the generator learns: rows (the database's networks) or best-of-10 (the best predicted of ten "
+            "random ones). Default: rows for nasbench201 and with --selection.",
+            show_default=False,
+        ),
+    ] = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="Unfinished work; beside OUT by default.", show_default=False)
     ] = None,
@@ -405,17 +540,25 @@ def meta_train(
     from metad2a_plugin.report import print_metrics, stages
 
     config = MetaTrainConfig(
+        space=space or DEFAULT_SPACE,
         recipe=recipe,
         encoder=encoder,
         protocol_step=protocol_step,
         selection=selection,
         generator=generator,
+        targets=targets,
         seed=seed,
         device=device,
     )
     _writable(out)
+    if database is None:
+        if config.space != DEFAULT_SPACE:
+            raise ConfigError(f"give --database, the folder of rows, tasks and classes for {config.space!r}")
+        database = data_folder() / "metad2a"
     benchmark = {}
     if tables is not None:
+        if config.space != DEFAULT_SPACE:
+            raise ConfigError(f"--tables are of {DEFAULT_SPACE!r} cells; leave them out for {config.space!r}")
         from metad2a_plugin.adapters.nas_bench_201 import NASBench201Table
 
         table = NASBench201Table.load(tables)
@@ -430,7 +573,7 @@ def meta_train(
         dataset = load_dataset(source)
     with stages() as progress:
         checkpoint = run(
-            database or data_folder() / "metad2a",
+            database,
             dataset,
             out,
             config,

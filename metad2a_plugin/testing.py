@@ -211,12 +211,16 @@ class SearchSpaceConformance:
 
     def test_sampling_follows_the_generator(self) -> None:
         space = self.make_space()
-        with _global_seed(1):
-            first = _some(space, self.samples)
-        with _global_seed(2):
-            assert _some(space, self.samples) == first, "sample() must depend on the generator it is given only"
-        assert len(set(first)) > 1, "sample() always gives the same architecture"
-        assert all(a.space == space.name and space.validate(a) == a for a in first)
+        for draw in (space.sample, space.sample_balanced):
+            drawn = []
+            for seed in (1, 2):
+                rng = random.Random(0)
+                with _global_seed(seed):
+                    drawn.append([draw(rng) for _ in range(self.samples)])
+            name = f"{draw.__name__}()"
+            assert drawn[0] == drawn[1], f"{name} must depend on the generator it is given only"
+            assert len(set(drawn[0])) > 1, f"{name} always gives the same architecture"
+            assert all(a.space == space.name and space.validate(a) == a for a in drawn[0])
 
     def test_enumerates_every_architecture_once(self) -> None:
         space = self.make_space()
@@ -282,6 +286,28 @@ class SearchSpaceConformance:
         for what, tensor in wrong.items():
             with _refuses(ArchitectureError, f"decode() of {what}"):
                 space.decode(tensor)
+
+    def test_descriptors_tell_architectures_apart(self) -> None:
+        space = self.make_space()
+        vertices = space.encode(_some(space, self.samples))
+        described, nothing = space.describe(vertices), space.describe(vertices[:0])
+        for found, empty in zip(described, nothing, strict=True):
+            assert found.dtype == torch.float32 and found.shape[:1] == (len(vertices),) and found.ndim == 2
+            assert empty.shape == (0, found.shape[1]), "describe() of no architecture has other columns"
+            assert bool(found.isfinite().all()), "describe() gives numbers that are not finite"
+        together = torch.cat(described, dim=1)
+        alone = torch.cat([torch.cat(space.describe(row[None]), dim=1) for row in vertices])
+        assert torch.allclose(together, alone, atol=1e-5), "a row of describe() depends on the other rows"
+        assert len(together.unique(dim=0)) > 1, "describe() says the same of every architecture"
+
+    def test_places_are_those_of_the_sorted_list(self) -> None:
+        space = self.make_space()
+        if space.size > self.listable:
+            return
+        vertices = space.all_vertices()
+        order = [place for _, place in sorted((row, i) for i, row in enumerate(vertices.tolist()))]
+        assert space.places(vertices[order]).tolist() == list(range(space.size)), "places() is not lexicographic"
+        assert space.places(vertices[:0]).shape == (0,)
 
     def test_edges_join_the_encoded_vertices(self) -> None:
         space = self.make_space()

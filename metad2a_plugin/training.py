@@ -424,7 +424,7 @@ class _Fit:
         begin, config, data = time.perf_counter(), self.config, self.data
         losses = []
         # Each epoch has its own seed, so that a resumed run needs no generator state.
-        with _seeded((config.seed, index), self.device):
+        with seeded((config.seed, index), self.device):
             self.network.train()
             for step, batch in enumerate(torch.randperm(len(data.labels)).tensor_split(self._batches)):
                 lr = self._set_lr(index * self._batches + step)
@@ -594,7 +594,7 @@ def _damaged(path: Path, error: Exception) -> CheckpointError:
 
 
 @contextmanager
-def _seeded(seed: tuple[int, ...], device: torch.device) -> Iterator[None]:
+def seeded(seed: tuple[int, ...], device: torch.device) -> Iterator[None]:
     """The global generators seeded, and afterwards as they were."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]) >> 1)

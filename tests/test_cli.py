@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from meta_toys import SPACE, FitConfig, checkpoint, class_images, coloured, toy, write_folder
+from meta_toys import SPACE, FitConfig, checkpoint, class_images, coloured, mobile_toy, toy, write_folder
 from PIL import Image
 
 from metad2a_plugin import search, training
@@ -19,6 +20,8 @@ from metad2a_plugin.cli import main
 from metad2a_plugin.export import load_network
 from metad2a_plugin.meta import train
 from metad2a_plugin.models.checkpoint import load_checkpoint
+from metad2a_plugin.registry import get_strategy
+from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
 
 CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
 MOBILE = "+".join(["k3e3-k5e4"] * 5)
@@ -189,26 +192,80 @@ def test_the_size_of_images_is_the_space_s_own(work: Path, capsys: Any) -> None:
     assert load_network(work / "cell.safetensors").input_size == 32
 
 
+# -- build-database ------------------------------------------------------------------------------
+BUILD = ["build-database", "made", "--images", "images.npz", "--classes", "2", "--epochs", "1", "--input-size", "32"]
+BUILD += ["--tasks", "2", "--valid-tasks", "1", "--rows-per-task", "2", "--width", "0.15", "--teacher", "none"]
+BUILD += ["--test-images", "2", "--calibration-images", "2"]
+
+
+def test_build_database_writes_rows_and_goes_on(work: Path, capsys: Any) -> None:
+    images, labels = coloured(8, 5)
+    np.savez("images.npz", images=images, labels=labels)
+    assert main([*BUILD, "--shard", "1/2"]) == 0
+    assert "rows: made/rows.1-of-2.csv" in capsys.readouterr().out
+    before = files(work / "made")
+    assert main([*BUILD, "--shard", "1/2"]) == 0
+    assert files(work / "made") == before
+    assert main([*BUILD, "--shard", "2/2"]) == 0
+    assert len((work / "made" / "rows.2-of-2.csv").read_text().splitlines()) == 1 + 3
+
+
 # -- meta-train ----------------------------------------------------------------------------------
 @pytest.fixture
-def database(work: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Options that name a toy database and its images, with a moment's work in the recipe."""
-    quick = partial(FitConfig, members=2, folds=2, fold_members=1, iterations=3, factors=4)
-    monkeypatch.setattr(train, "FitConfig", quick)
-    write_folder(work / "database", toy(rows=80))
+def quick(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A moment's work in the recipe, and the images of the classes."""
+    monkeypatch.setattr(
+        train, "FitConfig", partial(FitConfig, members=2, folds=2, fold_members=1, iterations=3, factors=4)
+    )
+    monkeypatch.setattr(train, "GENERATOR", replace(train.GENERATOR, epochs=1, images_per_class=2))
+    monkeypatch.setattr(train, "generator_metrics", partial(train.generator_metrics, tasks=1, n=20))
     images = class_images()
     pixels = np.stack([images.image(i) for i in range(len(images))])
     np.savez(work / "classes.npz", images=pixels, labels=np.array(images.class_names)[images.labels])
+
+
+@pytest.fixture
+def database(quick: None, work: Path) -> list[str]:
+    """Options that name a toy database and its images."""
+    write_folder(work / "database", toy(rows=80))
     return ["--database", "database", "--images", "classes.npz"]
 
 
 def test_meta_train_writes_a_model_that_searches(database: list[str], work: Path, capsys: Any) -> None:
     assert main(["meta-train", "mine", *database, "--no-generator", "--run-dir", "unfinished", "--seed", "1"]) == 0
     shown = capsys.readouterr()
-    assert "pearson" in shown.out and "checkpoint: mine" in shown.out and "predictor 4/4" in shown.err
+    assert "pearson" in shown.out and "checkpoint: mine" in shown.out and "predictor 6/6" in shown.err
     assert load_checkpoint(work / "mine").training["seed"] == 1
     assert "metad2a" in (work / "mine" / "README.md").read_text() and (work / "unfinished").is_dir()
     assert main(["search", "images.npz", "--model", "mine", "--top", "1"]) == 0
+
+
+@pytest.fixture
+def mobile_database(quick: None, work: Path) -> list[str]:
+    """The like for networks of Once-for-All, in two files of rows."""
+    folder = write_folder(work / "mobile", mobile_toy(tasks=16))
+    header, *lines = (folder / "rows.csv").read_text().splitlines()
+    for i in (0, 1):
+        rows = [f"{n},{line}" for n, line in enumerate(lines) if n % 2 == i]
+        (folder / f"rows.{i + 1}-of-2.csv").write_text("\n".join([f"row,{header}", *rows]) + "\n")
+    (folder / "rows.csv").unlink()
+    return ["--space", "mobilenetv3", "--database", "mobile", "--images", "classes.npz"]
+
+
+def test_a_model_of_another_space_is_trained_and_searches(
+    mobile_database: list[str], work: Path, capsys: Any
+) -> None:
+    assert main(["meta-train", "mobilenetv3", *mobile_database]) == 0
+    assert "spearman_twin" in capsys.readouterr().out
+    made = load_checkpoint(work / "mobilenetv3")
+    assert made.space == "mobilenetv3" and made.training["generator_targets"] == "best-of-10"
+    search = ["search", "images.npz", "--model", "mobilenetv3", "--candidates", "30", "--top", "3", "--json", "f.json"]
+    assert main(search) == 0
+    found = json.loads((work / "f.json").read_text())
+    space = MobileNetV3Space()
+    assert len({space.parse(c["architecture"]) for c in found["candidates"]}) == 3
+    strategy = get_strategy("metad2a")(space, dataset=str(work / "images.npz"), candidates=30)
+    assert [space.format(a) for a in strategy.ask(3)] == [c["architecture"] for c in found["candidates"]]
 
 
 def test_an_interruption_is_no_traceback(
@@ -286,6 +343,12 @@ def bad_row(work: Path) -> None:
 SEARCH, TRAIN = ["search", "images.npz", "--model", "MODEL"], ["train", "images.npz", *TINY]
 META = ["meta-train", "mine", "--images", "images.npz"]
 nothing: Callable[[Path], Any] = lambda work: None  # noqa: E731 - most mistakes need no file
+
+
+def enough(work: Path) -> None:
+    images, labels = coloured(8, 5)
+    np.savez("images.npz", images=images, labels=labels)
+
 
 BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
     "no such command": (["serch"], "No such command 'serch'", nothing),
@@ -371,9 +434,22 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
     "export what is no network": (["export", "a", "net.safetensors"], "cannot read a network", text("a", "hello")),
     "export a bad cell": (["export", "|x~0|+", "new/net.safetensors"], "expected 3 nodes", nothing),
     "export for no classes": (["export", CELL, "new/n.safetensors", "--num-classes", "0"], "num_classes", nothing),
-    "unknown recipe": ([*META, "--recipe", "best"], "recipe must be one of default, paper, release", nothing),
+    "unknown recipe": ([*META, "--recipe", "best"], "unknown recipe 'best'; known are default, paper", nothing),
+    "no database": ([*META, "--space", "mobilenetv3"], "give --database, the folder of rows, tasks and", nothing),
+    "tables of another space": (
+        [*META, "--space", "mobilenetv3", "--database", "gone", "--tables", "nb201.csv"],
+        "--tables are of 'nasbench201' cells; leave them out for 'mobilenetv3'",
+        nothing,
+    ),
+    "selection of too many": ([*META, "--space", "mobilenetv3", "--selection"], "mobilenetv3 has 2.18e+19", nothing),
+    "unknown targets": ([*META, "--targets", "best"], "unknown generator targets 'best'", nothing),
     "missing database": ([*META, "--database", "gone"], "no tasks.csv or tasks.csv.gz in gone", nothing),
     "bad row": ([*META, "--database", "database"], "rows.csv, line 82: accuracy must be 0 to 100", bad_row),
+    "a space without a supernet": (["build-database", "a", "--space", "nasbench201"], "which has a supernet", nothing),
+    "half a shard": ([*BUILD, "--shard", "2"], "--shard '2' must be I/N", nothing),
+    "too few classes": (BUILD, "too few for tasks of 2 classes", nothing),
+    "no supernet": ([*BUILD, "--supernet", "gone", "--tasks", "1"], "cannot read the supernet 'gone'", enough),
+    "no images for a database": (["build-database", "made"], "give --images, or set METAD2A_DATA", nothing),
     "missing images": (["meta-train", "mine", "--images", "gone"], "no file or folder 'gone'", nothing),
     "images of other classes": (
         [*META, "--database", "database"],
@@ -411,10 +487,10 @@ def test_the_table_of_mistakes_is_long_enough() -> None:
 
 
 @pytest.mark.parametrize("seed", ["-1", str(2**70), "x"])
-@pytest.mark.parametrize("command", ["search", "train", "export", "meta-train"])
+@pytest.mark.parametrize("command", ["search", "train", "export", "meta-train", "build-database"])
 def test_odd_seeds_are_refused(seed: str, command: str, capsys: Any) -> None:
-    arguments = {"export": [CELL, "net.safetensors"], "meta-train": ["mine"]}.get(command, ["images.npz"])
-    assert main([command, *arguments, "--seed", seed]) == 2
+    others = {"export": [CELL, "net.safetensors"], "meta-train": ["mine"], "build-database": ["made"]}
+    assert main([command, *others.get(command, ["images.npz"]), "--seed", seed]) == 2
     assert "Invalid value for '--seed'" in capsys.readouterr().err
 
 

@@ -139,6 +139,27 @@ class DecodesAnything(ToySpace):
         return [Architecture(self.name, tuple(row)) for row in (vertices[..., 1:-1] - 2).long().tolist()]
 
 
+class UnseededBalance(ToySpace):
+    def sample_balanced(self, rng):
+        return super().sample_balanced(random.Random(random.random()))
+
+
+class SaysNothing(ToySpace):
+    def describe(self, vertices):
+        return super().describe(torch.full_like(vertices, 2))
+
+
+class StandardisesTheBatch(ToySpace):
+    def describe(self, vertices):
+        structure, details = super().describe(vertices)
+        return structure - structure.mean(0), details
+
+
+class OfficialPlaces(ToySpace):
+    def places(self, vertices):
+        return len(self.all_vertices()) - 1 - super().places(vertices)
+
+
 class EdgeMissing(ToySpace):
     def __init__(self):
         super().__init__()
@@ -271,6 +292,10 @@ class WrongCost(ToySpace):
         (LossyEncoding, "test_decode_inverts_encode"),
         (ReversedDecoding, "test_decode_inverts_encode"),
         (DecodesAnything, "test_decode_refuses_what_encode_cannot_give"),
+        (UnseededBalance, "test_sampling_follows_the_generator"),
+        (SaysNothing, "test_descriptors_tell_architectures_apart"),
+        (StandardisesTheBatch, "test_descriptors_tell_architectures_apart"),
+        (OfficialPlaces, "test_places_are_those_of_the_sorted_list"),
         (EdgeMissing, "test_edges_join_the_encoded_vertices"),
         (VertexUnconnected, "test_edges_join_the_encoded_vertices"),
         (MaskAllowsInputs, "test_whatever_the_type_mask_lets_through_is_an_architecture"),

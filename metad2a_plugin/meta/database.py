@@ -3,9 +3,13 @@
 A folder with
 
 - ``rows.csv[.gz]``: columns ``task, arch_str, accuracy`` (percent), ``split`` (``train`` or ``valid``), and
-  optionally ``protocol`` (0 or 1: how the accuracy was measured);
+  optionally ``protocol`` (0 or 1: how the accuracy was measured) and ``row`` (an integer of its own for each row, which
+  sorts them, so that it does not matter in which order they were written); or the same in several files,
+  ``rows.I-of-N.csv[.gz]`` with I from 1 to N;
 - ``tasks.csv[.gz]``: ``task`` and any number of ``class_*`` columns holding class ids;
 - ``map_clsloc.txt``: one line a class, ``folder id name``; the folder is where the class's images are.
+
+Other columns and files are ignored.
 
 The released database of MetaD2A mixes two evaluation protocols without a column that says so: nine rows in ten
 are multiples of 0.2 percent (500 validation images), the others lie on a finer grid and about 16 points lower.
@@ -17,6 +21,7 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +30,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from metad2a_plugin.data.task import Task
 from metad2a_plugin.errors import ArchitectureError, ConfigError, DatasetError
 from metad2a_plugin.spaces.base import SearchSpace
 
@@ -41,6 +47,7 @@ class MetaDatabase:
         protocol: 0 or 1, int64 ``[rows]``.
         task_classes: class ids of each task, int64 ``[tasks, classes]``.
         class_folders: image folder of each class id.
+        space: of the architectures.
     """
 
     vertices: torch.Tensor
@@ -50,13 +57,43 @@ class MetaDatabase:
     protocol: torch.Tensor
     task_classes: torch.Tensor
     class_folders: dict[int, str]
+    space: SearchSpace
 
 
-def _rows(folder: Path, name: str, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Each row of a file and where it is, for messages."""
+_Place = tuple[str, dict[str, str]]
+"""A row of a file, and where it is, for messages."""
+
+_SHARD = re.compile(r"rows\.(\d+)-of-(\d+)\.csv(\.gz)?")
+
+
+def _file(folder: Path, name: str) -> Path:
+    """A file that may be compressed."""
     path = next((p for p in (folder / f"{name}.csv.gz", folder / f"{name}.csv") if p.exists()), None)
     if path is None:
         raise DatasetError(f"no {name}.csv or {name}.csv.gz in {folder}; a meta-database needs it")
+    return path
+
+
+def _row_files(folder: Path) -> list[Path]:
+    """``rows.csv``, or all of its shards in order."""
+    found = sorted((int(m[2]), int(m[1]), p) for p in folder.glob("rows.*") if (m := _SHARD.fullmatch(p.name)))
+    if not found:
+        return [_file(folder, "rows")]
+    whole = [p.name for p in (folder / "rows.csv", folder / "rows.csv.gz") if p.exists()]
+    names, total = ", ".join([*whole, *(p.name for _, _, p in found)]), found[0][0]
+    shards = [i for _, i, _ in found]
+    if whole or found[-1][0] != total or len(set(shards)) < len(shards):
+        raise DatasetError(f"{folder} holds rows more than once: {names}; keep one set of files")
+    if missing := set(range(1, total + 1)) - set(shards):
+        lacking = ", ".join(f"rows.{i}-of-{total}.csv" for i in sorted(missing))
+        raise DatasetError(f"{folder} lacks {lacking}; it has {names}")
+    if len(shards) > total:
+        raise DatasetError(f"{folder} has {names}, of which some are numbered otherwise than 1 to {total}; rename them")
+    return [path for _, _, path in found]
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[_Place]:
+    """Each row of a file."""
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8", newline="") as lines:
@@ -72,6 +109,24 @@ def _rows(folder: Path, name: str, columns: tuple[str, ...]) -> Iterator[tuple[s
                 yield place, row
     except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise DatasetError(f"{path} cannot be read ({type(error).__name__}: {error}); is it damaged?") from error
+
+
+def _all_rows(folder: Path) -> list[_Place]:
+    """The rows of all files, in the order of their numbers where they have such."""
+    files = _row_files(folder)
+    rows = [row for path in files for row in _rows(path, ("task", "arch_str", "accuracy", "split"))]
+    if not any("row" in row for _, row in rows):
+        return rows
+    numbered: dict[int, _Place] = {}
+    for place, row in rows:
+        try:
+            number = int(row["row"])
+        except (KeyError, ValueError):
+            raise DatasetError(f"{place}: row must be an integer, got {row.get('row')!r}") from None
+        if number in numbered:
+            raise DatasetError(f"{place}: row {number} is there already ({numbered[number][0]}); remove one")
+        numbered[number] = place, row
+    return [numbered[number] for number in sorted(numbered)]
 
 
 def _class_folders(path: Path) -> dict[int, str]:
@@ -109,7 +164,7 @@ def load_database(folder: Path | str, space: SearchSpace, *, protocol_step: floa
     folder = Path(folder)
     tasks: dict[int, int] = {}
     classes: list[list[int]] = []
-    for place, row in _rows(folder, "tasks", ("task", "class_0")):
+    for place, row in _rows(_file(folder, "tasks"), ("task", "class_0")):
         try:
             task, members = int(row["task"]), [int(v) for k, v in row.items() if k.startswith("class_") and v]
         except ValueError as error:
@@ -128,7 +183,7 @@ def load_database(folder: Path | str, space: SearchSpace, *, protocol_step: floa
         raise DatasetError(f"tasks.csv names classes that map_clsloc.txt lacks: {sorted(unknown)[:5]}")
 
     architectures, accuracy, task_index, valid, protocol = [], [], [], [], []
-    for place, row in _rows(folder, "rows", ("task", "arch_str", "accuracy", "split")):
+    for place, row in _all_rows(folder):
         try:
             value, task = float(row["accuracy"]), tasks[int(row["task"])]
         except (ValueError, KeyError) as error:
@@ -161,6 +216,7 @@ def load_database(folder: Path | str, space: SearchSpace, *, protocol_step: floa
         protocol=torch.tensor(protocol),
         task_classes=torch.tensor(classes),
         class_folders=folders,
+        space=space,
     )
 
 
@@ -211,6 +267,12 @@ class ClassFeatures:
         count = self.count[classes].unsqueeze(-1)
         index = self.start[classes].unsqueeze(-1) + (u * count).long().minimum(count - 1)
         return self.features[index]
+
+    def task(self, classes: torch.Tensor, name: str) -> Task:
+        """All images of some classes, ids int64 ``[n]``, as a dataset."""
+        members = [self.features[self.start[c] : self.start[c] + self.count[c]] for c in classes.tolist()]
+        labels = torch.repeat_interleave(torch.arange(len(classes)), self.count[classes])
+        return Task(torch.cat(members), labels, name=name, encoder=self.encoder)
 
     def prototypes(self) -> torch.Tensor:
         """Mean feature of each class that has images; ``[classes, dim]`` (zeros for the others)."""

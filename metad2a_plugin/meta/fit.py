@@ -7,9 +7,10 @@ One latent quality q(cell) is seen through up to three likelihoods:
    ``P(in) = ceiling * sigmoid(a + slope * q)`` (a selection model in the sense of Heckman, 1979);
 3. optionally, benchmark tables: normal scores of the accuracy of every cell on a known dataset.
 
-q is linear in cell descriptors, g in the dataset's code, h in products of the two; all have Gaussian priors.
-h counts in proportion to the chance that the database would hold the cell: it says nothing of other cells.
-With tables, q also has one effect per cell, as far as the meta-database shows it to carry over (`_cell_effect`).
+q is linear in cell descriptors (`SearchSpace.describe`), g in the dataset's code, h in products of the two; all have
+Gaussian priors. With a selection model, h counts in proportion to the chance that the database would hold the cell: it
+says nothing of other cells. With tables, q also has one effect per cell, as far as the meta-database shows it to carry
+over (`_cell_effect`). A cell is any architecture of the database's space.
 """
 
 from __future__ import annotations
@@ -22,11 +23,10 @@ from functools import partial
 import torch
 from torch.nn import functional as F
 
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import ConfigError, DatasetError
+from metad2a_plugin.meta._inputs import anchor_unit, describe, encode
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase
 from metad2a_plugin.models.ensemble import CENTER, SCALE, SubspaceEnsemble
-from metad2a_plugin.models.set_code import embed, remoteness, separability
-from metad2a_plugin.spaces import _nasbench201_descriptors as descriptors
 
 Member = dict[str, torch.Tensor]
 """Fitted weights of one member."""
@@ -39,13 +39,18 @@ class FitConfig:
 
     Attributes:
         members: models in the ensemble.
-        subspace: structural descriptors each member sees.
+        subspace: structural descriptors each member sees; a space that has fewer shows all.
         cell_prior, task_prior, interaction_prior: prior variances of the linear maps, on features of unit
             mean square.
         factors: principal components of the dataset code that may change a descriptor's weight.
-        selection: the database's cells were chosen for being good, so use which cells it holds as evidence.
+        selection: the database's cells were chosen for being good, so use which cells it holds as evidence; the space
+            must be one that can be listed.
         table_weight: weight of each table's log-likelihood; a table has more rows than the database, and must not
             outweigh it.
+        task_level: rows of a task deviate together, by what its dataset's code does not tell: of use where tasks have
+            several rows each.
+        response: accuracies in percent are modelled as ``response[0] + response[1] * value``; None takes mean and
+            standard deviation of the training rows.
         folds, fold_members: cross-validation over tasks that measures the noise level.
         iterations: L-BFGS steps of each member.
     """
@@ -58,16 +63,17 @@ class FitConfig:
     factors: int = 8
     selection: bool = False
     table_weight: float = 0.05
+    task_level: bool = False
+    response: tuple[float, float] | None = (CENTER, SCALE)
     folds: int = 5
     fold_members: int = 4
     iterations: int = 80
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.members < 2 or not 1 <= self.subspace <= len(descriptors.STRUCTURE):
+        if self.members < 2 or self.subspace < 1:
             raise ConfigError(
-                f"members must be at least 2 and subspace 1 to {len(descriptors.STRUCTURE)}, "
-                f"got {self.members} and {self.subspace}"
+                f"members must be at least 2 and subspace at least 1, got {self.members} and {self.subspace}"
             )
 
 
@@ -88,6 +94,7 @@ class BenchmarkTable:
 class _Problem:
     """Everything members share. q = cells @ w; g = tasks @ v."""
 
+    structural: int  # first descriptors of these are structural
     cells: torch.Tensor  # [population, descriptors], standardised
     held: torch.Tensor  # [population] 1 where the database holds the cell
     tables: torch.Tensor  # [tables, population] normal scores
@@ -96,33 +103,7 @@ class _Problem:
     row_factors: torch.Tensor  # [rows, factors]
     value: torch.Tensor  # [rows]
     protocol: torch.Tensor  # [rows]
-
-
-def task_codes(database: MetaDatabase, classes: ClassFeatures, anchors: torch.Tensor) -> torch.Tensor:
-    """Raw code of every task of the database, float32 ``[tasks, code]``."""
-    prototypes, unit = classes.prototypes(), anchor_unit(anchors)
-    by_class = embed(prototypes.unsqueeze(1), anchors, unit)
-    embedding = torch.stack([by_class[task].mean(0) for task in database.task_classes])
-    return torch.cat([embedding, separability(prototypes[database.task_classes], unit)], dim=1)
-
-
-def anchor_unit(anchors: torch.Tensor) -> float:
-    """Median squared distance between anchors."""
-    return float(torch.pdist(anchors).square().median())
-
-
-def _whitening(anchors: torch.Tensor) -> torch.Tensor:
-    """``[code, code]`` matrix W such that ``code @ W`` has the kernels' inner product."""
-    unit, n = anchor_unit(anchors), len(anchors)
-    kernels = embed(anchors.unsqueeze(1), anchors, unit).double().split(n, dim=1)
-    # The jitter keeps weights on near-duplicate anchors from cancelling in float32.
-    blocks = [torch.linalg.cholesky(k + 1e-2 * torch.eye(n, dtype=k.dtype)) for k in kernels]
-    inverse = [torch.linalg.solve_triangular(b, torch.eye(n, dtype=b.dtype), upper=False).T for b in blocks]
-    return torch.block_diag(*inverse, torch.eye(8, dtype=torch.float64)).float()
-
-
-def _unit_scale(x: torch.Tensor) -> torch.Tensor:
-    return x.square().sum(1).mean().sqrt().clamp(min=1e-9)
+    task: torch.Tensor  # [rows]
 
 
 def _fit_member(problem: _Problem, keep: torch.Tensor, rows: torch.Tensor, config: FitConfig) -> Member:
@@ -131,14 +112,17 @@ def _fit_member(problem: _Problem, keep: torch.Tensor, rows: torch.Tensor, confi
     row_tasks, value, second = problem.row_tasks[rows], problem.value[rows], problem.protocol[rows].float()
     w = torch.zeros(cells.shape[1], requires_grad=True)
     v = torch.zeros(row_tasks.shape[1], requires_grad=True)
-    structural = keep[keep < len(descriptors.STRUCTURE)]
+    structural = keep[keep < problem.structural]
     crossed = _cross(problem.row_factors[rows], problem.row_cells[rows][:, structural])
     u = torch.zeros(crossed.shape[1], requires_grad=True)
     # offset, protocol offset, selection intercept, log slope, ceiling logit, log noise of each protocol
     h = torch.tensor([0.0, -3.0, -1.0, 1.0, -0.5, -0.7, -0.3], requires_grad=True)
+    level = torch.tensor(-0.7, requires_grad=True)  # log deviation of tasks
+    task = problem.task[rows]
     t = torch.tensor([[0.0, 0.0, -1.0]]).repeat(len(problem.tables), 1).requires_grad_()
+    weights = [w, v, u, h, t, *([level] if config.task_level else [])]
     optimizer = torch.optim.LBFGS(
-        [w, v, u, h, t], max_iter=config.iterations, history_size=20, line_search_fn="strong_wolfe"
+        weights, max_iter=config.iterations, history_size=20, line_search_fn="strong_wolfe"
     )
 
     def objective() -> torch.Tensor:
@@ -148,7 +132,9 @@ def _fit_member(problem: _Problem, keep: torch.Tensor, rows: torch.Tensor, confi
         gate = torch.sigmoid(h[2] + h[3].exp() * row_q) if config.selection else 1.0
         mean = h[0] + row_q + row_tasks @ v + gate * (crossed @ u) + h[1] * second
         loss = (0.5 * (value - mean) ** 2 * torch.exp(-2 * log_noise) + log_noise).sum()
-        q = cells @ w
+        if config.task_level:
+            loss = loss + _shared(value - mean, log_noise, level, task) + 0.05 * level.square()
+        q = cells @ w if config.selection or len(problem.tables) else w
         if config.selection:
             chance = torch.sigmoid(h[4]) * torch.sigmoid(h[2] + h[3].exp() * q)
             loss = loss + F.binary_cross_entropy(chance.clamp(1e-6, 1 - 1e-6), problem.held, reduction="sum")
@@ -180,28 +166,38 @@ def _fit_member(problem: _Problem, keep: torch.Tensor, rows: torch.Tensor, confi
     }
 
 
+def _shared(error: torch.Tensor, log_noise: torch.Tensor, level: torch.Tensor, task: torch.Tensor) -> torch.Tensor:
+    """What a deviation that the rows of a task share adds to their negative log-likelihood as independent rows.
+
+    The covariance of a task's errors is ``diag(noise^2) + level^2``, inverted after Sherman and Morrison.
+    """
+    precision, variance = torch.exp(-2 * log_noise), torch.exp(2 * level)
+    sums = torch.zeros(2, int(task.max()) + 1).index_add(1, task, torch.stack([precision * error, precision]))
+    spread = 1 + variance * sums[1]
+    return 0.5 * (spread.log() - variance * sums[0] ** 2 / spread).sum()
+
+
 def _cross(factors: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
     """All products, ``[n, f]`` and ``[n, d]`` to ``[n, f * d]``."""
     return (factors[:, :, None] * cells[:, None, :]).flatten(1)
 
 
-def _subspace(structural: int, total: int, config: FitConfig, member: int) -> torch.Tensor:
+def _subspace(problem: _Problem, config: FitConfig, member: int) -> torch.Tensor:
+    """The descriptors that a member sees."""
     generator = torch.Generator().manual_seed(config.seed * 10_007 + member)
-    chosen = torch.randperm(structural, generator=generator)[: config.subspace]
-    return torch.cat([chosen.sort().values, torch.arange(structural, total)])
+    chosen = torch.randperm(problem.structural, generator=generator)[: config.subspace]
+    return torch.cat([chosen.sort().values, torch.arange(problem.structural, problem.cells.shape[1])])
 
 
-def _noise(
-    problem: _Problem, groups: torch.Tensor, structural: int, config: FitConfig, remember: Remember
-) -> torch.Tensor:
+def _noise(problem: _Problem, config: FitConfig, remember: Remember) -> torch.Tensor:
     """Held-out error of each protocol by cross-validation over tasks: the 90% quantile over 1.645, ``[2]``."""
     generator = torch.Generator().manual_seed(config.seed)
-    fold = torch.randint(config.folds, (int(groups.max()) + 1,), generator=generator)[groups]
-    error = torch.zeros(len(groups))
+    fold = torch.randint(config.folds, (int(problem.task.max()) + 1,), generator=generator)[problem.task]
+    error = torch.zeros(len(problem.task))
     for k in range(config.folds):
         inside, outside = torch.nonzero(fold != k).squeeze(1), torch.nonzero(fold == k).squeeze(1)
         for m in range(config.fold_members):
-            keep = _subspace(structural, problem.cells.shape[1], config, m)
+            keep = _subspace(problem, config, m)
             fitted = remember(f"fold-{k}-{m}", partial(_fit_member, problem, keep, inside, config))
             mean = _mean(problem, fitted, outside)
             error[outside] += (problem.value[outside] - mean) / config.fold_members
@@ -243,107 +239,113 @@ def fit_ensemble(
     *,
     tables: Sequence[BenchmarkTable] = (),
     rows: torch.Tensor | None = None,
+    blind: bool = False,
     remember: Remember = lambda name, fit: fit(),
 ) -> SubspaceEnsemble:
     """Train the default predictor on the database's training rows.
 
     Args:
         database, classes: from `load_database` and `ClassFeatures.group`.
-        population: the cells the database's authors could have chosen, encoded, int64 ``[population, vertices]``.
+        population: the cells the database's authors could have chosen, encoded, int64 ``[population, vertices]``; a
+            sample of them where neither `tables` nor `FitConfig.selection` need all.
         config: settings.
         tables: accuracies of `population` on known datasets.
         rows: rows to train on; default all of the training split.
+        blind: leave out all that depends on the dataset, which makes the twin that a model must beat for its dataset to
+            be of use; its noise is not measured.
         remember: called with the name of each of the ``members + folds * fold_members`` fits and what makes it; may
             keep the weights and return them instead, to go on after an interruption.
 
     Raises:
-        ConfigError: a table's length is not the population's.
+        ConfigError: a table's length is not the population's, or the space cannot be listed where it has to be.
+        DatasetError: all training rows have the same accuracy.
     """
     config = config or FitConfig()
-    for table in tables:
-        if table.accuracy.shape != (len(population),) or table.noise.shape != (len(population),):
-            raise ConfigError(
-                f"a table has {len(table.accuracy)} accuracies and {len(table.noise)} noise levels for "
-                f"{len(population)} architectures"
-            )
     rows = torch.nonzero(~database.valid).squeeze(1) if rows is None else rows
-    # Rounded as a checkpoint stores them, so that the weights fit the anchors that will be read back.
-    anchors = classes.prototypes()[classes.count > 0].half().float()
-
-    structure, pairs = descriptors.describe(population)
-    raw = torch.cat([structure, pairs], dim=1)
-    center = raw.mean(0)
-    scale = torch.cat(
-        [
-            structure.std(0).clamp(min=1e-6) * config.subspace**0.5,
-            _unit_scale(pairs - pairs.mean(0)).expand(pairs.shape[1]),
-        ]
-    )
-    row_raw = torch.cat(descriptors.describe(database.vertices[rows]), dim=1)
-
-    codes = task_codes(database, classes, anchors)
-    row_code = codes[database.task[rows]]
-    whitening = _whitening(anchors)
-    task_center, spread = row_code.mean(0), torch.ones(codes.shape[1])
-    spread[-8:] = row_code[:, -8:].std(0).clamp(min=1e-6)
-    feature = ((row_code - task_center) / spread) @ whitening
-    groups = [*torch.split(torch.arange(feature.shape[1] - 8), len(anchors)), torch.arange(-8, 0)]
-    for group in groups:
-        whitening[:, group] /= _unit_scale(feature[:, group])
-    row_tasks = ((row_code - task_center) / spread) @ whitening
-    with torch.random.fork_rng(devices=[]):  # it starts from a random basis
-        torch.manual_seed(config.seed)
-        factors = torch.pca_lowrank(row_tasks, config.factors, niter=6)[2]
-    factors = whitening @ (factors / (row_tasks @ factors).std(0))
+    _check(database, population, config, tables)
+    center, unit = _response(database.accuracy[rows], config)
+    cells = describe(database.space, population, database.vertices[rows], config.subspace)
+    tasks = encode(database, classes, rows, config.factors, config.seed)
+    seen = 0.0 if blind else 1.0
     problem = _Problem(
-        cells=(raw - center) / scale,
-        held=_held(population, database.vertices[rows][database.protocol[rows] == 0]),
-        tables=torch.stack([normal_scores(t.accuracy) for t in tables]) if tables else torch.empty(0, len(raw)),
-        row_cells=(row_raw - center) / scale,
-        row_tasks=row_tasks,
-        row_factors=(((row_code - task_center) / spread) @ factors).clamp(-3, 3),
-        value=(database.accuracy[rows] - CENTER) / SCALE,
+        structural=cells.structural,
+        cells=cells.population,
+        held=_held(database, population, rows) if config.selection else torch.empty(0),
+        tables=torch.stack([normal_scores(t.accuracy) for t in tables]) if tables else torch.empty(0, len(population)),
+        row_cells=cells.rows,
+        row_tasks=seen * tasks.rows,
+        row_factors=seen * tasks.row_factors,
+        value=(database.accuracy[rows] - center) / unit,
         protocol=database.protocol[rows],
+        task=database.task[rows],
     )
     everything = torch.arange(len(rows))
     fitted = []
     for member in range(config.members):
-        keep = _subspace(structure.shape[1], raw.shape[1], config, member)
-        fit = partial(_fit_member, problem, keep, everything, config)
+        fit = partial(_fit_member, problem, _subspace(problem, config, member), everything, config)
         fitted.append(remember(f"member-{member}", fit))
     weight = torch.stack([f["w"] for f in fitted])
     interaction = torch.stack([f["u"] for f in fitted])
     second_logit = _second_protocol_logit(problem.row_cells, problem.protocol)
     effect = torch.empty(0)
     if tables:
-        found = _cell_effect(problem, fitted, tables, _row_index(population, database.vertices[rows]))
-        effect = torch.zeros(descriptors.NUM_CELLS)
-        effect[descriptors.rank(population)] = found
+        listed, held = (database.space.places(vertices) for vertices in (population, database.vertices[rows]))
+        effect = torch.zeros(database.space.size)
+        effect[listed] = _cell_effect(problem, fitted, tables, _row_index(listed, held))
         # One more descriptor, of weight 1 in every member.
         weight = torch.cat([weight, torch.ones(len(weight), 1)], dim=1)
         interaction, second_logit = F.pad(interaction, (0, 1)), F.pad(second_logit, (0, 1))
     return SubspaceEnsemble(
-        cell_center=center,
-        cell_scale=scale,
+        space=database.space,
+        cell_center=cells.center,
+        cell_scale=cells.scale,
         cell_weight=weight,
         cell_effect=effect,
-        anchors=anchors,
-        unit=torch.tensor([anchor_unit(anchors)]),
-        task_center=task_center,
-        task_scale=spread,
-        task_weight=torch.stack([whitening @ f["v"] for f in fitted]),
-        task_spread=(row_tasks @ torch.stack([f["v"] for f in fitted]).mean(0)).std()[None],
-        factors=factors,
+        anchors=tasks.anchors,
+        unit=torch.tensor([anchor_unit(tasks.anchors)]),
+        task_center=tasks.center,
+        task_scale=tasks.scale,
+        task_weight=torch.stack([tasks.whitening @ f["v"] for f in fitted]),
+        task_spread=(problem.row_tasks @ torch.stack([f["v"] for f in fitted]).mean(0)).std()[None],
+        factors=tasks.factors,
         interaction=interaction,
         gate=torch.stack([f["gate"] for f in fitted]),
-        radius=problem.row_factors.norm(dim=1).quantile(0.99)[None],
+        radius=tasks.row_factors.norm(dim=1).quantile(0.99)[None],
         classes=torch.tensor([float(database.task_classes.shape[1])]),
-        reach=remoteness(row_code, len(anchors)).amax()[None],
+        reach=tasks.reach[None],
         offset=torch.stack([f["offset"] for f in fitted]),
         second_offset=torch.stack([f["second"] for f in fitted]),
         second_logit=second_logit,
-        noise=_noise(problem, database.task[rows], structure.shape[1], config, remember),
+        noise=torch.zeros(2) if blind else _noise(problem, config, remember),
+        response=torch.tensor([center, unit]),
     )
+
+
+def _check(
+    database: MetaDatabase, population: torch.Tensor, config: FitConfig, tables: Sequence[BenchmarkTable]
+) -> None:
+    for table in tables:
+        if table.accuracy.shape != (len(population),) or table.noise.shape != (len(population),):
+            raise ConfigError(
+                f"a table has {len(table.accuracy)} accuracies and {len(table.noise)} noise levels for "
+                f"{len(population)} architectures"
+            )
+    if tables or config.selection:
+        try:
+            database.space.places(population[:0])
+        except ConfigError as error:
+            raise ConfigError(
+                f"a selection and benchmark tables can only be learned from in a space that can be listed: {error}"
+            ) from error
+
+
+def _response(accuracy: torch.Tensor, config: FitConfig) -> tuple[float, float]:
+    if config.response is not None:
+        return config.response
+    center, unit = accuracy.mean().item(), accuracy.std().item()
+    if not unit > 0:
+        raise DatasetError("all training rows have the same accuracy, so there is nothing to predict")
+    return center, unit
 
 
 def _cell_effect(
@@ -382,9 +384,9 @@ def _slope(values: torch.Tensor, scores: torch.Tensor, window: int = 50) -> torc
 
 
 def _row_index(population: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Position in `population` of the cell of each row, int64 ``[rows]``."""
-    ranks, order = descriptors.rank(population).sort()
-    return order[torch.searchsorted(ranks, descriptors.rank(rows))]
+    """Position in `population` of the cell of each row, int64 ``[rows]``; both are places in the space."""
+    places, order = population.sort()
+    return order[torch.searchsorted(places, rows)]
 
 
 def normal_scores(values: torch.Tensor) -> torch.Tensor:
@@ -394,6 +396,7 @@ def normal_scores(values: torch.Tensor) -> torch.Tensor:
     return torch.special.ndtri((middle[inverse] / len(values)).double()).float()
 
 
-def _held(population: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """1 where a row of `population` is among `rows`; float32 ``[population]``."""
-    return torch.isin(descriptors.rank(population), descriptors.rank(rows)).float()
+def _held(database: MetaDatabase, population: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """1 where a cell of `population` is among `rows` of the first protocol; float32 ``[population]``."""
+    held = database.vertices[rows][database.protocol[rows] == 0]
+    return torch.isin(database.space.places(population), database.space.places(held)).float()

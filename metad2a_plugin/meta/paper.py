@@ -331,7 +331,7 @@ class _GeneratorRun(_Run[PaperGenerator]):
     name = "generator"
 
     def build(self, feature_dim: int) -> PaperGenerator:
-        return PaperGenerator(feature_dim=feature_dim)
+        return PaperGenerator.of_space(self.database.space, feature_dim=feature_dim)
 
     def losses(self, rows: torch.Tensor, draw: torch.Generator, noise: torch.Generator) -> dict[str, torch.Tensor]:
         return self.model.loss_of_code(self.codes(rows, draw), self.graphs(rows), noise)
@@ -365,7 +365,7 @@ class _PredictorRun(_Run[PaperPredictor]):
         self.targets = ((database.accuracy - self.mean) / self.scale).to(self.device)
 
     def build(self, feature_dim: int) -> PaperPredictor:
-        return PaperPredictor(feature_dim=feature_dim)
+        return PaperPredictor.of_space(self.database.space, feature_dim=feature_dim)
 
     def losses(self, rows: torch.Tensor, draw: torch.Generator, noise: torch.Generator) -> dict[str, torch.Tensor]:
         error = self._scores(rows, draw) - self.targets[rows.to(self.device)]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +15,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 
+from metad2a_plugin._checks import one_of
 from metad2a_plugin._files import write_atomically
 from metad2a_plugin.data import DatasetWarning, ImageDataset, extract_task, get_encoder
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.meta.card import card
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase, fingerprint, load_database
-from metad2a_plugin.meta.fit import BenchmarkTable, FitConfig, Member, fit_ensemble, task_codes
-from metad2a_plugin.meta.metrics import pearson, spearman
+from metad2a_plugin.meta.fit import BenchmarkTable, FitConfig, Member, fit_ensemble
 from metad2a_plugin.meta.paper import (
     GENERATOR,
     GENERATOR_RELEASE,
@@ -29,15 +30,25 @@ from metad2a_plugin.meta.paper import (
     train_generator,
     train_predictor,
 )
+from metad2a_plugin.meta.targets import best_predicted
+from metad2a_plugin.meta.validation import calibrated, generator_metrics, validate
 from metad2a_plugin.models.checkpoint import AccuracyModel, Checkpoint
-from metad2a_plugin.models.ensemble import Prediction, SubspaceEnsemble
-from metad2a_plugin.models.generator import TEMPERATURE, PaperGenerator
+from metad2a_plugin.models.ensemble import SubspaceEnsemble
+from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperAccuracy
 from metad2a_plugin.registry import get_space
+from metad2a_plugin.spaces.base import SearchSpace
 
 RECIPES = ("default", "paper", "release")
 """``default``: this package's predictor. ``paper``: the paper's predictor with a quick schedule. ``release``: the
 paper's predictor and generator with the authors' schedule (hours)."""
+
+TARGETS = ("rows", "best-of-10")
+"""What a generator learns: the networks of the rows; or as many of the best predicted of ten random ones each
+(`meta.targets`), for a database whose networks were not chosen for being good."""
+
+_LISTED = 20_000  # architectures of a space whose population is all of them
+_POPULATION = 4096  # networks that stand for all of a larger one
 
 _FITS = 1  # changes whenever a kept fit could not be told from one of other code
 
@@ -55,13 +66,15 @@ class MetaTrainConfig:
         encoder: registry name of the image encoder.
         protocol_step: see `load_database`.
         selection: the database's cells were chosen for being good, so that being in it is evidence; of use to the
-            default recipe.
+            default recipe, in a space that can be listed.
         generator: train one too.
+        targets: what it learns, one of `TARGETS`; by default the rows in NAS-Bench-201, whose released database holds
+            good cells, and with `selection`.
         seed: of everything random.
         device: where the generator and the paper's predictor train.
 
     Raises:
-        ConfigError: the recipe is unknown, or it does not know the space.
+        ConfigError: the recipe, the space or the targets are unknown, or the space is too large for `selection`.
     """
 
     space: str = "nasbench201"
@@ -70,14 +83,23 @@ class MetaTrainConfig:
     protocol_step: float | None = None
     selection: bool = False
     generator: bool = True
+    targets: str | None = None
     seed: int = 0
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.recipe not in RECIPES:
-            raise ConfigError(f"recipe must be one of {', '.join(RECIPES)}, got {self.recipe!r}")
-        if self.space != "nasbench201":
-            raise ConfigError(f"meta-training knows the space 'nasbench201', not {self.space!r}")
+        one_of("recipe", self.recipe, RECIPES)
+        if self.targets is not None:
+            one_of("generator targets", self.targets, TARGETS)
+        space = get_space(self.space)
+        if self.selection:
+            _require_listed(space, "that networks were selected")
+
+    @property
+    def generator_targets(self) -> str:
+        """`targets`, or what stands for None."""
+        selected = self.selection or self.space == "nasbench201"
+        return self.targets or ("rows" if selected else "best-of-10")
 
 
 def meta_train(
@@ -114,13 +136,16 @@ def meta_train(
     out = Path(out)
     run_dir = out.with_name(f"{out.name}.run") if run_dir is None else Path(run_dir)
     space = get_space(config.space)
+    if tables:
+        _require_listed(space, "what benchmark tables say")
     database = load_database(database_dir, space, protocol_step=config.protocol_step)
     classes, encoder_fingerprint = class_features(database, images, config.encoder, config.device)
-    predictor = _predictor(database, classes, config, tables or {}, run_dir, progress)
-    generator = _generator(database, classes, config, run_dir, progress) if config.generator else None
-    metrics = validate(predictor, database, classes)
-    if generator is not None:
-        metrics |= generator_metrics(generator, database, classes, config.seed)
+    predictor, twin = _predictor(database, classes, config, tables or {}, run_dir, progress)
+    metrics, generator = validate(predictor, database, classes, twin), None
+    if config.generator:
+        targets = _targets(predictor, database, classes, config, progress)
+        generator = _generator(targets, classes, config, run_dir, progress)
+        metrics |= generator_metrics(generator, predictor, targets, classes, config.seed)
     checkpoint = Checkpoint(
         name=out.name,
         space=config.space,
@@ -132,6 +157,7 @@ def meta_train(
             "recipe": config.recipe,
             "seed": config.seed,
             "tables": sorted(tables or ()),
+            "generator_targets": config.generator_targets if config.generator else None,
             "rows": int((~database.valid).sum()),
             "validation_rows": int(database.valid.sum()),
             "tasks": len(database.task_classes),
@@ -172,14 +198,19 @@ def _predictor(
     tables: Mapping[str, BenchmarkTable],
     run_dir: Path,
     progress: Progress,
-) -> AccuracyModel:
+) -> tuple[AccuracyModel, SubspaceEnsemble | None]:
+    """The predictor and, of the default recipe, its twin that does not see the dataset."""
     if config.recipe == "default":
+        # The defaults are those of the released database, which has about one row a task.
         fit = FitConfig(seed=config.seed, selection=config.selection)
+        if config.space != "nasbench201":
+            fit = replace(fit, task_level=True, response=None)
         memory = _Memory(run_dir, fit, database, classes, tables, progress)
-        population = get_space(config.space).all_vertices()
-        return fit_ensemble(
-            database, classes, population, fit, tables=list(tables.values()), remember=memory
-        )
+        known = database, classes, population(database.space, config.seed), fit
+        given = list(tables.values())
+        predictor = fit_ensemble(*known, tables=given, remember=memory)
+        twin = fit_ensemble(*known, tables=given, blind=True, remember=lambda name, fit: memory(f"twin-{name}", fit))
+        return calibrated(predictor, database, classes), twin
     recipe = PREDICTOR_RELEASE if config.recipe == "release" else PREDICTOR
     recipe = replace(recipe, seed=config.seed)
     trained = train_predictor(
@@ -193,12 +224,41 @@ def _predictor(
         ),
     )
     model = PaperAccuracy(trained.predictor.cpu(), trained.mean, trained.scale, noise=1.0)
-    # Calibrated on half of the validation tasks; `validate` measures the coverage on the other half.
-    rows = torch.nonzero(database.valid).squeeze(1)
-    rows = rows[_calibration_half(database, rows)]
-    mean, _ = _paper_rows(model, database, classes, rows)
-    error = (database.accuracy[rows] - mean).abs()
-    return replace(model, noise=float(error.quantile(0.9)) / 1.645)
+    return calibrated(model, database, classes), None
+
+
+def population(space: SearchSpace, seed: int = 0) -> torch.Tensor:
+    """All architectures of a space, encoded, or 4,096 random ones where there are too many."""
+    if space.size <= _LISTED:
+        return space.all_vertices()
+    rng = random.Random(seed)
+    return space.encode([space.sample_balanced(rng) for _ in range(_POPULATION)])
+
+
+def _require_listed(space: SearchSpace, what: str) -> None:
+    if space.size > _LISTED:
+        raise ConfigError(
+            f"{what} can only be learned in a search space of at most {_LISTED:,} architectures, which can be listed; "
+            f"{space.name} has {space.size:.2e}"
+        )
+
+
+def _targets(
+    predictor: AccuracyModel,
+    database: MetaDatabase,
+    classes: ClassFeatures,
+    config: MetaTrainConfig,
+    progress: Progress,
+) -> MetaDatabase:
+    if config.generator_targets == "rows":
+        return database
+    return best_predicted(
+        database,
+        classes,
+        predictor,
+        seed=config.seed,
+        on_task=lambda done, total: progress("targets", done, total, ""),
+    )
 
 
 def _generator(
@@ -232,7 +292,7 @@ class _Memory:
     ) -> None:
         key = fingerprint((_FITS, asdict(config)), database, classes, *tables.values())
         self.folder = run_dir / f"ensemble-{key[:16]}"
-        self.total = config.members + config.folds * config.fold_members
+        self.total = 2 * config.members + config.folds * config.fold_members
         self.done = 0
         self.progress = progress
 
@@ -249,142 +309,3 @@ class _Memory:
         self.done += 1
         self.progress("predictor", self.done, self.total, name)
         return member
-
-
-# -- validation ----------------------------------------------------------------------------------
-def validate(predictor: AccuracyModel, database: MetaDatabase, classes: ClassFeatures) -> dict[str, float]:
-    """How well validation rows are predicted, with and without the dataset.
-
-    Keys: ``pearson`` and ``spearman`` of predicted and measured accuracy; the same with ``_new`` on the rows of
-    tasks that no training row has. Where the model can do that, ``_level`` with a dataset moving all architectures
-    alike, and ``_blind`` from the architecture alone. ``coverage_90``, the share of the rows of protocol 0 inside the
-    90% interval that a search shows, and ``width_90``, its mean width in points; with ``_all`` the same over all
-    rows, of an interval that allows for either protocol.
-    """
-    rows = torch.nonzero(database.valid).squeeze(1)
-    truth, main = database.accuracy[rows], database.protocol[rows] == 0
-    others: dict[str, float] = {}
-    if isinstance(predictor, SubspaceEnsemble):
-        codes = (task_codes(database, classes, predictor.anchors) - predictor.task_center) / predictor.task_scale
-        code, cells = codes[database.task[rows]], predictor.cell_features(database.vertices[rows])
-        shown = predictor.predict_code(code, cells)
-        mean, low, high = predictor.mixture(code, cells)
-        level, _, _ = replace(predictor, interaction=torch.zeros_like(predictor.interaction)).mixture(code, cells)
-        blind, _, _ = predictor.mixture(None, cells)
-        for name, values in (("level", level), ("blind", blind)):
-            others |= {f"pearson_{name}": pearson(values, truth), f"spearman_{name}": spearman(values, truth)}
-        others |= {
-            "coverage_90_all": ((truth >= low) & (truth <= high)).float().mean().item(),
-            "width_90_all": (high - low).mean().item(),
-        }
-    elif isinstance(predictor, PaperAccuracy):
-        shown = Prediction(*_paper_rows(predictor, database, classes, rows))
-        mean = shown.mean
-        check = main & ~_calibration_half(database, rows)
-        main = check if check.any() else main  # a single task leaves none to check on
-    else:
-        raise TypeError(f"cannot validate a {type(predictor).__name__}")
-    new = ~torch.isin(database.task[rows], database.task[~database.valid])
-    low, high = shown.interval(0.9)
-    return {
-        "pearson": pearson(mean, truth),
-        "spearman": spearman(mean, truth),
-        "pearson_new": pearson(mean[new], truth[new]),
-        "spearman_new": spearman(mean[new], truth[new]),
-        **others,
-        "coverage_90": ((truth >= low) & (truth <= high))[main].float().mean().item(),
-        "width_90": (high - low)[main].mean().item(),
-    }
-
-
-def _calibration_half(database: MetaDatabase, rows: torch.Tensor) -> torch.Tensor:
-    """Which of the validation rows ``[rows]`` are of every second task, bool."""
-    return database.task[rows].unique(return_inverse=True)[1] % 2 == 0
-
-
-@torch.inference_mode()
-def _paper_rows(
-    model: PaperAccuracy, database: MetaDatabase, classes: ClassFeatures, rows: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of the accuracy of rows, ``[rows]`` each, over `PaperAccuracy.DRAWS` draws."""
-    generator = torch.Generator().manual_seed(0)
-    graphs, scores = model.network.graph_code(database.vertices[rows]), []
-    for _ in range(model.DRAWS):
-        sets = classes.draw(database.task_classes[database.task[rows]], 20, generator)
-        codes = torch.cat([model.network.set_code(part) for part in sets.split(64)])
-        scores.append(model.network.head(codes, graphs))
-    percent = model.center + model.scale * torch.stack(scores)
-    return percent.mean(0), (percent.var(0) + model.noise**2).sqrt()
-
-
-@torch.inference_mode()
-def generator_metrics(
-    generator: PaperGenerator, database: MetaDatabase, classes: ClassFeatures, seed: int, tasks: int = 20, n: int = 1000
-) -> dict[str, float]:
-    """Validity, uniqueness and novelty, in percent, of `n` architectures for each of some validation tasks.
-
-    ``unique_independent`` counts independent draws, ``unique`` draws without replacement (what a search uses);
-    ``novel`` are those of the latter that the training rows do not hold. ``live`` are those with a path from
-    input to output.
-    """
-    space = get_space("nasbench201")
-    rows = torch.nonzero(database.valid).squeeze(1)
-    chosen = database.task[rows].unique()[:tasks]
-    known = {tuple(v) for v in database.vertices[~database.valid].tolist()}
-    rng = torch.Generator().manual_seed(seed)
-    totals = dict.fromkeys(("valid", "live", "unique_independent", "unique", "novel"), 0.0)
-    for task in chosen:
-        sets = classes.draw(database.task_classes[task].expand(10, -1), 20, rng)
-        z = generator.encode(sets)[0].mean(0, keepdim=True)
-        independent = generator.sample(z.expand(n, -1), rng, TEMPERATURE)
-        distinct, _ = generator.sample_distinct(z, n, rng, TEMPERATURE)
-        drawn = {tuple(v) for v in distinct.tolist()}
-        totals["valid"] += len(space.decode(distinct)) / n  # decode refuses what is no architecture
-        totals["live"] += (~space.dead_mask(distinct)).double().mean().item()
-        totals["unique_independent"] += len(independent.unique(dim=0)) / n
-        totals["unique"] += len(drawn) / n
-        totals["novel"] += len(drawn - known) / len(drawn)
-    return {f"generator_{name}": 100 * total / len(chosen) for name, total in totals.items()}
-
-
-# -- card ----------------------------------------------------------------------------------------
-def card(checkpoint: Checkpoint) -> str:
-    """The model card of a checkpoint, markdown."""
-    training: dict[str, Any] = dict(checkpoint.training)
-    metrics = training["metrics"]
-    tables = ", ".join(training["tables"]) or "none"
-    data = (
-        f"{training['rows']:,} training rows, {training['validation_rows']:,} validation rows, "
-        f"{training['tasks']:,} tasks; {training['images']:,} images of their classes"
-    )
-    lines = [
-        f"# {checkpoint.name}: MetaD2A for {checkpoint.space}",
-        "",
-        f"Predictor: {checkpoint.kind}. Recipe: {training['recipe']}, seed {training['seed']}.",
-        f"Image encoder: {checkpoint.encoder}.",
-        "",
-        "## Data",
-        f"- Meta-database: {data}.",
-        f"- Benchmark tables: {tables}.",
-        "",
-        "## Measured",
-        "| | |",
-        "|---|---|",
-        *(f"| {name} | {value:.3f} |" for name, value in metrics.items()),
-        "",
-        "Correlations are on the validation rows, from images alone: `_new` on tasks that no training row has,",
-        "`_level` with the dataset moving all architectures alike, `_blind` without the images. `coverage_90` is the",
-        "share of validation rows measured by the main protocol inside the 90% interval that a search shows, in",
-        "`_all` of all rows inside one that allows for either protocol. `generator_*` are percent of 1,000",
-        "architectures for each of at most 20 validation tasks.",
-        "",
-        "## Made by",
-        f"`{training['command'] or 'metad2a_plugin.meta.train.meta_train'}`",
-        "",
-        "## Limits",
-        f"Accuracies are on the scale of the meta-training tasks ({training['classes']} classes each). On another",
-        "dataset they rank architectures; they do not tell what a network will reach. The further a dataset is from",
-        "the meta-training tasks, the less the ranking depends on it.",
-        "",
-    ]
-    return "\n".join(lines)

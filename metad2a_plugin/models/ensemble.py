@@ -1,27 +1,26 @@
 """The default performance predictor: a random-subspace ensemble of Bayesian linear models.
 
-Each member sees a random subset of the structural descriptors (Ho, 1998), all pairwise-operation descriptors,
+Each member sees a random subset of the structural descriptors (Ho, 1998), all detailed descriptors,
 and the dataset's code. `metad2a_plugin.meta.fit` trains it; this module only evaluates, in a few matrix products.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import torch
 
 from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.models.set_code import remoteness, task_code
-from metad2a_plugin.spaces import _nasbench201_descriptors as nasbench201
 
 if TYPE_CHECKING:
     from metad2a_plugin.data.task import Task
     from metad2a_plugin.spaces.base import SearchSpace
 
 CENTER, SCALE = 73.0, 5.0
-"""Accuracies (percent) are modelled as ``CENTER + SCALE * value``."""
+"""`SubspaceEnsemble.response` where nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,14 @@ class Prediction:
 
 @dataclass(frozen=True)
 class SubspaceEnsemble:
-    """Weights of a trained ensemble of ``members`` models.
+    """Weights of a trained ensemble of ``members`` models; a cell is any architecture of the space.
 
     Attributes:
+        space: describes the architectures (`SearchSpace.describe`).
         cell_center, cell_scale: standardisation of the cell descriptors, ``[descriptors]``.
         cell_weight: ``[members, descriptors]``; zero outside a member's subspace.
-        cell_effect: one number per cell in lexicographic order, counted as one more descriptor, ``[15625]``;
-            empty without benchmark tables.
+        cell_effect: one number per cell in lexicographic order, counted as one more descriptor, ``[size]``
+            (`SearchSpace.places`); empty without benchmark tables.
         anchors: class prototypes the dataset code refers to, ``[anchors, dim]``.
         unit: median squared distance between anchors, ``[1]``.
         task_center, task_scale: standardisation of the dataset code, ``[code]``.
@@ -66,8 +66,10 @@ class SubspaceEnsemble:
         second_offset: difference of the second evaluation protocol of the meta-database, ``[members]``.
         second_logit: log-odds of that protocol from the cell descriptors, ``[1 + descriptors]``.
         noise: standard deviation of a measurement under either protocol, ``[2]``.
+        response: accuracies in percent are ``response[0] + response[1] * value``, and all others are values; ``[2]``.
     """
 
+    space: SearchSpace
     cell_center: torch.Tensor
     cell_scale: torch.Tensor
     cell_weight: torch.Tensor
@@ -88,33 +90,41 @@ class SubspaceEnsemble:
     second_offset: torch.Tensor
     second_logit: torch.Tensor
     noise: torch.Tensor
+    response: torch.Tensor = field(default_factory=lambda: torch.tensor([CENTER, SCALE]))
 
     @property
     def feature_dim(self) -> int:
         return int(self.anchors.shape[1])
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: getattr(self, name) for name in _tensors()}
 
     @classmethod
     def from_state_dict(cls, state: dict[str, torch.Tensor], space: SearchSpace) -> SubspaceEnsemble:
-        """Raises `CheckpointError` when a tensor is missing or unknown."""
-        names = {f.name for f in fields(cls)}
-        if names != set(state):
+        """Raises `CheckpointError` when a tensor is missing or unknown, or of another version of the space."""
+        names = set(_tensors())
+        # Checkpoints of the first versions do not say it.
+        missing, unknown = names - set(state) - {"response"}, set(state) - names
+        if missing or unknown:
+            raise CheckpointError(f"not an ensemble predictor: missing {sorted(missing)}, unknown {sorted(unknown)}")
+        found = cls(space, **{name: tensor.float() for name, tensor in state.items()})
+        described = sum(part.shape[1] for part in space.describe(space.encode([])))
+        if described != len(found.cell_center):
             raise CheckpointError(
-                f"not an ensemble predictor: missing {sorted(names - set(state))}, unknown {sorted(set(state) - names)}"
+                f"it reads {len(found.cell_center)} descriptors of an architecture, and the installed space "
+                f"{space.name!r} has {described}"
             )
-        return cls(**{name: tensor.float() for name, tensor in state.items()})
+        return found
 
     def to(self, device: str | torch.device) -> SubspaceEnsemble:
-        return SubspaceEnsemble(**{name: tensor.to(device) for name, tensor in self.state_dict().items()})
+        return SubspaceEnsemble(self.space, **{name: tensor.to(device) for name, tensor in self.state_dict().items()})
 
     def cell_features(self, vertices: torch.Tensor) -> torch.Tensor:
         """Standardised descriptors, ``[n, vertices]`` to ``[n, descriptors]``."""
-        raw = torch.cat(nasbench201.describe(vertices.cpu()), dim=1).to(self.cell_center.device)
+        raw = torch.cat(self.space.describe(vertices), dim=1).to(self.cell_center.device)
         columns = [(raw - self.cell_center) / self.cell_scale]
         if len(self.cell_effect):
-            columns.append(self.cell_effect[nasbench201.rank(vertices).to(self.cell_effect.device), None])
+            columns.append(self.cell_effect[self.space.places(vertices).to(self.cell_effect.device), None])
         return torch.cat(columns, dim=1)
 
     def codes(self, prototypes: torch.Tensor) -> torch.Tensor:
@@ -172,17 +182,18 @@ class SubspaceEnsemble:
             crossed = torch.einsum("nf,mfd,nd->nm", factors, self.interaction, cells)
             gate = torch.sigmoid(self.gate[:, 0] + self.gate[:, 1] * quality)
             value = value + share * (code @ self.task_weight.T) + gate * crossed
-        return CENTER + SCALE * value
+        return self.response[0] + self.response[1] * value
 
     def predict_code(self, code: torch.Tensor | None, cells: torch.Tensor, classes: int | None = None) -> Prediction:
         """`predict` from `code` and `cell_features`; a ``[n, code]`` code gives one dataset per architecture."""
         value = self.members(code, cells, classes)
         # Without a dataset, or far from those of meta-training, its level is unknown.
-        level = SCALE * self.task_spread
+        unit = self.response[1]
+        level = unit * self.task_spread
         if code is not None:
             distance = self._distance(code, classes).clamp(min=1)
             level = level * distance * (1 - self._share(distance))
-        variance = (value - value.mean(1, keepdim=True)).square().mean(1) + (SCALE * self.noise[0]) ** 2 + level**2
+        variance = (value - value.mean(1, keepdim=True)).square().mean(1) + (unit * self.noise[0]) ** 2 + level**2
         return Prediction(value.mean(1), variance.sqrt())
 
     def mixture(
@@ -195,8 +206,9 @@ class SubspaceEnsemble:
         """
         first = self.predict_code(code, cells)
         share = torch.sigmoid(self.second_logit[0] + cells @ self.second_logit[1:])
-        shift = SCALE * self.second_offset.mean()
-        spread = (first.std**2 + SCALE**2 * (self.noise[1] ** 2 - self.noise[0] ** 2)).sqrt()
+        unit = self.response[1]
+        shift = unit * self.second_offset.mean()
+        spread = (first.std**2 + unit**2 * (self.noise[1] ** 2 - self.noise[0] ** 2)).sqrt()
 
         def cdf(x: torch.Tensor) -> torch.Tensor:
             a = torch.special.ndtr((x - first.mean) / first.std)
@@ -211,3 +223,8 @@ class SubspaceEnsemble:
             return (low + high) / 2
 
         return first.mean + share * shift, quantile(0.5 - level / 2), quantile(0.5 + level / 2)
+
+
+def _tensors() -> tuple[str, ...]:
+    """Names of the weights."""
+    return tuple(f.name for f in fields(SubspaceEnsemble) if f.name != "space")

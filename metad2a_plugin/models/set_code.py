@@ -8,6 +8,7 @@ tasks built from a few hundred classes it predicts better (see the benchmarks) a
 from __future__ import annotations
 
 import torch
+from torch.nn import functional as F
 
 SEPARATION_SCALES = (0.2, 0.35, 0.5, 0.8, 1.2)
 """Kernel widths of the separability statistics, in median distances between anchors."""
@@ -46,6 +47,41 @@ def separability(classes: torch.Tensor, unit: float) -> torch.Tensor:
     kernels = [(-off / (2 * s * s * unit)).exp().sum((1, 2)) / (n * (n - 1)) for s in SEPARATION_SCALES]
     nearest = off.amin(-1).sqrt()
     return torch.stack([*kernels, nearest.mean(-1), nearest.amin(-1), nearest.std(-1)], dim=-1)
+
+
+def image_separability(images: torch.Tensor, labels: torch.Tensor, unit: float) -> torch.Tensor:
+    """How well the nearest class prototype tells images apart, each image left out of its own class's; ``[5]``.
+
+    The share that it gets right; the mean log ratio of the squared distances to the nearest other prototype and to the
+    own one; the cross-entropy of a softmax over squared distances, in their means over 5 and over 20; and the mean
+    squared distance to the own prototype. Every class counts alike; one of a single image does not count.
+
+    Args:
+        images: features ``[n, dim]``.
+        labels: class of each, int64 ``[n]``, values ``0 .. classes-1``, every class present.
+        unit: median squared distance between anchors.
+
+    Returns:
+        NaN where no class has two images.
+    """
+    count = labels.bincount()
+    prototypes = torch.zeros(len(count), images.shape[1]).index_add(0, labels, images) / count[:, None]
+    distance = squared_distances(images, prototypes)
+    own = F.one_hot(labels, len(count)).bool()
+    # Without itself, an image is n / (n - 1) times as far from the mean of its class.
+    left = (count / (count - 1).clamp(min=1)).square()[labels, None]
+    distance = torch.where(own, left * distance, distance)[count[labels] > 1]
+    labels, own = labels[count[labels] > 1], own[count[labels] > 1]
+    mine, other = distance[own], distance.masked_fill(own, torch.inf).amin(1)
+    scaled = -distance / distance.mean()
+    each = [
+        (mine < other).float(),
+        (other / mine.clamp(min=1e-6)).log(),
+        *(F.cross_entropy(sharpness * scaled, labels, reduction="none") for sharpness in (5, 20)),
+        mine / unit,
+    ]
+    weight = 1 / count[labels]
+    return torch.stack(each) @ (weight / weight.sum())
 
 
 def remoteness(code: torch.Tensor, anchors: int) -> torch.Tensor:

@@ -15,14 +15,14 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn.functional import one_hot
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.predictor import Predictor
 from metad2a_plugin.predictors._devices import PRETRAINED, FittedModel, check_finite
-from metad2a_plugin.predictors.mobilenetv3_latency import check_resolution, layer_kinds
+from metad2a_plugin.predictors.mobilenetv3_latency import check_resolution
+from metad2a_plugin.spaces._mobilenetv3_descriptors import cost_powers, depth_pairs, layers_and_depths
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.spaces.mobilenetv3 import DEPTHS, EXPANDS, KERNELS, LAYERS, STAGES, MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
 
 if TYPE_CHECKING:
     from metad2a_plugin.data.task import Task
@@ -162,20 +162,10 @@ def features(vertices: torch.Tensor, resolution: int) -> torch.Tensor:
 def feature_blocks(vertices: torch.Tensor, resolution: int) -> dict[str, torch.Tensor]:
     """The parts of `features`, float64 ``[n, k]`` each; nothing in them is measured."""
     vertices = vertices.cpu()
-    kinds, there = layer_kinds(vertices)
-    kernels = one_hot(kinds // len(EXPANDS), len(KERNELS)) * there[:, :, None]
-    expands = one_hot(kinds % len(EXPANDS), len(EXPANDS)) * there[:, :, None]
-    depth = there.unflatten(1, (STAGES, LAYERS)).sum(2) - DEPTHS[0]
-    depths = one_hot(depth, len(DEPTHS))
-    alone = torch.cat([part.flatten(1) for part in (kernels, expands, depths)], dim=1).double()
-    first, second = torch.triu_indices(STAGES, STAGES, 1)
-    pairs = depths[:, first, :, None] * depths[:, second, None, :]
-    params, macs = _SPACE.costs(vertices, input_size=resolution)
-    size, work = (params / 5).log(), (macs / 200).log()
-    costs = [work, size, work**2, size**2, work * size, work**3, size**3]
+    alone = layers_and_depths(vertices)
     return {
         "layers and depths": alone,
         "+ times resolution": alone * ((resolution - 176) / 48),
-        "+ costs": torch.stack(costs, dim=1),
-        "+ pairs of depths": pairs.flatten(1).double(),
+        "+ costs": cost_powers(vertices, resolution),
+        "+ pairs of depths": depth_pairs(vertices),
     }

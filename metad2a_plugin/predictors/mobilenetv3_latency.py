@@ -15,9 +15,8 @@ from torch.nn.functional import one_hot
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.predictors._devices import PRETRAINED, DeviceModel, check_finite, checked_limit
-from metad2a_plugin.spaces.mobilenetv3 import DEPTHS, EXPANDS, KERNELS, LAYERS, RESOLUTIONS, STAGES, MobileNetV3Space
-
-PLACES, KINDS = STAGES * LAYERS, len(KERNELS) * len(EXPANDS)
+from metad2a_plugin.spaces._mobilenetv3_descriptors import KINDS, PLACES, layer_kinds
+from metad2a_plugin.spaces.mobilenetv3 import DEPTHS, LAYERS, RESOLUTIONS
 
 
 def check_resolution(what: str, resolution: Any) -> None:
@@ -33,22 +32,8 @@ def check_resolution(what: str, resolution: Any) -> None:
         )
 
 
-def layer_kinds(vertices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Kernel and expand ratio of each layer as one number, int64 ``[n, 20]``, and whether it is there, bool.
-
-    Args:
-        vertices: of `MobileNetV3Space`, int64 ``[n, 22]``; kinds are ``3 * kernel + expand``, as indices.
-
-    Raises:
-        ArchitectureError: a row is no network.
-    """
-    types = MobileNetV3Space().simplify(vertices)[:, 1:-1] - 2
-    there = torch.arange(PLACES, device=types.device) % LAYERS < types // KINDS + DEPTHS[0]
-    return types % KINDS, there
-
-
 def layer_features(vertices: torch.Tensor) -> torch.Tensor:
-    """Which layers a network has, float64 ``[n, 20, 9]`` of zeros and ones; arguments and errors as above."""
+    """Which layers a network has, float64 ``[n, 20, 9]`` of zeros and ones; see `layer_kinds`."""
     kinds, there = layer_kinds(vertices)
     return (one_hot(kinds, KINDS) * there[:, :, None]).double()
 

@@ -6,7 +6,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -40,6 +40,18 @@ class Cost:
     flops: float
 
 
+class Descriptors(NamedTuple):
+    """What linear models tell architectures by, float32 ``[n, k]`` each.
+
+    Attributes:
+        structure: a few numbers, each with a meaning of its own; a dataset may change what they are worth.
+        details: many of one kind, such as one-hot choices.
+    """
+
+    structure: torch.Tensor
+    details: torch.Tensor
+
+
 class SearchSpace(ABC):
     """A set of architectures, with everything a strategy or a predictor asks about them.
 
@@ -68,6 +80,13 @@ class SearchSpace(ABC):
     @abstractmethod
     def sample(self, rng: random.Random) -> Architecture:
         """Draw one architecture uniformly."""
+
+    def sample_balanced(self, rng: random.Random) -> Architecture:
+        """Draw one architecture, each option of each decision as likely as the others.
+
+        Differs from `sample` where one option leaves more decisions to make than another.
+        """
+        return self.sample(rng)
 
     @abstractmethod
     def mutate(self, architecture: Architecture, rng: random.Random) -> Architecture:
@@ -172,6 +191,30 @@ class SearchSpace(ABC):
         where costs are no such sum: then a search cannot steer towards a limit, only reject what is beyond it.
         """
         return None
+
+    def describe(self, vertices: torch.Tensor) -> Descriptors:
+        """Descriptors of many architectures, on the CPU: costs and counts of types; each vertex's type.
+
+        Args:
+            vertices: int64 ``[n, num_vertices]``.
+        """
+        import torch
+
+        vertices = vertices.cpu()
+        types = torch.nn.functional.one_hot(vertices[:, 1:-1] - 2, len(self.vertex_types) - 2).float()
+        costs = torch.stack(self.costs(vertices), dim=1)
+        return Descriptors(torch.cat([costs.float(), costs.log1p().float(), types.sum(1)], dim=1), types.flatten(1))
+
+    def places(self, vertices: torch.Tensor) -> torch.Tensor:
+        """Place of each row among all of `all_vertices`, sorted lexicographically, int64 ``[n]``.
+
+        Raises:
+            ConfigError: the space is too large to list.
+        """
+        import torch
+
+        listed = self.all_vertices().to(vertices.device)
+        return torch.cat([listed, vertices]).unique(dim=0, return_inverse=True)[1][len(listed) :]
 
     def type_mask(self, prefix: torch.Tensor) -> torch.Tensor:
         """Types that the next inner vertex may have, bool ``[n, types]``, so that whatever is drawn is an architecture.

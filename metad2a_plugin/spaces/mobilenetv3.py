@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from metad2a_plugin._checks import integer
 from metad2a_plugin.errors import ArchitectureError, ConfigError
 from metad2a_plugin.spaces._mobilenetv3_layout import Count, fixed_count, halved, layer_count, layout
-from metad2a_plugin.spaces.base import Architecture, Cost, SearchSpace
+from metad2a_plugin.spaces.base import Architecture, Cost, Descriptors, SearchSpace
 
 if TYPE_CHECKING:
     import os
@@ -82,10 +82,15 @@ class MobileNetV3Space(SearchSpace):
         """Draw one of the 2.18e19 different networks, each with the same probability.
 
         A stage of depth 4 can be filled in 6,561 ways and one of depth 2 in 81, so 89 of 100 stages drawn have
-        depth 4. OFA's own sampler gives each depth the same probability instead.
+        depth 4; `sample_balanced` gives each depth the same probability.
         """
         depths = rng.choices(range(len(DEPTHS)), [_KINDS**d for d in DEPTHS], k=STAGES)
         kernels, expands = ([rng.randrange(len(options)) for _ in range(_SLOTS)] for options in (KERNELS, EXPANDS))
+        return self._architecture(kernels, expands, depths)
+
+    def sample_balanced(self, rng: random.Random) -> Architecture:
+        """Draw one network as OFA does: kernels, expand ratios and depths all uniformly."""
+        kernels, expands, depths = (rng.choices(range(3), k=k) for k in (_SLOTS, _SLOTS, STAGES))
         return self._architecture(kernels, expands, depths)
 
     def mutate(self, architecture: Architecture, rng: random.Random) -> Architecture:
@@ -296,6 +301,12 @@ class MobileNetV3Space(SearchSpace):
         costs[:, 0, 0] = torch.tensor(fixed)
         costs[:, 1:-1, 2:] = torch.tensor(table).movedim(2, 0)
         return costs / 1e6
+
+    def describe(self, vertices: torch.Tensor) -> Descriptors:
+        """Costs and means of stages ``[n, 25]``, and layers, depths and pairs of depths ``[n, 225]``."""
+        from metad2a_plugin.spaces._mobilenetv3_descriptors import describe
+
+        return Descriptors(*describe(vertices.cpu(), self.input_size))
 
     def type_mask(self, prefix: torch.Tensor) -> torch.Tensor:
         """Types that the next layer may have, bool ``[n, 29]``, for the vertices before it, int64 ``[n, v]``.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from metad2a_plugin._checks import did_you_mean
 from metad2a_plugin.errors import ArchitectureError, ConfigError
-from metad2a_plugin.spaces.base import Architecture, Cost, SearchSpace
+from metad2a_plugin.spaces.base import Architecture, Cost, Descriptors, SearchSpace
 
 if TYPE_CHECKING:
     import os
@@ -194,6 +194,15 @@ class NASBench201(SearchSpace):
 
         simplest = _simplest().to(vertices.device)[self._rank(vertices)]
         return torch.cat([vertices[:, :1], simplest + 2, vertices[:, -1:]], dim=1)
+
+    def describe(self, vertices: torch.Tensor) -> Descriptors:
+        """Paths, depth and costs ``[n, 28]``, and pairs of operations ``[n, 405]``, of cells without useless parts."""
+        from metad2a_plugin.spaces._nasbench201_descriptors import describe
+
+        return Descriptors(*describe(vertices.cpu()))
+
+    def places(self, vertices: torch.Tensor) -> torch.Tensor:
+        return self._rank(vertices)
 
     def dead_mask(self, vertices: torch.Tensor) -> torch.Tensor:
         """`is_dead` of many cells, bool ``[n]``, for vertices int64 ``[n, 8]``."""

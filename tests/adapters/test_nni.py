@@ -23,11 +23,11 @@ from metad2a_plugin.adapters import nni as adapter  # noqa: E402
 from nni.mutable import Categorical  # noqa: E402
 from nni.nas.evaluator import Evaluator, FunctionalEvaluator  # noqa: E402
 from nni.nas.execution import SequentialExecutionEngine  # noqa: E402
-from nni.nas.experiment import NasExperiment, NasExperimentConfig  # noqa: E402
 from nni.nas.hub.pytorch import NasBench201  # noqa: E402
 from nni.nas.nn.pytorch import ModelSpace, MutableLinear  # noqa: E402
 from nni.nas.space import SimplifiedModelSpace  # noqa: E402
 from nni.nas.strategy.middleware import Chain, Filter, MultipleEvaluation  # noqa: E402
+from nni_toys import experiment, run  # noqa: E402
 
 SPACE = NASBench201()
 FEW = 77
@@ -56,37 +56,7 @@ class Quality(Evaluator):
         nni.report_final_result(self.answer(quality(model.sample)))
 
 
-def experiment(
-    space: Any,
-    evaluator: Any,
-    strategy: Any,
-    folder: Path,
-    trials: int | None = 12,
-    name: str | None = None,
-    **engine: Any,
-) -> Any:
-    config = NasExperimentConfig("sequential", "simplified", "local")
-    config.max_trial_number = trials
-    config.experiment_working_directory = folder
-    for option, value in engine.items():
-        setattr(config.execution_engine, option, value)
-    return NasExperiment(space, evaluator, strategy, config, id=name)
-
-
-def run(space: Any, evaluator: Any, strategy: Any, folder: Path, **options: Any) -> Any:
-    found = experiment(space, evaluator, strategy, folder, **options)
-    try:
-        found.run()
-    finally:
-        found.stop()
-    return found
-
-
-@pytest.fixture(autouse=True)
-def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """NNI keeps a list of all experiments in the home folder."""
-    monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp()))
-    monkeypatch.setenv("METAD2A_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+pytestmark = pytest.mark.usefixtures("home")
 
 
 # -- searching -----------------------------------------------------------------------------------
@@ -163,7 +133,7 @@ class Layers(ModelSpace):
 
 def test_an_unknown_space_is_refused_before_the_first_trial(tmp_path: Path) -> None:
     evaluator = Quality()
-    with pytest.raises(ConfigError, match=r"known is NasBench201 .* has the labels width"):
+    with pytest.raises(ConfigError, match=r"known are NasBench201 .* has the labels width"):
         run(Layers(), evaluator, adapter.SearchStrategy("random"), tmp_path)
     assert not evaluator.calls
 
@@ -469,7 +439,7 @@ def test_a_tuner_s_space_cannot_change() -> None:
     ("space", "message"),
     [
         ({"lr": {"_type": "uniform", "_value": [0, 1]}}, "must have the _type 'choice'"),
-        ({"lr": {"_type": "choice", "_value": [0, 1]}}, "known is NasBench201"),
+        ({"lr": {"_type": "choice", "_value": [0, 1]}}, "known are NasBench201"),
     ],
 )
 def test_a_tuner_refuses_other_spaces(space: dict[str, Any], message: str) -> None:

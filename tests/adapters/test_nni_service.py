@@ -84,6 +84,29 @@ if __name__ == "__main__":
 '''
 
 
+MOBILENETV3 = """
+from metad2a_plugin import get_predictor, get_space
+from metad2a_plugin.adapters.nni import PredictorEvaluator, SearchStrategy, architecture_of, ofa_space
+from nni.nas.experiment import NasExperiment, NasExperimentConfig
+
+if __name__ == "__main__":
+    config = NasExperimentConfig("ts", "simplified", "local")
+    config.max_trial_number, config.trial_concurrency = 6, 2
+    config.experiment_working_directory = "experiments"
+    evaluator = PredictorEvaluator("ofa-imagenet", resolution=160)
+    strategy = SearchStrategy("regularized-evolution", seed=3, population_size=3, sample_size=2)
+    experiment = NasExperiment(ofa_space(1.2, num_classes=10), evaluator, strategy, config)
+    experiment.run(PORT)
+    predictor = get_predictor("ofa-imagenet")(get_space("mobilenetv3"), resolution=160)
+    models = list(strategy.list_models(sort=False))
+    networks = [architecture_of(model.sample) for model in models]
+    predicted = predictor.predict(None, networks).tolist()
+    assert all(abs(m.metric - p) < 1e-4 for m, p in zip(models, predicted)), (models, predicted)
+    print("NETWORKS", len(set(networks)), experiment.export_top_models(1)[0].metric == max(m.metric for m in models))
+    experiment.stop()
+"""
+
+
 def free_port() -> int:
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -137,43 +160,60 @@ def test_trials_that_raise_or_report_no_number_fail_and_the_search_goes_on(tmp_p
     assert "not a finite number" in log and "their errors are in trial.stderr" in log
 
 
-@pytest.mark.parametrize("name", ["search.py", "service.py"])
+def test_networks_of_mobilenetv3_are_paired_with_their_metrics(tmp_path: Path) -> None:
+    done = run_script(tmp_path, MOBILENETV3.replace("PORT", str(free_port())), timeout=600)
+    assert "NETWORKS 6 True" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["search.py", "service.py", "mobilenetv3.py"])
 def test_the_scripts_of_the_page_run_as_they_stand(tmp_path: Path, name: str) -> None:
     page = (ROOT / "docs" / "nni.md").read_text()
     [script] = re.findall(rf"<!-- script: {name} -->\n```python\n(.*?)```", page, re.DOTALL)
     done = run_script(tmp_path, script.replace("8080", str(free_port())), timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
-    if name == "search.py":
-        said = [re.findall(r"^[\d.]+% (.*)$", text, re.MULTILINE) for text in (done.stdout, page)]
-        assert sorted(said[0]) == sorted(said[1])  # the same cells, whatever this machine's accuracies
-    else:
+    if name == "service.py":
         assert "{'cell/0_1': " in done.stdout
+    else:
+        said = [re.findall(r"^[\d.]+%.* (\S+)$", text, re.MULTILINE) for text in (done.stdout, page)]
+        assert said[0] and set(said[0]) <= set(said[1])  # the same networks, whatever this machine's accuracies
 
 
 def test_nnictl_knows_the_tuner_by_name(tmp_path: Path) -> None:
-    for file in (ROOT / "docs" / "nni").iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    port = free_port()
-    env = environment(tmp_path) | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-
-    def nnictl(*arguments: str) -> None:
-        subprocess.run(["nnictl", *arguments], check=True, cwd=tmp_path, env=env, timeout=120)
-
-    nnictl("algo", "register", "--meta", "algorithm.yml")
+    nnictl(tmp_path, "algo", "register", "--meta", "algorithm.yml")
     try:
-        nnictl("create", "--config", "config.yml", "--port", str(port))
-        try:
-            deadline = time.monotonic() + 400
-            while get(port, "check-status")["status"] != "DONE":
-                assert time.monotonic() < deadline, get(port, "trial-jobs")
-                time.sleep(2)
-            jobs = get(port, "trial-jobs")
-        finally:
-            nnictl("stop", "--port", str(port))
+        jobs = create(tmp_path, "config.yml")
     finally:
-        nnictl("algo", "unregister", "MetaD2A")
+        nnictl(tmp_path, "algo", "unregister", "MetaD2A")
     assert len(jobs) == 6 and all(job["status"] == "SUCCEEDED" for job in jobs)
     assert len({json.dumps(json.loads(job["hyperParameters"][0])["parameters"]) for job in jobs}) == 6
+
+
+def test_nnictl_searches_mobilenetv3_by_the_class_of_the_tuner(tmp_path: Path) -> None:
+    jobs = create(tmp_path, "mobilenetv3.yml")
+    assert len(jobs) == 6 and all(job["status"] == "SUCCEEDED" for job in jobs)
+    assert all(60 < float(json.loads(job["finalMetricData"][0]["data"])) < 80 for job in jobs)
+
+
+def create(folder: Path, config: str) -> Any:
+    """The trial jobs of an experiment of the page, once it is done."""
+    port = free_port()
+    nnictl(folder, "create", "--config", config, "--port", str(port))
+    try:
+        deadline = time.monotonic() + 400
+        while get(port, "check-status")["status"] != "DONE":
+            assert time.monotonic() < deadline, get(port, "trial-jobs")
+            time.sleep(2)
+        return get(port, "trial-jobs")
+    finally:
+        nnictl(folder, "stop", "--port", str(port))
+
+
+def nnictl(folder: Path, *arguments: str) -> None:
+    """Run it in the folder, which gets the files of the page."""
+    for file in (ROOT / "docs" / "nni").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    env = environment(folder) | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(["nnictl", *arguments], check=True, cwd=folder, env=env, timeout=120)
 
 
 def get(port: int, what: str) -> Any:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from metad2a_plugin.errors import ArchitectureError, CheckpointError, ConfigError, HostError, MissingExtraError
+from metad2a_plugin.spaces._mobilenetv3_supernet import load_supernet, plain_name
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
 
@@ -119,6 +120,18 @@ def test_extracted_networks_give_the_same_outputs(width: float) -> None:
 
 @real
 @torch.inference_mode()
+@pytest.mark.parametrize("width", [1.0, 1.2])
+def test_the_core_reads_a_supernets_file(width: float, tmp_path: Path) -> None:
+    supernet = trained(width)
+    torch.save({"state_dict": supernet.state_dict()}, tmp_path / "supernet.pth")
+    mine = load_supernet(tmp_path / "supernet.pth")
+    for architecture in (MIXED, *draws(4, seed=2)):
+        network = ofa.extract(supernet, architecture)
+        torch.testing.assert_close(mine.extract(architecture)(IMAGES), network(IMAGES))
+
+
+@real
+@torch.inference_mode()
 def test_cut_networks_load_strictly_in_both_namings(supernet: Any) -> None:
     ofa.activate(supernet, MIXED)
     cut = supernet.get_active_subnet().eval()
@@ -201,7 +214,7 @@ def test_supernets_are_read_from_files(naming: str, tmp_path: Path) -> None:
     if naming == "former":
         state = {former_name(name): tensor for name, tensor in state.items()}
     elif naming == "short":
-        state = {ofa._plain(name): tensor for name, tensor in state.items()}
+        state = {plain_name(name): tensor for name, tensor in state.items()}
         assert len(state) == len(source.state_dict())
     torch.save(state if naming == "bare" else {"state_dict": state}, tmp_path / "supernet")
     read = ofa.load_supernet(tmp_path / "supernet")

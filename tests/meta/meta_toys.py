@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import random
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from metad2a_plugin.meta.fit import FitConfig, fit_ensemble
 from metad2a_plugin.models.checkpoint import Checkpoint
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
 from metad2a_plugin.models.generator import PaperGenerator
+from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
 from metad2a_plugin.spaces.nasbench201 import NASBench201
 
 SPACE = NASBench201()
@@ -80,8 +82,49 @@ def toy(
         protocol=protocol,
         task_classes=task_classes,
         class_folders={c: f"n{c:03d}" for c in range(CLASSES)},
+        space=SPACE,
     )
     return Toy(database, ClassFeatures(features, count.cumsum(0) - count, count, "default"), of_task)
+
+
+MOBILE = MobileNetV3Space()
+
+
+def mobile_quality(vertices: torch.Tensor) -> torch.Tensor:
+    """True deviation from a task's mean, in points, of networks ``[n, 22]``: larger ones are better."""
+    return 8 * (MOBILE.costs(vertices)[1] / 230).log().float()
+
+
+def mobile_toy(
+    tasks: int = 120, rows_per_task: int = 4, *, effect: float = 4.0, deviation: float = 0.0, seed: int = 0
+) -> Toy:
+    """Random networks of the MobileNetV3 space, on the classes of `toy`; a quarter of the tasks is for validation.
+
+    Every third class is of validation tasks only. Tasks deviate by `deviation` points from what their classes tell.
+    """
+    base, generator = toy(rows=8, effect=effect, seed=seed), torch.Generator().manual_seed(seed)
+    rng, rows = random.Random(seed), tasks * rows_per_task
+    task, valid = torch.arange(rows) // rows_per_task, torch.arange(tasks) % 4 == 1
+    first = torch.randint(0, CLASSES // 3 - 8, (tasks,), generator=generator)
+    chosen = torch.stack([f + torch.randperm(8, generator=generator)[:CLASSES_OF_A_TASK] for f in first.tolist()])
+    kept_out = torch.randint(0, 2, chosen.shape, generator=generator)
+    task_classes = 3 * chosen + torch.where(valid[:, None], 2, kept_out)
+    position = torch.linspace(-1.5, 1.5, CLASSES)
+    of_task = -effect * position[task_classes].mean(1)
+    vertices = MOBILE.encode([MOBILE.sample_balanced(rng) for _ in range(rows)])
+    shared = deviation * torch.randn(tasks, generator=generator)
+    noise = 0.5 * torch.randn(rows, generator=generator)
+    database = MetaDatabase(
+        vertices=vertices,
+        accuracy=55 + (of_task + shared)[task] + mobile_quality(vertices) + noise,
+        task=task,
+        valid=valid[task],
+        protocol=torch.zeros(rows, dtype=torch.int64),
+        task_classes=task_classes,
+        class_folders=base.database.class_folders,
+        space=MOBILE,
+    )
+    return Toy(database, base.classes, of_task)
 
 
 def task_of(toy: Toy, index: int) -> Task:
@@ -101,9 +144,9 @@ def write_folder(folder: Path, toy: Toy, *, protocol: bool = True) -> Path:
     with open(folder / "rows.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
-        for i, cell in enumerate(SPACE.decode(database.vertices)):
+        for i, cell in enumerate(database.space.decode(database.vertices)):
             split = "valid" if database.valid[i] else "train"
-            row = [int(database.task[i]), SPACE.format(cell), f"{float(database.accuracy[i]):.3f}", split]
+            row = [int(database.task[i]), database.space.format(cell), f"{float(database.accuracy[i]):.3f}", split]
             writer.writerow([*row, *([int(database.protocol[i])] if protocol else [])])
     with open(folder / "tasks.csv", "w", newline="") as file:
         writer = csv.writer(file)

@@ -69,6 +69,101 @@ def test_a_protocol_column_counts_more_than_the_grid(made: Toy, folder: Path) ->
     assert torch.equal(load_database(folder, SPACE, protocol_step=0.2).protocol, made.database.protocol)
 
 
+def numbered(folder: Path) -> tuple[str, list[str]]:
+    """Header and lines of the rows, with a column of row numbers in front."""
+    header, *lines = (folder / "rows.csv").read_text().splitlines()
+    return f"row,{header},params", [f"{3 * i},{line},4.2" for i, line in enumerate(lines)]
+
+
+def same(a: MetaDatabase, b: MetaDatabase) -> bool:
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in (*TENSORS, "accuracy"))
+
+
+def test_numbered_rows_may_be_written_in_any_order(folder: Path) -> None:
+    before = load_database(folder, SPACE)
+    header, lines = numbered(folder)
+    (folder / "rows.csv").write_text("\n".join([header, *sorted(lines)[::-1]]) + "\n")
+    assert same(load_database(folder, SPACE), before)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz"])
+@pytest.mark.parametrize("shards", [1, 2, 12])
+def test_rows_may_come_in_several_files(folder: Path, shards: int, suffix: str) -> None:
+    before = load_database(folder, SPACE)
+    header, lines = numbered(folder)
+    (folder / "rows.csv").unlink()
+    for i in range(shards):
+        text = "\n".join([header, *lines[i::shards][::-1]]) + "\n"
+        data = gzip.compress(text.encode()) if suffix.endswith("gz") else text.encode()
+        (folder / f"rows.{i + 1}-of-{shards}.{suffix}").write_bytes(data)
+    (folder / f"rows.1-of-{shards}.csv.lock").touch()
+    assert same(load_database(folder, SPACE), before)
+
+
+def test_shards_without_row_numbers_are_read_in_their_order(folder: Path) -> None:
+    before = load_database(folder, SPACE)
+    header, *lines = (folder / "rows.csv").read_text().splitlines()
+    (folder / "rows.csv").unlink()
+    for i in range(11):
+        part = lines[4 * i : 4 * i + 4] if i < 10 else lines[40:]
+        (folder / f"rows.{i + 1}-of-11.csv").write_text("\n".join([header, *part]) + "\n")
+    assert same(load_database(folder, SPACE), before)
+
+
+def shards(*names: str, keep: bool = False) -> Callable[[Path], None]:
+    """Every row in the first of these files, and none in the others."""
+
+    def change(folder: Path) -> None:
+        header, lines = numbered(folder)
+        for name in names:
+            (folder / name).write_text("\n".join([header, *(lines if name == names[0] else [])]) + "\n")
+        if not keep:
+            (folder / "rows.csv").unlink()
+
+    return change
+
+
+SHARDS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "one missing": (shards("rows.1-of-3.csv", "rows.3-of-3.csv"), r"lacks rows.2-of-3.csv; it has rows.1-of-3.csv, "),
+    "most missing": (shards("rows.2-of-4.csv"), r"lacks rows.1-of-4.csv, rows.3-of-4.csv, rows.4-of-4.csv"),
+    "two sets": (shards("rows.1-of-1.csv", "rows.1-of-2.csv", "rows.2-of-2.csv"), "more than once: rows.1-of-1"),
+    "and the whole": (shards("rows.1-of-1.csv", keep=True), "more than once: rows.csv, rows.1-of-1.csv; keep one set"),
+    "twice": (shards("rows.1-of-1.csv", "rows.1-of-1.csv.gz"), "more than once"),
+    "beyond the last": (shards("rows.1-of-1.csv", "rows.2-of-1.csv"), "numbered otherwise than 1 to 1"),
+}
+
+
+@pytest.mark.parametrize("kind", SHARDS)
+def test_shards_that_do_not_fit_are_refused(kind: str, folder: Path) -> None:
+    change, message = SHARDS[kind]
+    change(folder)
+    with pytest.raises(DatasetError, match=message):
+        load_database(folder, SPACE)
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        ("3", r"rows.csv, line 4: row 3 is there already \(rows.csv, line 3\)"),
+        ("x", "line 4: row must be an integer, got 'x'"),
+    ],
+)
+def test_row_numbers_are_integers_and_each_there_once(folder: Path, number: str, message: str) -> None:
+    header, lines = numbered(folder)
+    lines[2] = f"{number},{lines[2].split(',', 1)[1]}"
+    (folder / "rows.csv").write_text("\n".join([header, *lines]) + "\n")
+    with pytest.raises(DatasetError, match=message):
+        load_database(folder, SPACE)
+
+
+def test_row_numbers_in_some_files_only_are_refused(folder: Path) -> None:
+    header, *lines = (folder / "rows.csv").read_text().splitlines()
+    (folder / "rows.2-of-2.csv").write_text("\n".join([header, *lines]) + "\n")
+    shards("rows.1-of-2.csv")(folder)
+    with pytest.raises(DatasetError, match=r"rows.2-of-2.csv, line 2: row must be an integer, got None"):
+        load_database(folder, SPACE)
+
+
 def test_the_released_database(data_root: Path) -> None:
     read = load_database(data_root / "metad2a", SPACE, protocol_step=0.2)
     assert read.vertices.shape == (4630, 8) and read.task_classes.shape == (5000, 20)

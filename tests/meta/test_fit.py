@@ -7,13 +7,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from meta_toys import CELLS, QUICK, SPACE, Toy, quality, task_of, toy
+from meta_toys import CELLS, MOBILE, QUICK, SPACE, Toy, mobile_quality, mobile_toy, quality, task_of, toy
 
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
 from metad2a_plugin.meta.fit import BenchmarkTable, FitConfig, Member, fit_ensemble, normal_scores
 from metad2a_plugin.meta.metrics import pearson, spearman
-from metad2a_plugin.meta.train import validate
+from metad2a_plugin.meta.train import population
+from metad2a_plugin.meta.validation import validate
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
+from metad2a_plugin.testing import ToySpace
 
 LIVE = ~SPACE.dead_mask(CELLS)
 TRUTH = quality(CELLS)
@@ -161,7 +163,7 @@ def test_a_table_of_another_length_is_refused(small: Toy, accuracies: int, noise
         fit(small, FASTER, tables=[table])
 
 
-@pytest.mark.parametrize("changes", [{"members": 1}, {"subspace": 0}, {"subspace": 99}], ids=str)
+@pytest.mark.parametrize("changes", [{"members": 1}, {"subspace": 0}], ids=str)
 def test_wrong_settings(changes: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=next(iter(changes))):
         dataclasses.replace(QUICK, **changes)
@@ -189,3 +191,91 @@ def test_correlations_are_symmetric_and_bounded(first: list[int], second: list[i
     assert spearman(a, b) == pytest.approx(spearman(a**3, 2 * b - 1), abs=1e-9)
     if len(set(first[:n])) > 1:
         assert spearman(a, -a) == pytest.approx(-1)
+
+
+# -- spaces that cannot be listed ----------------------------------------------------------------
+GENERAL = dataclasses.replace(QUICK, selection=False, task_level=True, response=None, members=4)
+
+
+@pytest.fixture(scope="module")
+def mobile() -> Toy:
+    return mobile_toy()
+
+
+@pytest.fixture(scope="module")
+def mobile_model(mobile: Toy) -> SubspaceEnsemble:
+    return fit_ensemble(mobile.database, mobile.classes, population(MOBILE), GENERAL)
+
+
+def test_networks_and_datasets_of_new_classes_are_told_apart(mobile: Toy, mobile_model: SubspaceEnsemble) -> None:
+    networks = population(MOBILE, seed=5)[:500]
+    mean = mobile_model.predict_task(task_of(mobile, 1), networks).mean
+    assert spearman(mean, mobile_quality(networks)) > 0.9
+    metrics = validate(mobile_model, mobile.database, mobile.classes)
+    assert metrics["spearman"] == metrics["spearman_new"] > 0.85
+    assert metrics["pearson_within"] > 0.8 and metrics["spearman"] > metrics["spearman_blind"] + 0.2
+    train, valid = (mobile.database.accuracy[s] for s in (~mobile.database.valid, mobile.database.valid))
+    assert mobile_model.response.tolist() == pytest.approx([train.mean().item(), train.std().item()])
+    assert abs(mean.mean() - valid.mean()) < 15
+
+
+def test_a_twin_without_the_dataset_predicts_the_same_for_all(mobile: Toy, mobile_model: SubspaceEnsemble) -> None:
+    twin = fit_ensemble(mobile.database, mobile.classes, population(MOBILE), GENERAL, blind=True)
+    networks = mobile.database.vertices[:50]
+    first, second = (twin.predict_task(task_of(mobile, i), networks).mean for i in (1, 5))
+    assert torch.equal(first, second) and torch.equal(first, twin.predict(None, networks).mean)
+    metrics = validate(mobile_model, mobile.database, mobile.classes, twin)
+    assert metrics["spearman"] > metrics["spearman_twin"] + 0.2
+    assert metrics["pearson_within_twin"] == pytest.approx(metrics["pearson_within"], abs=0.1)
+
+
+def test_what_tasks_have_in_common_does_not_blur_the_networks() -> None:
+    """With rows of a task that deviate together, only differences within tasks tell of networks."""
+    blurred = mobile_toy(deviation=12.0)
+    networks = population(MOBILE, seed=5)[:500]
+    known = [
+        spearman(
+            fit_ensemble(
+                blurred.database,
+                blurred.classes,
+                population(MOBILE),
+                dataclasses.replace(GENERAL, task_level=level),
+            ).predict(None, networks).mean,
+            mobile_quality(networks),
+        )
+        for level in (False, True)
+    ]
+    assert known[1] > known[0] + 0.05 and known[1] > 0.85
+
+
+def test_a_space_of_few_descriptors_shows_them_all() -> None:
+    space = ToySpace(length=3)
+    base = mobile_toy(tasks=40)
+    listed = space.all_vertices()
+    chosen = torch.randint(len(listed), (160,), generator=torch.Generator().manual_seed(0))
+    accuracy = 50 + 5.0 * (listed[chosen] == 4).sum(1) - base.database.task % 3
+    database = dataclasses.replace(base.database, vertices=listed[chosen], accuracy=accuracy.float(), space=space)
+    model = fit_ensemble(database, base.classes, population(space), GENERAL)
+    assert torch.equal(population(space), listed)
+    assert pearson(model.predict(None, listed).mean, (listed == 4).sum(1).float()) > 0.99
+    again = SubspaceEnsemble.from_state_dict(model.state_dict(), space)
+    assert torch.equal(again.predict(None, listed).mean, model.predict(None, listed).mean)
+    with pytest.raises(CheckpointError, match=r"reads \d+ descriptors .* 'toy' has"):
+        SubspaceEnsemble.from_state_dict(model.state_dict(), ToySpace(length=4))
+
+
+@pytest.mark.parametrize("evidence", ["selection", "tables"])
+def test_selection_and_tables_need_a_space_that_can_be_listed(evidence: str, mobile: Toy) -> None:
+    some = population(MOBILE)
+    config = dataclasses.replace(GENERAL, selection=evidence == "selection")
+    table = BenchmarkTable(torch.rand(len(some)), torch.ones(len(some)))
+    with pytest.raises(ConfigError, match=r"a space that can be listed: mobilenetv3 has 2.18e\+19 networks"):
+        fit_ensemble(
+            mobile.database, mobile.classes, some, config, tables=[table] if evidence == "tables" else []
+        )
+
+
+def test_equal_accuracies_cannot_be_scaled(mobile: Toy) -> None:
+    flat = dataclasses.replace(mobile.database, accuracy=torch.full_like(mobile.database.accuracy, 50.0))
+    with pytest.raises(DatasetError, match="same accuracy"):
+        fit_ensemble(flat, mobile.classes, population(MOBILE), GENERAL)

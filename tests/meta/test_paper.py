@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
-from metad2a_plugin.meta import paper
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase
 from metad2a_plugin.meta.paper import (
     GENERATOR_RELEASE,
@@ -24,7 +23,8 @@ from metad2a_plugin.models.predictor import PaperPredictor
 from metad2a_plugin.spaces.nasbench201 import NASBench201
 
 CONFIG = PaperConfig(epochs=3, batch_size=16, lr=1e-3, images_per_class=4)
-CELLS = NASBench201().all_vertices()
+SPACE = NASBench201()
+CELLS = SPACE.all_vertices()
 
 
 class InterruptedRunError(Exception):
@@ -34,7 +34,7 @@ class InterruptedRunError(Exception):
 @pytest.fixture(autouse=True)
 def _small_predictor(monkeypatch: pytest.MonkeyPatch) -> None:
     """The paper's predictor has 3.4 million parameters; a narrow one trains in a moment."""
-    monkeypatch.setattr(paper, "PaperPredictor", partial(PaperPredictor, hidden=48))
+    monkeypatch.setattr(PaperPredictor, "of_space", partial(PaperPredictor.of_space, hidden=48))
 
 
 def toy_database(rows: int = 64, seed: int = 0) -> MetaDatabase:
@@ -50,6 +50,7 @@ def toy_database(rows: int = 64, seed: int = 0) -> MetaDatabase:
         protocol=protocol,
         task_classes=torch.stack([torch.randperm(8, generator=generator)[:3] for _ in range(10)]),
         class_folders={c: f"n{c}" for c in range(8)},
+        space=SPACE,
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from meta_toys import CELLS, FitConfig, Toy, class_images, image_dataset, toy, write_folder
+from meta_toys import CELLS, MOBILE, FitConfig, Toy, class_images, image_dataset, mobile_toy, toy, write_folder
 
 from metad2a_plugin.data import ImageDataset, extract_task
 from metad2a_plugin.errors import ArchitectureError, ConfigError, DatasetError, MetaD2AError
-from metad2a_plugin.meta import paper, train
+from metad2a_plugin.meta import train
 from metad2a_plugin.meta.fit import BenchmarkTable
 from metad2a_plugin.meta.train import MetaTrainConfig, meta_train
 from metad2a_plugin.models.checkpoint import Checkpoint, load_checkpoint
@@ -28,7 +29,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     )
     for name in ("GENERATOR", "PREDICTOR", "GENERATOR_RELEASE", "PREDICTOR_RELEASE"):
         monkeypatch.setattr(train, name, dataclasses.replace(getattr(train, name), epochs=2, images_per_class=2))
-    monkeypatch.setattr(paper, "PaperPredictor", partial(PaperPredictor, hidden=24))
+    monkeypatch.setattr(PaperPredictor, "of_space", partial(PaperPredictor.of_space, hidden=24))
     monkeypatch.setattr(train, "generator_metrics", partial(train.generator_metrics, tasks=2, n=30))
 
 
@@ -138,6 +139,67 @@ def test_tables_are_named_in_the_card(database: Path, images: ImageDataset, tmp_
     assert torch.allclose(read.mean, made.predictor.predict_task(None, CELLS[::50]).mean, atol=0.05)
 
 
+# -- another space -------------------------------------------------------------------------------
+def test_a_space_that_cannot_be_listed(images: ImageDataset, tmp_path: Path) -> None:
+    made = mobile_toy(tasks=16)
+    folder = write_folder(tmp_path / "database", made, protocol=False)
+    config = MetaTrainConfig(space="mobilenetv3")
+    written = meta_train(folder, images, tmp_path / "mine", config)
+    read = load_checkpoint(tmp_path / "mine")
+    assert read.space == "mobilenetv3" and read.kind == "ensemble" and read.generator is not None
+    task, networks = extract_task(image_dataset()), made.database.vertices
+    before, after = (c.predictor.predict_task(task, networks).mean for c in (written, read))
+    assert torch.allclose(before, after, atol=0.05)
+    z = read.generator.encode(task.draw(1))[0]
+    drawn = read.generator.sample_distinct(z, 40, torch.Generator().manual_seed(0))[0]
+    assert torch.equal(MOBILE.encode(MOBILE.decode(drawn)), drawn)
+    training = written.training
+    assert training["generator_targets"] == "best-of-10" and training["tables"] == []
+    assert {"spearman_twin", "pearson_within", "pearson_within_twin", "generator_gain"} <= set(training["metrics"])
+    card = (tmp_path / "mine" / "README.md").read_text()
+    assert "MetaD2A for mobilenetv3" in card and "each the best predicted of ten random ones" in card
+    again = meta_train(folder, images, tmp_path / "again", config)
+    assert same(again, written)
+
+
+def test_the_paper_s_models_in_another_space(images: ImageDataset, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "database", mobile_toy(tasks=8), protocol=False)
+    config = MetaTrainConfig(space="mobilenetv3", recipe="paper", targets="rows")
+    written = meta_train(folder, images, tmp_path / "mine", config)
+    read = load_checkpoint(tmp_path / "mine")
+    assert read.kind == "paper" and read.training["generator_targets"] == "rows"
+    assert "learned the networks of the training rows" in (tmp_path / "mine" / "README.md").read_text()
+    task, networks = extract_task(image_dataset()), MOBILE.encode([MOBILE.sample(random.Random(0))])
+    before, after = (c.predictor.predict_task(task, networks).mean for c in (written, read))
+    assert torch.allclose(before, after, atol=0.2)
+
+
+def test_tables_need_a_space_that_can_be_listed(images: ImageDataset, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "database", mobile_toy(tasks=8), protocol=False)
+    with pytest.raises(ConfigError, match="what benchmark tables say can only be learned in a search space of at most"):
+        meta_train(
+            folder,
+            images,
+            tmp_path / "mine",
+            MetaTrainConfig(space="mobilenetv3"),
+            tables={"cifar10": BenchmarkTable(torch.rand(9), torch.ones(9))},
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "targets"),
+    [
+        ({}, "rows"),
+        ({"recipe": "paper"}, "rows"),
+        ({"targets": "best-of-10"}, "best-of-10"),
+        ({"space": "mobilenetv3"}, "best-of-10"),
+        ({"space": "mobilenetv3", "targets": "rows"}, "rows"),
+    ],
+)
+def test_what_a_generator_learns_by_default(changes: dict[str, Any], targets: str) -> None:
+    assert MetaTrainConfig(**changes).generator_targets == targets
+
+
 # -- interruption --------------------------------------------------------------------------------
 @pytest.mark.parametrize(("recipe", "steps"), [("default", (1, 3, 5)), ("paper", (1, 3))])
 def test_an_interrupted_meta_training_goes_on_where_it_stopped(
@@ -236,7 +298,12 @@ def test_tables_are_of_no_use_to_the_paper_s_models(
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"recipe": "best"}, "default, paper, release, got 'best'"), ({"space": "toy"}, "not 'toy'")],
+    [
+        ({"recipe": "best"}, "unknown recipe 'best'; known are default, paper, release"),
+        ({"space": "mobilenet"}, "no 'mobilenet' among the spaces.*did you mean 'mobilenetv3'"),
+        ({"targets": "row"}, "unknown generator targets 'row'.*did you mean 'rows'"),
+        ({"space": "mobilenetv3", "selection": True}, r"at most 20,000 architectures.*mobilenetv3 has 2.18e\+19"),
+    ],
 )
 def test_wrong_settings(changes: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

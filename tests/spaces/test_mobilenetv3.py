@@ -254,6 +254,30 @@ def test_decode_inverts_encode(batch: list[Architecture]) -> None:
     assert not SPACE.dead_mask(vertices).any()
 
 
+# -- descriptors ---------------------------------------------------------------------------------
+def test_descriptors_say_what_a_network_is_made_of() -> None:
+    structure, details = SPACE.describe(SPACE.encode([SPACE.parse(GOOD), SPACE.parse(DEEP)]))
+    assert structure.shape == (2, 25) and details.shape == (2, 225)
+    depth, kernel, expand = structure[:, 7:].split(6, dim=1)
+    assert depth.tolist() == [[3, 2, 4, 2, 4, 15], [4, 4, 4, 4, 4, 20]]
+    assert kernel[0, :2].tolist() == [5, 5] and kernel[1].tolist() == [7] * 6 and expand[1].tolist() == [4] * 6
+    assert expand[0, 0] == pytest.approx(13 / 3)
+    one_hot = details[0, :135].split([60, 60, 15])
+    # Every layer that is there has one kernel and one expand ratio, every stage one depth, and every two stages a pair.
+    assert [part.sum().item() for part in (*one_hot, details[0, 135:])] == [15, 15, 5, 10]
+    params, macs = SPACE.costs(SPACE.encode([SPACE.parse(DEEP)]))
+    assert structure[1, :2].tolist() == pytest.approx([(macs / 200).log().item(), (params / 5).log().item()])
+
+
+def test_balanced_draws_have_each_depth_as_often() -> None:
+    rng = random.Random(0)
+    drawn = [SPACE.to_config(SPACE.sample_balanced(rng)) for _ in range(2000)]
+    for name, options in (("d", (2, 3, 4)), ("ks", (3, 5, 7)), ("e", (3, 4, 6))):
+        values = Counter(v for c in drawn for i, v in enumerate(c[name]) if name == "d" or i in used(c))
+        total = sum(values.values())
+        assert all(abs(values[o] / total - 1 / 3) < 0.02 for o in options), values
+
+
 # -- types that may follow -----------------------------------------------------------------------
 @given(st.integers(0, 2**32))
 def test_what_is_drawn_type_by_type_is_a_network_in_its_own_form(seed: int) -> None:

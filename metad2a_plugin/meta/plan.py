@@ -1,0 +1,151 @@
+"""What a meta-database will hold, before anything is measured: tasks, their classes, and the networks of each row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from metad2a_plugin._checks import settings
+from metad2a_plugin.data import ImageDataset
+from metad2a_plugin.errors import DatasetError
+from metad2a_plugin.meta.supernet import depth_uniform
+from metad2a_plugin.spaces.base import Architecture
+
+_LEAST = {
+    "tasks": 1,
+    "valid_tasks": 1,
+    "rows_per_task": 1,
+    "classes": 2,
+    "test_images": 1,
+    "calibration_images": 1,
+    "seed": 0,
+}
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """Settings of a meta-database.
+
+    Attributes:
+        tasks: training tasks.
+        valid_tasks: validation tasks, made of classes that no training task has.
+        rows_per_task: networks measured on each task.
+        classes: of a task.
+        held_out: share of the classes that only validation tasks have.
+        related: share of the tasks whose classes are neighbours in the order of their names (ImageNet's folders
+            follow WordNet, so that these are fine-grained tasks); the others are drawn from all.
+        test_images: of each class, that accuracies are measured on; the supernet is not trained on them.
+        calibration_images: of each class of a task, that batch norm is re-calibrated on; others than those.
+        seed: of everything random.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    tasks: int = 1000
+    valid_tasks: int = 200
+    rows_per_task: int = 5
+    classes: int = 20
+    held_out: float = 0.25
+    related: float = 0.5
+    test_images: int = 15
+    calibration_images: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        shares = {"held_out": (0.01, 0.99, "a share of the classes, such as 0.25")}
+        settings(self, _LEAST, shares | {"related": (0, 1, "a share of the tasks, from 0 to 1")})
+
+
+class Row(NamedTuple):
+    """A measurement to make: the network of an architecture on a task."""
+
+    number: int
+    task: int
+    architecture: Architecture
+
+
+class Plan:
+    """Tasks and rows; the same images and settings always give the same.
+
+    Args:
+        images: all of their classes, in this order, are the outputs of a supernet that is brought along.
+        config: settings.
+
+    Attributes:
+        usable: classes with enough images, int64 ``[k]``; the outputs of a supernet of our own.
+
+    Raises:
+        DatasetError: too few classes have enough images.
+    """
+
+    def __init__(self, images: ImageDataset, config: PlanConfig) -> None:
+        self.images, self.config = images, config
+        needed = config.test_images + config.calibration_images
+        counts = np.bincount(images.labels, minlength=images.num_classes)
+        self.usable: np.ndarray = np.flatnonzero(counts >= needed)
+        rng = np.random.default_rng((config.seed, 0))
+        held_out = round(config.held_out * len(self.usable))
+        if min(held_out, len(self.usable) - held_out) < config.classes:
+            raise DatasetError(
+                f"{len(self.usable)} of the {images.num_classes} classes of {images.name!r} have {needed} images or "
+                f"more; {held_out} for validation and {len(self.usable) - held_out} for training are too few for "
+                f"tasks of {config.classes} classes. Give more images, or lower classes, test_images or "
+                "calibration_images"
+            )
+        valid = np.zeros(len(self.usable), bool)
+        valid[rng.permutation(len(self.usable))[:held_out]] = True
+        self._groups = self.usable[~valid], self.usable[valid]
+
+    def __len__(self) -> int:
+        return (self.config.tasks + self.config.valid_tasks) * self.config.rows_per_task
+
+    def is_valid(self, task: int) -> bool:
+        """Whether it is a validation task; they come last."""
+        return task >= self.config.tasks
+
+    @cached_property
+    def task_classes(self) -> np.ndarray:
+        """Classes of each task, ascending, int64 ``[tasks, classes]``."""
+        config, rng = self.config, np.random.default_rng((self.config.seed, 1))
+        tasks = []
+        for task in range(config.tasks + config.valid_tasks):
+            group = self._groups[self.is_valid(task)]
+            if rng.random() < config.related:
+                first = rng.integers(max(1, len(group) - 2 * config.classes + 1))
+                group = group[first : first + 2 * config.classes]
+            tasks.append(np.sort(rng.choice(group, config.classes, replace=False)))
+        return np.stack(tasks)
+
+    def row(self, number: int) -> Row:
+        """The row of a number from 0."""
+        rng = random.Random(f"{self.config.seed} {number}")
+        return Row(number, number // self.config.rows_per_task, depth_uniform(rng))
+
+    @cached_property
+    def parts(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        """Images of each usable class that a supernet may learn from, and those for testing."""
+        rng = np.random.default_rng((self.config.seed, 2))
+        found = {}
+        for label in self.usable.tolist():
+            shuffled = rng.permutation(np.flatnonzero(self.images.labels == label))
+            found[label] = shuffled[self.config.test_images :], shuffled[: self.config.test_images]
+        return found
+
+    def files(self) -> dict[str, str]:
+        """``tasks.csv`` and ``map_clsloc.txt``, by name."""
+        tasks = io.StringIO()
+        writer = csv.writer(tasks, lineterminator="\n")
+        writer.writerow(["task", *(f"class_{i}" for i in range(self.config.classes))])
+        writer.writerows([task, *(classes + 1).tolist()] for task, classes in enumerate(self.task_classes))
+        names = self.images.class_names
+        if broken := [name for name in names if len(name.split()) != 1]:
+            raise DatasetError(f"class names must have no spaces, got {broken[0]!r}; rename its folder")
+        folders = "".join(f"{name} {number} {name}\n" for number, name in enumerate(names, 1))
+        return {"tasks.csv": tasks.getvalue(), "map_clsloc.txt": folders}
