@@ -70,7 +70,8 @@ class SearchResult:
     """What a search found.
 
     Attributes:
-        candidates: the best ones, best first.
+        candidates: the best ones, best first: by accuracy, but after a refinement by the mean of it and of what a fit
+            to all networks scored says, since the highest prediction owes part of it to an error of the predictor.
         dataset: name of the dataset; None where the predictor needs none.
         num_classes: of the networks.
         space: search space.
@@ -79,10 +80,12 @@ class SearchResult:
         unit, scale: of `Candidate.accuracy`: its unit, and a sentence on what it is.
         source: ``exhaustive`` (every network of the space was ranked), ``generated`` (for the dataset), or ``random``.
         considered: different networks that were ranked.
-        queries: networks that the predictor has scored, the refinement's included.
+        queries: networks that the predictor has scored.
+        refined: how many of them it was asked about after the first ones, where these promised most.
         rejected: how many of the networks listed or drawn were left out, by reason: ``dead``, ``duplicate``, ``bound``.
         bounds: the limits that were asked for.
         units: of the devices' latencies or energies.
+        notes: what to know of the devices, in sentences.
         input_size: side of the images that costs are counted for, in pixels.
         options: further options of the networks, such as ``width``.
         distance: of the dataset from those of meta-training, where known; 99% of those lie within 1.
@@ -100,11 +103,13 @@ class SearchResult:
     source: Source
     considered: int
     queries: int
+    refined: int
     rejected: Mapping[str, int]
     bounds: Mapping[str, float]
     units: Mapping[str, str]
+    notes: tuple[str, ...]
     input_size: int
-    options: Mapping[str, float]
+    options: Mapping[str, Any]
     distance: float | None
     seconds: Mapping[str, float]
 
@@ -127,8 +132,9 @@ class SearchResult:
         plain = ("dataset", "num_classes", "space", "model", "predictor", "unit", "scale", "source", "considered")
         mappings = ("rejected", "bounds", "units", "options", "seconds")
         return {
-            **{name: getattr(self, name) for name in (*plain, "queries", "input_size", "distance")},
+            **{name: getattr(self, name) for name in (*plain, "queries", "refined", "input_size", "distance")},
             **{name: dict(getattr(self, name)) for name in mappings},
+            "notes": list(self.notes),
             "interval_level": LEVEL,
             "candidates": [candidate.to_dict() for candidate in self.candidates],
         }

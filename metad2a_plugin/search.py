@@ -12,7 +12,6 @@ import inspect
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,74 +20,23 @@ from metad2a_plugin._checks import integer, one_of
 from metad2a_plugin._device import usable
 from metad2a_plugin.candidates.bounds import Bounds, Tables
 from metad2a_plugin.candidates.chains import Chains
-from metad2a_plugin.candidates.find import Effort, find
+from metad2a_plugin.candidates.find import Effort
 from metad2a_plugin.candidates.generate import Draw
-from metad2a_plugin.candidates.refine import Score
 from metad2a_plugin.data import ImageDataset, Task, extract_task, get_encoder, load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.models.checkpoint import Checkpoint, load_checkpoint
 from metad2a_plugin.models.ensemble import Prediction
 from metad2a_plugin.models.generator import TEMPERATURE
+from metad2a_plugin.pareto import POINTS, QUERIES, Front, Sweep, costed, front
 from metad2a_plugin.predictor import Predictor
-from metad2a_plugin.registry import get_predictor, get_space
-from metad2a_plugin.result import FAR, LEVEL, Candidate, SearchResult, Source
+from metad2a_plugin.ranking import Job, Ranker, Ranking, predictor_of
+from metad2a_plugin.registry import get_space
+from metad2a_plugin.result import FAR, LEVEL, Candidate, SearchResult
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 
-__all__ = ["FAR", "LEVEL", "Candidate", "MetaD2A", "Ranking", "SearchResult", "search_space"]
-
-SCALE = (
-    "Accuracies are on the scale of the meta-training tasks (20 classes, short training): they rank networks; "
-    "metad2a train measures them."
-)
-"""Of the accuracies of checkpoints whose training does not say what its accuracies are, as ``scale``."""
-
-
-@dataclass(frozen=True)
-class Ranker:
-    """What ranks networks.
-
-    Attributes:
-        name, unit, scale: see `SearchResult`.
-        score: the predictor, for one dataset.
-    """
-
-    name: str
-    unit: str
-    scale: str
-    score: Score
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Networks, best first.
-
-    Attributes:
-        task: features of the dataset; None where none was given.
-        vertices: encoded networks, int64 ``[n, vertices]``.
-        prediction: their accuracies.
-        order: what they are ranked by, float64 ``[n]``: the predicted accuracy; after a refinement the mean of it and
-            of what a fit to the first candidates says (`candidates.refine`).
-        ranker: what predicted.
-        source, queries, rejected, seconds: see `SearchResult`.
-        bounds: limits and sizes.
-    """
-
-    task: Task | None
-    vertices: torch.Tensor
-    prediction: Prediction
-    order: torch.Tensor
-    ranker: Ranker
-    source: Source
-    queries: int
-    rejected: Mapping[str, int]
-    bounds: Bounds
-    seconds: Mapping[str, float]
-
-    @property
-    def num_classes(self) -> int:
-        """That costs are counted for: the dataset's, or the space's own number."""
-        return self.bounds.space.num_classes if self.task is None else self.task.num_classes
-
+__all__ = [
+    "FAR", "LEVEL", "Candidate", "Front", "MetaD2A", "Ranking", "SearchResult", "pareto_space", "search_space",
+]  # fmt: skip
 
 class MetaD2A:
     """A meta-trained generator and predictor, ready for datasets; make one with `from_pretrained`.
@@ -219,8 +167,8 @@ class MetaD2A:
             predictor: ranks instead of the checkpoint's own: a name (``metad2a list predictors``), or an object. One
                 that takes a ``resolution`` gets `input_size`.
             candidates: different networks to generate and rank; None ranks the whole space where it has at most
-                20,000 architectures, and generates 400 elsewhere.
-            refine: further queries of the predictor, where those so far promise most; None is 600, or 0 where the space
+                20,000 architectures, and generates 700 elsewhere.
+            refine: further queries of the predictor, where those so far promise most; None is 300, or 0 where the space
                 is ranked completely or `candidates` are given, as in the paper.
             max_params, max_flops: hard limits in millions, counted for `input_size`, `width` and the dataset's classes.
             max_latency: hard limits by device, in milliseconds (millijoules for energies), which hold with the device's
@@ -237,7 +185,7 @@ class MetaD2A:
             ConfigError: an option is wrong, or no architecture is within the limits.
         """
         integer("top", top, 1)
-        if dataset is None:
+        if dataset is None and predictor is None:
             raise ConfigError("search needs a dataset; rank(None) orders networks for the average meta-training task")
         ranking = self.rank(
             dataset,
@@ -254,9 +202,7 @@ class MetaD2A:
             progress=progress,
             **options,
         )
-        assert ranking.task is not None  # a dataset was given
-        distance = self.checkpoint.predictor.distance(ranking.task) if predictor is None else None
-        return _result(ranking, top, self.checkpoint.name, distance)
+        return ranking.result(slice(top))
 
     def rank(
         self,
@@ -289,21 +235,68 @@ class MetaD2A:
             input_size=input_size,
             width=width,
         )
-        other = None if predictor is None else _predictor(predictor, self.space, bounds.input_size)
+        return self._job(dataset, bounds, predictor, seed, progress, options).rank(effort)
+
+    def pareto(
+        self,
+        dataset: Any,
+        cost: str = "flops",
+        *,
+        predictor: str | Predictor | None = None,
+        points: int = POINTS,
+        queries: int = QUERIES,
+        seed: int = 0,
+        progress: bool = True,
+        **options: Any,
+    ) -> Front:
+        """The best networks for a dataset from the smallest to the largest.
+
+        Args:
+            dataset, predictor, seed, progress: as in `search`.
+            cost: ``flops``, ``params`` or a device.
+            points: levels of the cost, in equal ratios; the best network within each is on the front.
+            queries: of the predictor, for all of the front; spaces of at most 20,000 architectures are ranked
+                completely.
+            **options: limits and sizes, as in `search`, and options of `extract_task`.
+
+        Raises:
+            DatasetError: the dataset cannot be used.
+            ConfigError: an option is wrong, or no architecture is within the limits.
+        """
+        limits = {name: value for name, value in options.items() if name not in _TASK_OPTIONS}
+        images = {name: value for name, value in options.items() if name in _TASK_OPTIONS}
+        if dataset is None and predictor is None:
+            raise ConfigError("a front needs a dataset, or a predictor that needs none")
+        bounds = costed(self.space, cost, limits)
+        sweep = Sweep(points, queries, seed)
+        return front(self._job(dataset, bounds, predictor, seed, progress, images), cost, sweep)
+
+    def _job(
+        self,
+        dataset: Any,
+        bounds: Bounds,
+        predictor: str | Predictor | None,
+        seed: int,
+        progress: bool,
+        options: Mapping[str, Any],
+    ) -> Job:
+        """With everything checked before the dataset is read."""
+        if predictor is not None:
+            predictor_of(predictor, self.space, bounds.input_size)
         _check_names(options)
         begin = time.perf_counter()
         task = None if dataset is None else self.task(dataset, seed=seed, progress=progress, **options)
         features = time.perf_counter() - begin
-        ranker = self._ranker(task) if other is None else _ranker(other, predictor, task)
-        draw = None if task is None or self.checkpoint.generator is None else self._draw(task, seed)
-        return _rank(ranker, draw, task, bounds, effort, features)
-
-    def _ranker(self, task: Task | None) -> Ranker:
-        def score(vertices: torch.Tensor) -> Prediction:
-            return self.predict(task, vertices)
-
-        checkpoint = self.checkpoint
-        return Ranker(checkpoint.name, "%", str(checkpoint.training.get("scale", SCALE)), score)
+        mine, draw = self.checkpoint, None
+        if task is not None and mine.generator is not None:
+            draw = self._draw(task, seed)
+        if predictor is not None:
+            return Job(
+                bounds, Ranker.of(predictor, self.space, task, bounds.input_size), draw, task, mine.name, None, features
+            )
+        ranker = Ranker(mine.name, "%", _scale(mine), lambda vertices: self.predict(task, vertices))
+        distance = None if task is None else mine.predictor.distance(task)
+        return Job(bounds, ranker, draw, task, mine.name, distance, features)
 
     def _draw(self, task: Task, seed: int) -> Draw:
         chains = Chains(self.space)
@@ -326,9 +319,9 @@ def search_space(
 ) -> SearchResult:
     """Rank architectures by a predictor that needs no dataset, such as ``ofa-imagenet``.
 
-    >>> result = search_space("mobilenetv3", "ofa-imagenet", max_flops=200, seed=0)
-    >>> result.best.accuracy > 75 and result.best.flops <= 200 and result.queries
-    1000
+    >>> result = search_space("mobilenetv3", "ofa-imagenet", max_flops=200, candidates=100, refine=100)
+    >>> result.best.accuracy > 75, result.best.flops <= 200, result.queries
+    (True, True, 200)
 
     Args:
         space: a search space, or its name.
@@ -340,109 +333,51 @@ def search_space(
         ConfigError: an option is wrong, the predictor needs a dataset, or no architecture is within the limits.
     """
     integer("top", top, 1)
-    of = get_space(space) if isinstance(space, str) else space
-    bounds, effort = Bounds.named(of, limits), Effort(candidates, refine, seed)
-    ranker = _ranker(_predictor(predictor, of, bounds.input_size), predictor, None)
-    return _result(_rank(ranker, None, None, bounds, effort, 0.0), top, None, None)
+    effort = Effort(candidates, refine, seed)
+    return _plain_job(predictor, Bounds.named(_space(space), limits)).rank(effort).result(slice(top))
 
 
-def _predictor(given: str | Predictor, space: SearchSpace, input_size: int) -> Predictor:
-    if isinstance(given, Predictor):
-        if given.space.name != space.name:
-            raise ConfigError(f"the predictor is of the space {given.space.name!r}, not {space.name!r}")
-        return given
-    kind = get_predictor(given)
-    sized = "resolution" in inspect.signature(kind).parameters
-    return kind(space, resolution=input_size) if sized else kind(space)  # type: ignore[call-arg]
+def pareto_space(
+    space: SearchSpace | str,
+    predictor: Predictor | str,
+    cost: str = "flops",
+    *,
+    points: int = POINTS,
+    queries: int = QUERIES,
+    seed: int = 0,
+    **limits: Any,
+) -> Front:
+    """The best networks from the smallest to the largest, by a predictor that needs no dataset.
+
+    Args:
+        space, predictor, limits: as in `search_space`.
+        cost, points, queries, seed: as in `MetaD2A.pareto`.
+
+    Raises:
+        ConfigError: as in `search_space`.
+    """
+    return front(_plain_job(predictor, costed(_space(space), cost, limits)), cost, Sweep(points, queries, seed))
 
 
-def _ranker(predictor: Predictor, given: str | Predictor | None, task: Task | None) -> Ranker:
-    name = given if isinstance(given, str) else type(predictor).__name__
-    if predictor.needs_task and task is None:
-        raise ConfigError(f"the predictor {name!r} needs a dataset; give one")
-
-    def score(vertices: torch.Tensor) -> Prediction:
-        return Prediction(predictor.predict_encoded(task, vertices), predictor.spread(vertices))
-
-    return Ranker(name, predictor.unit, predictor.scale or f"Networks are ranked by the predictor {name}.", score)
+def _space(space: SearchSpace | str) -> SearchSpace:
+    return get_space(space) if isinstance(space, str) else space
 
 
-def _rank(
-    ranker: Ranker, draw: Draw | None, task: Task | None, bounds: Bounds, effort: Effort, features: float
-) -> Ranking:
-    begin = time.perf_counter()
-    space, classes = bounds.space, None if task is None else task.num_classes
-    found = find(space, ranker.score, draw, bounds.limits(classes), effort)
-    source: Source = "exhaustive" if effort.exhaustive(space) else "random" if draw is None else "generated"
-    return Ranking(
-        task=task,
-        vertices=found.scored.vertices,
-        prediction=found.scored.prediction,
-        order=found.scored.order,
-        ranker=ranker,
-        source=source,
-        queries=found.queries,
-        rejected=found.rejected,
-        bounds=bounds,
-        seconds={"features": features, "search": time.perf_counter() - begin},
+def _plain_job(predictor: Predictor | str, bounds: Bounds) -> Job:
+    return Job(bounds, Ranker.of(predictor, bounds.space, None, bounds.input_size))
+
+
+def _scale(checkpoint: Checkpoint) -> str:
+    """What its accuracies are, if its training says so as ``scale``; else what is true of any."""
+    if "scale" in checkpoint.training:
+        return str(checkpoint.training["scale"])
+    tasks = f"{checkpoint.training.get('classes', 20)} classes"
+    if checkpoint.space == "nasbench201":
+        tasks += ", short training"
+    return (
+        f"Accuracies are on the scale of the meta-training tasks ({tasks}): they rank networks; metad2a train measures "
+        "them."
     )
-
-
-def _result(ranking: Ranking, top: int, model: str | None, distance: float | None) -> SearchResult:
-    task, bounds, ranker = ranking.task, ranking.bounds, ranking.ranker
-    return SearchResult(
-        candidates=tuple(candidates_of(ranking, slice(top))),
-        dataset=None if task is None else task.name,
-        num_classes=ranking.num_classes,
-        space=bounds.space.name,
-        model=model,
-        predictor=ranker.name,
-        unit=ranker.unit,
-        scale=ranker.scale,
-        source=ranking.source,
-        considered=len(ranking.vertices),
-        queries=ranking.queries,
-        rejected=ranking.rejected,
-        bounds=bounds.to_dict(),
-        units=bounds.units(),
-        input_size=bounds.input_size,
-        options=bounds.options,
-        distance=distance,
-        seconds=ranking.seconds,
-    )
-
-
-def candidates_of(ranking: Ranking, chosen: slice | torch.Tensor) -> list[Candidate]:
-    """The chosen rows of a ranking, ranked from 1."""
-    bounds, vertices = ranking.bounds, ranking.vertices[chosen]
-    space = bounds.space
-    prediction = Prediction(ranking.prediction.mean[chosen], ranking.prediction.std[chosen])
-    lows, highs = (bound.tolist() for bound in prediction.interval(LEVEL))
-    accuracy, known = prediction.mean.tolist(), prediction.std.isfinite().tolist()
-    params, flops = space.costs(vertices, **bounds.cost_options(ranking.num_classes))
-    latency = {name: device.predict(vertices).tolist() for name, device in bounds.devices.items()}
-    return [
-        Candidate(
-            rank=i + 1,
-            architecture=architecture,
-            architecture_str=space.format(architecture),
-            accuracy=accuracy[i],
-            interval=(lows[i], highs[i]) if known[i] else None,
-            params=float(params[i]),
-            flops=float(flops[i]),
-            latency={device: values[i] for device, values in latency.items()},
-            ofa_config=_ofa_config(space, architecture, bounds.input_size),
-        )
-        for i, architecture in enumerate(space.decode(vertices))
-    ]
-
-
-def _ofa_config(space: SearchSpace, architecture: Architecture, resolution: int) -> Mapping[str, Any] | None:
-    from metad2a_plugin.spaces.mobilenetv3 import RESOLUTIONS, MobileNetV3Space
-
-    if not isinstance(space, MobileNetV3Space) or resolution not in RESOLUTIONS:
-        return None
-    return space.to_config(architecture, resolution)
 
 
 _TASK_OPTIONS = ("batch_size", "cache_dir", "max_images_per_class")

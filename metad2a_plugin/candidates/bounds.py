@@ -27,12 +27,14 @@ class Device:
 
     Attributes:
         unit: ``ms`` or ``mJ``.
+        note: a sentence on what a limit on it means.
         predict: values of encoded networks, int64 ``[n, vertices]`` to ``[n]``.
         upper: what limits are compared with: `predict` with a margin for its error, infinite for what cannot run.
         table: values of each type at each vertex, ``[vertices, types]``, of which `upper` is the sum; None if none are.
     """
 
     unit: str
+    note: str
     predict: Callable[[torch.Tensor], torch.Tensor]
     upper: Callable[[torch.Tensor], torch.Tensor]
     table: torch.Tensor | None
@@ -70,6 +72,7 @@ class Bounds:
         max_params, max_flops: in millions.
         max_latency: by device, in milliseconds (millijoules for energies).
         latency_tables: files of look-up tables, in OFA's format, of devices of yours; see `LookUpTable`.
+        devices: further ones whose values are wanted, without a limit.
         input_size: side of the images, in pixels; None takes the space's own.
         width: multiplier of all channels, where the space has that option; None leaves the space's own.
 
@@ -85,17 +88,19 @@ class Bounds:
         max_flops: float | None = None,
         max_latency: Mapping[str, float] | None = None,
         latency_tables: Mapping[str, Tables] | None = None,
+        devices: Sequence[str] = (),
         input_size: int | None = None,
         width: float | None = None,
     ) -> None:
         self.space = space
         self.input_size = space.input_size if input_size is None else input_size
         integer("input_size", self.input_size, 8)
-        self.options: dict[str, float] = {} if width is None else {"width": width}
+        self.options: dict[str, Any] = {} if width is None else {"width": width}
         self.space.costs(space.encode([]), input_size=self.input_size, **self.options)  # refuses a wrong width
         self._costs = {"params": _millions("max_params", max_params), "flops": _millions("max_flops", max_flops)}
         tables = dict(latency_tables or {})
-        self.devices = {name: self.device(name, tables.get(name)) for name in {**tables, **(max_latency or {})}}
+        names = dict.fromkeys([*tables, *(max_latency or {}), *devices])
+        self.devices = {name: self.device(name, tables.get(name)) for name in names}
         self.max_latency = {
             name: checked_limit(name, limit, self.devices[name].unit) for name, limit in (max_latency or {}).items()
         }
@@ -127,6 +132,7 @@ class Bounds:
         model.check_input_size(name, size)
         return Device(
             unit=model.unit(name),
+            note=model.note,
             predict=lambda vertices: model.predict(name, vertices, size),
             upper=lambda vertices: model.upper(name, vertices, size),
             table=model.vertex_costs(name, size),
@@ -164,6 +170,10 @@ class Bounds:
         """Of the devices' values."""
         return {name: device.unit for name, device in self.devices.items()}
 
+    def notes(self) -> tuple[str, ...]:
+        """What to know of the devices, in sentences."""
+        return tuple(dict.fromkeys(device.note for device in self.devices.values()))
+
     def to_dict(self) -> dict[str, float]:
         """The limits by name."""
         return {limit.name: float(limit.most) for limit in self.limits()}
@@ -183,7 +193,8 @@ def _of_tables(space: SearchSpace, tables: LookUpTable, width: float, size: int)
     def total(vertices: torch.Tensor) -> torch.Tensor:
         return table[places, space.simplify(vertices).cpu()].sum(1)
 
-    return Device(unit=tables.unit, predict=total, upper=total, table=table)
+    note = "A limit on a look-up table of yours holds for the sum of its entries."
+    return Device(unit=tables.unit, note=note, predict=total, upper=total, table=table)
 
 
 def _finite(table: torch.Tensor) -> torch.Tensor:

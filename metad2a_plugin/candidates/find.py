@@ -18,7 +18,7 @@ from metad2a_plugin.spaces.base import SearchSpace
 
 EXHAUSTIVE = 20_000
 """Spaces of at most this size are ranked completely unless a number of candidates is asked for."""
-CANDIDATES, REFINE = 400, 600
+CANDIDATES, REFINE = 700, 300
 """Networks that are drawn where a space is larger, and further ones that the predictor is asked about then."""
 
 
@@ -28,8 +28,8 @@ class Effort:
 
     Attributes:
         candidates: networks to draw and rank; None ranks the whole of a space of at most 20,000 architectures, and
-            draws 400 elsewhere.
-        refine: further queries of the predictor, where they promise most; None is 600, and 0 where `candidates` are
+            draws 700 elsewhere.
+        refine: further queries of the predictor, where they promise most; None is 300, and 0 where `candidates` are
             given: those are ranked, as in the paper, and that is all.
         seed: of the draws.
 
@@ -66,11 +66,13 @@ class Found:
     Attributes:
         scored: best first.
         queries: how many networks the predictor has scored.
+        refined: how many of them after the first.
         rejected: see `SearchResult`.
     """
 
     scored: Scored
     queries: int
+    refined: int
     rejected: Mapping[str, int]
 
 
@@ -93,14 +95,15 @@ def find(space: SearchSpace, score: Score, draw: Draw | None, limits: Sequence[L
         if not len(vertices):
             raise ConfigError(pool.explain())
         first = _scored(score, vertices)
-        return Found(first.sorted(), len(vertices), pool.rejected)
+        return Found(first.sorted(), len(vertices), 0, pool.rejected)
     chains = Chains(space)
     candidates, further = effort.queries
     first = _scored(score, generate(draw or random_draw(chains, effort.seed), chains, pool, candidates))
     # Another stream than that of the draws.
     rng = torch.Generator().manual_seed(effort.seed + 2**32)
     found = refine(first, score, chains, limits, further, rng) if further else first
-    return Found(found.sorted(), len(found.vertices), pool.rejected)
+    total = len(found.vertices)
+    return Found(found.sorted(), total, total - len(first.vertices), pool.rejected)
 
 
 def random_draw(chains: Chains, seed: int) -> Draw:

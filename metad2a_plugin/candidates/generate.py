@@ -46,7 +46,7 @@ def generate(draw: Draw, chains: Chains, pool: Pool, wanted: int) -> torch.Tenso
     while True:
         drawn = draw(draws, tilt)
         found = pool.select(drawn)
-        if len(found) >= wanted or len(drawn) < draws or draws > MAX_DRAWS:
+        if len(found) >= wanted or len(drawn) < draws or draws > max(MAX_DRAWS, 4 * wanted):
             return _some(found, _with_exact_least(pool, chains))[:wanted]
         draws *= 4
 
@@ -59,7 +59,7 @@ def steer(draw: Draw, chains: Chains, limits: Sequence[Limit]) -> torch.Tensor |
     tables = [limit.table for limit in steerable if limit.table is not None]
     plain = draw(PROBE, None)
     # In units of what draws differ by, so that all multiples are alike.
-    tables = [table / chains.sums(table, plain).std().clamp(min=1e-9) for table in tables]
+    tables = [table / chains.sums(table, plain).std(correction=0).clamp(min=1e-9) for table in tables]
     multiples = [0.0] * len(tables)
 
     def tilt(changed: dict[int, float]) -> torch.Tensor:

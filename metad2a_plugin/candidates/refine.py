@@ -4,8 +4,8 @@ Predictions are nearly sums over the parts of a network. So such sums are fitted
 networks of the largest sums within the limits are found (with Lagrange multipliers on the costs, which are sums too),
 the predictor scores them, and so on for some rounds.
 
-The network of the highest prediction owes part of it to an error of the predictor. What a fit to the first, widely
-spread candidates says of a network does not hang on such an error, so networks are ranked by the mean of the two.
+The network of the highest prediction owes part of it to an error of the predictor. What a fit to all networks that were
+scored says of a network hangs less on such an error, so networks are ranked by the mean of the two.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ from metad2a_plugin.models.ensemble import Prediction
 Score = Callable[[torch.Tensor], Prediction]
 """From encoded networks, int64 ``[n, vertices]``, to their predicted accuracies; each network is one query."""
 
-ROUNDS = 3
-SMOOTH = 0.5
-"""Weight, in the order of networks, of what the fit to the first candidates says; the prediction has the rest."""
-_PURE, _MIXED = 1.0, 0.1  # penalties of the fit to the first candidates, and to all, mostly the best
+ROUNDS = 2
+_PLAIN, _CLOSE = 1.0, 0.1  # penalties of the fit to all networks, and of that to mostly the best
 _BEST = 0.75  # of a round's networks, those of the largest sums; the others are drawn around them
-_SPREAD, _HEAT = 0.5, 0.05  # what counts as near the best, and as around it, in standard deviations of the first
+_NEAR, _HEAT = 0.5, 0.05  # what counts as near the best, and as around it, in standard deviations of the first
+_PASSES = 3  # over several limits, each with a multiple of its own
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,14 @@ class Scored:
         return Scored(self.vertices[by], Prediction(self.prediction.mean[by], self.prediction.std[by]), self.order[by])
 
 
+def join(scored: Scored, new: torch.Tensor, prediction: Prediction) -> Scored:
+    """With further networks, int64 ``[m, vertices]``, ranked by their predictions."""
+    both = Prediction(
+        torch.cat([scored.prediction.mean, prediction.mean]), torch.cat([scored.prediction.std, prediction.std])
+    )
+    return Scored(torch.cat([scored.vertices, new]), both, torch.cat([scored.order, prediction.mean.double()]))
+
+
 def refine(
     first: Scored,
     score: Score,
@@ -60,9 +67,7 @@ def refine(
     limits: Sequence[Limit],
     queries: int,
     rng: torch.Generator,
-    *,
     rounds: int = ROUNDS,
-    smooth: float = SMOOTH,
 ) -> Scored:
     """The networks of `first` and up to `queries` more, all within the limits.
 
@@ -74,30 +79,21 @@ def refine(
         queries: of the predictor.
         rng: on the CPU.
         rounds: the queries are made in so many.
-        smooth: weight of what the fit to `first` says, 0 to 1.
     """
-    space, vertices, mean, std = chains.space, first.vertices, first.prediction.mean, first.prediction.std
-    spread = mean.double().std().clamp(min=1e-9).nan_to_num(1.0)
-    broad = additive_fit(space, vertices, mean.double(), _PURE)
-
-    def order() -> torch.Tensor:
-        return (1 - smooth) * mean.double() + smooth * chains.sums(broad, vertices)
-
+    seen, spread = first, float(first.order.std(correction=0).clamp(min=1e-9))
     for part in range(rounds):
         wanted = queries // rounds + (part < queries % rounds)
-        near = ((order() - order().max()) / (_SPREAD * spread)).exp() + 1e-3
-        local = additive_fit(space, vertices, mean.double(), _MIXED, near)
-        scores = (1 - smooth) * local + smooth * broad
-        new = _propose(scores, chains, limits, vertices, wanted, float(_HEAT * spread), rng)
+        near = ((seen.order - seen.order.max()) / (_NEAR * spread)).exp() + 1e-3
+        scores = additive_fit(chains.space, seen.vertices, seen.order, _CLOSE, near)
+        new = propose(scores, chains, limits, seen.vertices, wanted, _HEAT * spread, rng)
         if not len(new):
             break
-        found = score(new)
-        vertices = torch.cat([vertices, new])
-        mean, std = torch.cat([mean, found.mean]), torch.cat([std, found.std])
-    return Scored(vertices, Prediction(mean, std), order())
+        seen = join(seen, new, score(new))
+    fitted = chains.sums(additive_fit(chains.space, seen.vertices, seen.order, _PLAIN), seen.vertices)
+    return Scored(seen.vertices, seen.prediction, (seen.order + fitted) / 2)
 
 
-def _propose(
+def propose(
     scores: torch.Tensor,
     chains: Chains,
     limits: Sequence[Limit],
@@ -122,22 +118,18 @@ def price(scores: torch.Tensor, chains: Chains, limits: Sequence[Limit]) -> torc
     Each multiple is about the least; float64 ``[vertices, types]``.
     """
     # In units in which costs differ as much as scores.
-    steerable = [(lim, lim.table * (scores.std() / lim.table[1:].std())) for lim in limits if lim.table is not None]
+    size = scores.std().clamp(min=1e-9)
+    steerable = [(lim, lim.table * (size / lim.table[1:].std())) for lim in limits if lim.table is not None]
     multiples = [0.0] * len(steerable)
 
-    def within(at: Sequence[float], limit: Limit) -> bool:
-        return bool(limit.within(chains.best(_less(scores, at, steerable), 1))[0])
+    # One after the other, each the least for the present values of the others.
+    for i, limit in [(i, limit) for i, (limit, _) in enumerate(steerable)] * (1 if len(steerable) == 1 else _PASSES):
 
-    for _ in range(2 * len(steerable)):
-        broken = [i for i, (limit, _) in enumerate(steerable) if not within(multiples, limit)]
-        if not broken:
-            break
-        for i in broken:
+        def enough(multiple: float, i: int = i, limit: Limit = limit) -> bool:
+            priced = _less(scores, [*multiples[:i], multiple, *multiples[i + 1 :]], steerable)
+            return bool(limit.within(chains.best(priced, 1))[0])
 
-            def enough(multiple: float, i: int = i) -> bool:
-                return within([*multiples[:i], multiple, *multiples[i + 1 :]], steerable[i][0])
-
-            multiples[i] = least_multiple(enough, multiples[i], steps=20)
+        multiples[i] = 0.0 if enough(0.0) else least_multiple(enough, 0.0, steps=6)
     return _less(scores, multiples, steerable)
 
 

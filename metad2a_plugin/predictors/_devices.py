@@ -67,6 +67,8 @@ class DeviceModel(FittedModel):
     """Predicts what devices would measure; ``devices`` in the configuration has their units and errors."""
 
     title = "latency model"
+    note: ClassVar[str]
+    """A sentence on what a hard limit on a device means."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config)

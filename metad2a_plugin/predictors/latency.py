@@ -38,6 +38,7 @@ class LatencyModel(DeviceModel):
 
     folder = PRETRAINED
     script = "benchmarks/train_latency.py"
+    note = "A limit on a device holds with its 95% error on top, for the benchmark's own network."
 
     def __init__(self, weights: torch.Tensor, support: torch.Tensor, config: dict[str, Any]) -> None:
         super().__init__(config)

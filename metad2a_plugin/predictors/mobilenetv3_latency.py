@@ -54,6 +54,10 @@ class MobileNetV3LatencyModel(DeviceModel):
 
     folder = PRETRAINED / "latency-mobilenetv3"
     script = "benchmarks/train_latency_mobilenetv3.py"
+    note = (
+        "A limit on a device holds with its 95% error on top, for a whole batch and networks like those measured, most "
+        "likely of width 1.2."
+    )
 
     def __init__(self, layers: torch.Tensor, rest: torch.Tensor, config: dict[str, Any]) -> None:
         super().__init__(config)
