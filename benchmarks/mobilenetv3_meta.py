@@ -1,4 +1,4 @@
-"""The meta-trained models of the MobileNetV3 space over seeds: predictor with and without the dataset, generator, speed.
+"""The meta-trained models of the MobileNetV3 space over seeds: predictor with and without dataset, generator, speed.
 
     metad2a build-database runs/mobilenetv3-database --workers 2
     python benchmarks/mobilenetv3_meta.py --database runs/mobilenetv3-database
