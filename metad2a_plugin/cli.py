@@ -640,6 +640,14 @@ def meta_train(
             "released database.",
         ),
     ] = False,
+    quality: Annotated[
+        str | None,
+        typer.Option(
+            help="A predictor whose order of networks is taken over, such as ofa-imagenet; the database then tells how "
+            "hard datasets are.",
+            show_default=False,
+        ),
+    ] = None,
     generator: Annotated[bool, typer.Option(help="Train a generator too.")] = True,
     targets: Annotated[
         str | None,
@@ -667,6 +675,7 @@ def meta_train(
         encoder=encoder,
         protocol_step=protocol_step,
         selection=selection,
+        quality=quality,
         generator=generator,
         targets=targets,
         seed=seed,

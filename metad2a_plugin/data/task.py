@@ -64,22 +64,36 @@ class Task:
                 index[d, row] = rng.choice(members, images_per_class, replace=len(members) < images_per_class)
         return self.features[torch.from_numpy(index)]
 
-    def prototypes(
+    def sets(
         self, draws: int = 10, *, images_per_class: int = 50, max_classes: int = 20, seed: int = 0
-    ) -> torch.Tensor:
-        """Mean feature of each class over at most `images_per_class` images, float32 ``[draws, classes, dim]``.
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Random image sets without repetition: features ``[n, dim]``, and classes int64 ``[n]`` numbered from 0.
 
-        Of more than `max_classes` classes, each draw takes a random subset (the meta-training tasks have 20).
-        One draw is returned when nothing is left to chance.
+        At most `images_per_class` images of a class. Of more than `max_classes` classes, each draw takes a random
+        subset (the meta-training tasks have 20). One draw is returned when nothing is left to chance.
         """
         rng = np.random.default_rng(seed)
         classes = min(self.num_classes, max_classes)
         if classes == self.num_classes and max(map(len, self._members)) <= images_per_class:
             draws = 1
-        means = []
+        found = []
         for _ in range(draws):
+            chosen = []
             for c in np.sort(rng.permutation(self.num_classes)[:classes]):
                 members = self._members[c]
-                chosen = rng.choice(members, min(len(members), images_per_class), replace=False)
-                means.append(self.features[torch.from_numpy(chosen)].mean(0))
-        return torch.stack(means).reshape(draws, classes, -1)
+                chosen.append(rng.choice(members, min(len(members), images_per_class), replace=False))
+            labels = torch.repeat_interleave(torch.arange(classes), torch.tensor([len(part) for part in chosen]))
+            found.append((self.features[torch.from_numpy(np.concatenate(chosen))], labels))
+        return found
+
+    def prototypes(
+        self, draws: int = 10, *, images_per_class: int = 50, max_classes: int = 20, seed: int = 0
+    ) -> torch.Tensor:
+        """Mean feature of each class of `sets`, float32 ``[draws, classes, dim]``; arguments as there."""
+        sets = self.sets(draws, images_per_class=images_per_class, max_classes=max_classes, seed=seed)
+        return torch.stack([class_means(*one) for one in sets])
+
+
+def class_means(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean feature of each class, ``[classes, dim]``, of features ``[n, dim]`` in the order of their labels."""
+    return torch.stack([part.mean(0) for part in features.split(labels.bincount().tolist())])

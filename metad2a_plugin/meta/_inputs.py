@@ -7,16 +7,30 @@ from dataclasses import dataclass
 import torch
 
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase
-from metad2a_plugin.models.set_code import embed, remoteness, separability
+from metad2a_plugin.models.set_code import OF_CLASSES, OF_IMAGES, embed, image_separability, remoteness, separability
 from metad2a_plugin.spaces.base import SearchSpace
 
 
-def task_codes(database: MetaDatabase, classes: ClassFeatures, anchors: torch.Tensor) -> torch.Tensor:
-    """Raw code of every task of the database, float32 ``[tasks, code]``."""
+def task_codes(
+    database: MetaDatabase, classes: ClassFeatures, anchors: torch.Tensor, images: bool = False
+) -> torch.Tensor:
+    """Raw code of every task of the database, float32 ``[tasks, code]``; with `images`, `image_separability` too."""
     prototypes, unit = classes.prototypes(), anchor_unit(anchors)
     by_class = embed(prototypes.unsqueeze(1), anchors, unit)
     embedding = torch.stack([by_class[task].mean(0) for task in database.task_classes])
-    return torch.cat([embedding, separability(prototypes[database.task_classes], unit)], dim=1)
+    parts = [embedding, separability(prototypes[database.task_classes], unit)]
+    if images:
+        told = torch.stack([image_separability(*_images(classes, task), unit) for task in database.task_classes])
+        parts.append(told.where(told.isfinite(), told.nanmean(0)))
+    return torch.cat(parts, dim=1)
+
+
+def _images(classes: ClassFeatures, task: torch.Tensor, most: int = 50) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features ``[n, dim]`` and labels ``[n]`` of a task, of at most so many images a class (as `Task.sets`)."""
+    count = classes.count[task].clamp(max=most)
+    start = classes.start[task].tolist()
+    features = [classes.features[s : s + n] for s, n in zip(start, count.tolist(), strict=True)]
+    return torch.cat(features), torch.repeat_interleave(torch.arange(len(task)), count)
 
 
 def anchor_unit(anchors: torch.Tensor) -> float:
@@ -24,14 +38,14 @@ def anchor_unit(anchors: torch.Tensor) -> float:
     return float(torch.pdist(anchors).square().median())
 
 
-def _whitening(anchors: torch.Tensor) -> torch.Tensor:
-    """``[code, code]`` matrix W such that ``code @ W`` has the kernels' inner product."""
+def _whitening(anchors: torch.Tensor, others: int) -> torch.Tensor:
+    """``[code, code]`` matrix W such that ``code @ W`` has the kernels' inner product, and `others` as they are."""
     unit, n = anchor_unit(anchors), len(anchors)
     kernels = embed(anchors.unsqueeze(1), anchors, unit).double().split(n, dim=1)
     # The jitter keeps weights on near-duplicate anchors from cancelling in float32.
     blocks = [torch.linalg.cholesky(k + 1e-2 * torch.eye(n, dtype=k.dtype)) for k in kernels]
     inverse = [torch.linalg.solve_triangular(b, torch.eye(n, dtype=b.dtype), upper=False).T for b in blocks]
-    return torch.block_diag(*inverse, torch.eye(8, dtype=torch.float64)).float()
+    return torch.block_diag(*inverse, torch.eye(others, dtype=torch.float64)).float()
 
 
 def _unit_scale(x: torch.Tensor) -> torch.Tensor:
@@ -78,18 +92,35 @@ class Tasks:
     reach: torch.Tensor
 
 
-def encode(database: MetaDatabase, classes: ClassFeatures, rows: torch.Tensor, factors: int, seed: int) -> Tasks:
-    """The datasets of training rows, whose classes are the anchors; `seed` is of the search for the factors."""
+def encode(
+    database: MetaDatabase,
+    classes: ClassFeatures,
+    rows: torch.Tensor,
+    factors: int,
+    seed: int,
+    images: bool = False,
+) -> Tasks:
+    """The datasets of training rows, whose classes are the anchors.
+
+    Args:
+        database, classes: what the rows are of.
+        rows: their numbers.
+        factors: principal components to find.
+        seed: of the search for them.
+        images: codes say how well images are told apart, too.
+    """
     # Rounded as a checkpoint stores them, so that the weights fit the anchors that will be read back.
     anchors = classes.prototypes()[database.task_classes[database.task[rows]].unique()].half().float()
-    row_code = task_codes(database, classes, anchors)[database.task[rows]]
-    whitening = _whitening(anchors)
+    row_code = task_codes(database, classes, anchors, images)[database.task[rows]]
+    others = [OF_CLASSES, OF_IMAGES] if images else [OF_CLASSES]
+    whitening = _whitening(anchors, sum(others))
     center, scale = row_code.mean(0), torch.ones(row_code.shape[1])
-    scale[-8:] = row_code[:, -8:].std(0).clamp(min=1e-6)
+    embedded = len(scale) - sum(others)
+    scale[embedded:] = row_code[:, embedded:].std(0).clamp(min=1e-6)
     standard = (row_code - center) / scale
     feature = standard @ whitening
-    groups = [*torch.split(torch.arange(feature.shape[1] - 8), len(anchors)), torch.arange(-8, 0)]
-    for group in groups:
+    sizes = [*[len(anchors)] * (embedded // len(anchors)), *others]
+    for group in torch.arange(len(scale)).split(sizes):
         whitening[:, group] /= _unit_scale(feature[:, group])
     row_tasks = standard @ whitening
     with torch.random.fork_rng(devices=[]):  # it starts from a random basis

@@ -15,7 +15,7 @@ _LEARNED = {
 def card(checkpoint: Checkpoint) -> str:
     """The model card of a checkpoint, markdown."""
     training: dict[str, Any] = dict(checkpoint.training)
-    metrics, targets = training["metrics"], training["generator_targets"]
+    metrics, targets, quality = training["metrics"], training["generator_targets"], training.get("quality")
     tables = ", ".join(training["tables"]) or "none"
     data = (
         f"{training['rows']:,} training rows, {training['validation_rows']:,} validation rows, "
@@ -30,6 +30,7 @@ def card(checkpoint: Checkpoint) -> str:
         "## Data",
         f"- Meta-database: {data}.",
         f"- Benchmark tables: {tables}.",
+        *([f"- Order of networks: that of the predictor `{quality}`; the database tells the rest."] if quality else []),
         *([f"- The generator learned {_LEARNED[targets]}."] if targets else []),
         "",
         "## Measured",

@@ -49,6 +49,7 @@ class FitConfig:
             outweigh it.
         task_level: rows of a task deviate together, by what its dataset's code does not tell: of use where tasks have
             several rows each.
+        images: the code of a dataset also says how well its images are told apart (`image_separability`).
         response: accuracies in percent are modelled as ``response[0] + response[1] * value``; None takes mean and
             standard deviation of the training rows.
         folds, fold_members: cross-validation over tasks that measures the noise level.
@@ -64,6 +65,7 @@ class FitConfig:
     selection: bool = False
     table_weight: float = 0.05
     task_level: bool = False
+    images: bool = False
     response: tuple[float, float] | None = (CENTER, SCALE)
     folds: int = 5
     fold_members: int = 4
@@ -152,7 +154,7 @@ def _fit_member(problem: _Problem, keep: torch.Tensor, rows: torch.Tensor, confi
     full = torch.zeros(problem.cells.shape[1])
     full[keep] = w.detach()
     interaction = torch.zeros(problem.row_factors.shape[1], problem.cells.shape[1])
-    interaction[:, structural] = u.detach().view(-1, len(structural))
+    interaction[:, structural] = u.detach().view(len(interaction), len(structural))
     gate = torch.stack([h[2], h[3].exp()]).detach() if config.selection else torch.tensor([math.inf, 0.0])
     offset, second = h[:2].detach()
     return {
@@ -239,6 +241,7 @@ def fit_ensemble(
     *,
     tables: Sequence[BenchmarkTable] = (),
     rows: torch.Tensor | None = None,
+    quality: torch.Tensor | None = None,
     blind: bool = False,
     remember: Remember = lambda name, fit: fit(),
 ) -> SubspaceEnsemble:
@@ -251,6 +254,8 @@ def fit_ensemble(
         config: settings.
         tables: accuracies of `population` on known datasets.
         rows: rows to train on; default all of the training split.
+        quality: scores of `population` by something that knows its order, ``[population]``; q is a multiple of what is
+            linear in them, h is zero, and the rows tell the dataset's effect and the multiple only.
         blind: leave out all that depends on the dataset, which makes the twin that a model must beat for its dataset to
             be of use; its noise is not measured.
         remember: called with the name of each of the ``members + folds * fold_members`` fits and what makes it; may
@@ -258,21 +263,22 @@ def fit_ensemble(
 
     Raises:
         ConfigError: a table's length is not the population's, or the space cannot be listed where it has to be.
-        DatasetError: all training rows have the same accuracy.
+        DatasetError: all training rows have the same accuracy, or rows and `quality` contradict each other.
     """
     config = config or FitConfig()
     rows = torch.nonzero(~database.valid).squeeze(1) if rows is None else rows
     _check(database, population, config, tables)
     center, unit = _response(database.accuracy[rows], config)
     cells = describe(database.space, population, database.vertices[rows], config.subspace)
-    tasks = encode(database, classes, rows, config.factors, config.seed)
+    tasks = encode(database, classes, rows, config.factors, config.seed, config.images)
+    basis = torch.eye(len(cells.center)) if quality is None else _direction(cells.population, quality)
     seen = 0.0 if blind else 1.0
     problem = _Problem(
-        structural=cells.structural,
-        cells=cells.population,
+        structural=cells.structural if quality is None else 0,
+        cells=cells.population @ basis,
         held=_held(database, population, rows) if config.selection else torch.empty(0),
         tables=torch.stack([normal_scores(t.accuracy) for t in tables]) if tables else torch.empty(0, len(population)),
-        row_cells=cells.rows,
+        row_cells=cells.rows @ basis,
         row_tasks=seen * tasks.rows,
         row_factors=seen * tasks.row_factors,
         value=(database.accuracy[rows] - center) / unit,
@@ -285,8 +291,12 @@ def fit_ensemble(
         fit = partial(_fit_member, problem, _subspace(problem, config, member), everything, config)
         fitted.append(remember(f"member-{member}", fit))
     weight = torch.stack([f["w"] for f in fitted])
-    interaction = torch.stack([f["u"] for f in fitted])
+    if quality is not None and not (weight > 0).all():
+        raise DatasetError("in this database, networks of higher quality are no better; train without quality")
+    weight = weight @ basis.T
+    interaction = torch.stack([f["u"] for f in fitted]) @ basis.T
     second_logit = _second_protocol_logit(problem.row_cells, problem.protocol)
+    second_logit = torch.cat([second_logit[:1], basis @ second_logit[1:]])
     effect = torch.empty(0)
     if tables:
         listed, held = (database.space.places(vertices) for vertices in (population, database.vertices[rows]))
@@ -319,6 +329,15 @@ def fit_ensemble(
         noise=torch.zeros(2) if blind else _noise(problem, config, remember),
         response=torch.tensor([center, unit]),
     )
+
+
+def _direction(cells: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
+    """What of `quality` ``[n]`` is linear in descriptors ``[n, d]``: ``[d, 1]``, of unit mean square over the cells."""
+    wanted = (quality - quality.mean()).double()
+    x = cells.double()
+    ridge = 1e-3 * torch.eye(x.shape[1], dtype=x.dtype)  # descriptors depend on each other
+    direction = torch.linalg.solve(x.T @ x / len(x) + ridge, x.T @ wanted / len(x))
+    return (direction / (x @ direction).std())[:, None].float()
 
 
 def _check(

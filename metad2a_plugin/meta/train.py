@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ from metad2a_plugin.models.checkpoint import AccuracyModel, Checkpoint
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
 from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperAccuracy
-from metad2a_plugin.registry import get_space
+from metad2a_plugin.registry import get_predictor, get_space
 from metad2a_plugin.spaces.base import SearchSpace
 
 RECIPES = ("default", "paper", "release")
@@ -67,6 +68,9 @@ class MetaTrainConfig:
         protocol_step: see `load_database`.
         selection: the database's cells were chosen for being good, so that being in it is evidence; of use to the
             default recipe, in a space that can be listed.
+        quality: registry name of a predictor that needs no dataset; networks are put in its order, and the database
+            tells how hard datasets are and how much the order matters. For the default recipe, and databases that tell
+            networks apart less well.
         generator: train one too.
         targets: what it learns, one of `TARGETS`; by default the rows in NAS-Bench-201, whose released database holds
             good cells, and with `selection`.
@@ -82,6 +86,7 @@ class MetaTrainConfig:
     encoder: str = "default"
     protocol_step: float | None = None
     selection: bool = False
+    quality: str | None = None
     generator: bool = True
     targets: str | None = None
     seed: int = 0
@@ -92,6 +97,10 @@ class MetaTrainConfig:
         if self.targets is not None:
             one_of("generator targets", self.targets, TARGETS)
         space = get_space(self.space)
+        if self.quality is not None and self.recipe != "default":
+            raise ConfigError(f"the recipe {self.recipe!r} cannot use a quality; leave it out")
+        if self.quality is not None and get_predictor(self.quality).needs_task:
+            raise ConfigError(f"quality must be a predictor that needs no dataset, not {self.quality!r}")
         if self.selection:
             _require_listed(space, "that networks were selected")
 
@@ -157,6 +166,7 @@ def meta_train(
             "recipe": config.recipe,
             "seed": config.seed,
             "tables": sorted(tables or ()),
+            "quality": config.quality,
             "generator_targets": config.generator_targets if config.generator else None,
             "rows": int((~database.valid).sum()),
             "validation_rows": int(database.valid.sum()),
@@ -204,12 +214,20 @@ def _predictor(
         # The defaults are those of the released database, which has about one row a task.
         fit = FitConfig(seed=config.seed, selection=config.selection)
         if config.space != "nasbench201":
-            fit = replace(fit, task_level=True, response=None)
-        memory = _Memory(run_dir, fit, database, classes, tables, progress)
-        known = database, classes, population(database.space, config.seed), fit
-        given = list(tables.values())
-        predictor = fit_ensemble(*known, tables=given, remember=memory)
-        twin = fit_ensemble(*known, tables=given, blind=True, remember=lambda name, fit: memory(f"twin-{name}", fit))
+            fit = replace(fit, task_level=True, images=True, response=None)
+        memory = _Memory(run_dir, fit, config.quality, database, classes, tables, progress)
+        architectures = population(database.space, config.seed)
+        fitted = partial(
+            fit_ensemble,
+            database,
+            classes,
+            architectures,
+            fit,
+            tables=list(tables.values()),
+            quality=_quality(config.quality, database.space, architectures),
+        )
+        predictor = fitted(remember=memory)
+        twin = fitted(blind=True, remember=lambda name, fit: memory(f"twin-{name}", fit))
         return calibrated(predictor, database, classes), twin
     recipe = PREDICTOR_RELEASE if config.recipe == "release" else PREDICTOR
     recipe = replace(recipe, seed=config.seed)
@@ -225,6 +243,10 @@ def _predictor(
     )
     model = PaperAccuracy(trained.predictor.cpu(), trained.mean, trained.scale, noise=1.0)
     return calibrated(model, database, classes), None
+
+
+def _quality(name: str | None, space: SearchSpace, architectures: torch.Tensor) -> torch.Tensor | None:
+    return None if name is None else get_predictor(name)(space).predict(None, space.decode(architectures))
 
 
 def population(space: SearchSpace, seed: int = 0) -> torch.Tensor:
@@ -285,12 +307,13 @@ class _Memory:
         self,
         run_dir: Path,
         config: FitConfig,
+        quality: str | None,
         database: MetaDatabase,
         classes: ClassFeatures,
         tables: Mapping[str, BenchmarkTable],
         progress: Progress,
     ) -> None:
-        key = fingerprint((_FITS, asdict(config)), database, classes, *tables.values())
+        key = fingerprint((_FITS, asdict(config), quality), database, classes, *tables.values())
         self.folder = run_dir / f"ensemble-{key[:16]}"
         self.total = 2 * config.members + config.folds * config.fold_members
         self.done = 0

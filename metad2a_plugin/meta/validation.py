@@ -87,7 +87,7 @@ def row_codes(
     predictor: SubspaceEnsemble, database: MetaDatabase, classes: ClassFeatures, rows: torch.Tensor
 ) -> torch.Tensor:
     """Standardised codes of the datasets of rows, ``[rows, code]``."""
-    raw = task_codes(database, classes, predictor.anchors)[database.task[rows]]
+    raw = task_codes(database, classes, predictor.anchors, predictor.sees_images)[database.task[rows]]
     return (raw - predictor.task_center) / predictor.task_scale
 
 

@@ -7,13 +7,15 @@ and the dataset's code. `metad2a_plugin.meta.fit` trains it; this module only ev
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import torch
 
+from metad2a_plugin.data.task import class_means
 from metad2a_plugin.errors import CheckpointError
-from metad2a_plugin.models.set_code import remoteness, task_code
+from metad2a_plugin.models.set_code import EMBEDDING_SCALES, OF_CLASSES, image_separability, remoteness, task_code
 
 if TYPE_CHECKING:
     from metad2a_plugin.data.task import Task
@@ -127,18 +129,29 @@ class SubspaceEnsemble:
             columns.append(self.cell_effect[self.space.places(vertices).to(self.cell_effect.device), None])
         return torch.cat(columns, dim=1)
 
-    def codes(self, prototypes: torch.Tensor) -> torch.Tensor:
-        """Standardised codes of tasks given as class prototypes ``[tasks, classes, dim]``; ``[tasks, code]``."""
-        raw = task_code(prototypes.to(self.anchors.device), self.anchors, float(self.unit))
-        return (raw - self.task_center) / self.task_scale
+    @property
+    def sees_images(self) -> bool:
+        """Whether the code of a dataset also says how well its images are told apart."""
+        return len(self.task_center) > len(EMBEDDING_SCALES) * len(self.anchors) + OF_CLASSES
+
+    def codes(self, sets: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+        """Standardised codes ``[sets, code]`` of image sets of equally many classes each, as `Task.sets` gives them."""
+        device, unit = self.anchors.device, float(self.unit)
+        prototypes = torch.stack([class_means(*one) for one in sets]).to(device)
+        images = None
+        if self.sees_images:
+            images = torch.stack([image_separability(*one, unit) for one in sets]).to(device)
+        raw = task_code(prototypes, self.anchors, unit, images)
+        # What cannot be known of classes with one image each is taken to be average.
+        return (raw.where(raw.isfinite(), self.task_center) - self.task_center) / self.task_scale
 
     def distance(self, task: Task) -> float:
         """How far a dataset is from those of meta-training, of which 99% are within 1.
 
         The larger of two ratios: the norm of its factors over `radius`, and its remoteness over `reach`.
         """
-        prototypes = task.prototypes()
-        return float(self._distance(self.codes(prototypes).mean(0), prototypes.shape[1]))
+        sets = task.sets()
+        return float(self._distance(self.codes(sets).mean(0), len(sets[0][1].unique())))
 
     def _distance(self, code: torch.Tensor, classes: int | None = None) -> torch.Tensor:
         """``[...]`` of codes ``[..., code]`` of datasets with so many classes; None: as many as in meta-training."""
@@ -152,24 +165,21 @@ class SubspaceEnsemble:
         """How far what was learned of datasets is believed: 1 among those of meta-training, then falling to 0."""
         return distance.clamp(min=1) ** -4
 
-    def predict_task(self, task: Task | None, vertices: torch.Tensor) -> Prediction:
-        """`predict` for a task, from the mean features of its classes."""
-        return self.predict(None if task is None else task.prototypes(), vertices)
-
     @torch.inference_mode()
-    def predict(self, prototypes: torch.Tensor | None, vertices: torch.Tensor) -> Prediction:
+    def predict_task(self, task: Task | None, vertices: torch.Tensor) -> Prediction:
         """Accuracy of every architecture on one dataset.
 
         Args:
-            prototypes: class prototypes ``[draws, classes, dim]`` (`Task.prototypes`), whose codes are averaged;
-                None predicts for the average meta-training task.
+            task: the dataset, of whose `Task.sets` the codes are averaged; None predicts for the average meta-training
+                task.
             vertices: encoded architectures, int64 ``[n, vertices]``.
         """
         cells = self.cell_features(vertices)
-        if prototypes is None:
+        if task is None:
             found = self.predict_code(None, cells)
         else:
-            found = self.predict_code(self.codes(prototypes).mean(0), cells, prototypes.shape[1])
+            sets = task.sets()
+            found = self.predict_code(self.codes(sets).mean(0), cells, len(sets[0][1].unique()))
         return Prediction(found.mean.cpu(), found.std.cpu())
 
     def members(self, code: torch.Tensor | None, cells: torch.Tensor, classes: int | None = None) -> torch.Tensor:
@@ -185,7 +195,7 @@ class SubspaceEnsemble:
         return self.response[0] + self.response[1] * value
 
     def predict_code(self, code: torch.Tensor | None, cells: torch.Tensor, classes: int | None = None) -> Prediction:
-        """`predict` from `code` and `cell_features`; a ``[n, code]`` code gives one dataset per architecture."""
+        """`predict_task` from `code` and `cell_features`; a ``[n, code]`` code gives one dataset per architecture."""
         value = self.members(code, cells, classes)
         # Without a dataset, or far from those of meta-training, its level is unknown.
         unit = self.response[1]

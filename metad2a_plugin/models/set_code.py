@@ -14,6 +14,8 @@ SEPARATION_SCALES = (0.2, 0.35, 0.5, 0.8, 1.2)
 """Kernel widths of the separability statistics, in median distances between anchors."""
 EMBEDDING_SCALES = (0.5, 1.0)
 """Kernel widths of the mean embedding, likewise."""
+OF_CLASSES, OF_IMAGES = len(SEPARATION_SCALES) + 3, 5
+"""Lengths of `separability` and of `image_separability`, which follow the embedding in a code."""
 
 
 def squared_distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -34,7 +36,7 @@ def embed(classes: torch.Tensor, anchors: torch.Tensor, unit: float) -> torch.Te
 
 
 def separability(classes: torch.Tensor, unit: float) -> torch.Tensor:
-    """How far apart a task's classes are, ``[tasks, classes, dim]`` to ``[tasks, 8]``.
+    """How far apart a task's classes are, ``[tasks, classes, dim]`` to ``[tasks, 8]`` (`OF_CLASSES`).
 
     Mean kernel value between different classes at `SEPARATION_SCALES`, then mean, minimum and standard
     deviation of the distance to the nearest other class.
@@ -81,7 +83,8 @@ def image_separability(images: torch.Tensor, labels: torch.Tensor, unit: float) 
         mine / unit,
     ]
     weight = 1 / count[labels]
-    return torch.stack(each) @ (weight / weight.sum())
+    # Nothing over nothing where no class has two images.
+    return torch.stack(each) @ weight / weight.sum()
 
 
 def remoteness(code: torch.Tensor, anchors: int) -> torch.Tensor:
@@ -94,6 +97,19 @@ def remoteness(code: torch.Tensor, anchors: int) -> torch.Tensor:
     return widest.mean(-1).clamp(1e-30, 1).log().neg().sqrt()
 
 
-def task_code(classes: torch.Tensor, anchors: torch.Tensor, unit: float) -> torch.Tensor:
-    """Raw codes of tasks given as class prototypes, ``[tasks, classes, dim]`` to ``[tasks, 2 * anchors + 8]``."""
-    return torch.cat([embed(classes, anchors, unit), separability(classes, unit)], dim=-1)
+def task_code(
+    classes: torch.Tensor, anchors: torch.Tensor, unit: float, images: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Raw codes of tasks given as class prototypes.
+
+    Args:
+        classes: ``[tasks, classes, dim]``.
+        anchors: ``[anchors, dim]``.
+        unit: median squared distance between anchors.
+        images: `image_separability` of each task, ``[tasks, 5]``, for a code that has it.
+
+    Returns:
+        ``[tasks, 2 * anchors + 8]``, or 5 more with `images`.
+    """
+    parts = [embed(classes, anchors, unit), separability(classes, unit)]
+    return torch.cat(parts if images is None else [*parts, images], dim=-1)

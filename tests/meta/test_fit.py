@@ -48,7 +48,7 @@ def small() -> Toy:
 # -- what it learns ------------------------------------------------------------------------------
 def test_cells_it_never_saw_are_ranked_by_their_truth(made: Toy, model: SubspaceEnsemble) -> None:
     seen = torch.isin(SPACE.canonical_ids(CELLS), SPACE.canonical_ids(made.database.vertices))
-    mean = model.predict(None, CELLS).mean
+    mean = model.predict_task(None, CELLS).mean
     assert spearman(mean[LIVE & ~seen], TRUTH[LIVE & ~seen]) > 0.9
     assert TRUTH[mean.topk(20).indices].min() > TRUTH.quantile(0.98)
 
@@ -79,14 +79,14 @@ def test_the_second_protocol_is_told_apart_from_the_cells(made: Toy, model: Subs
     assert 5 * model.second_offset.mean().item() == pytest.approx(-16, abs=1)
     database = made.database
     first = database.valid & (database.protocol == 0)
-    codes = torch.cat([model.codes(task_of(made, int(i)).prototypes()) for i in database.task[first]])
+    codes = torch.cat([model.codes(task_of(made, int(i)).sets()) for i in database.task[first]])
     mean = model.predict_code(codes, model.cell_features(database.vertices[first])).mean
     assert (mean - database.accuracy[first]).mean().abs() < 1.0, "predictions are on the first protocol's scale"
 
 
 def test_the_evidence_of_the_selection_can_be_left_out(made: Toy) -> None:
     plain = fit(made, dataclasses.replace(FASTER, selection=False))
-    assert spearman(plain.predict(None, CELLS).mean[LIVE], TRUTH[LIVE]) > 0.85
+    assert spearman(plain.predict_task(None, CELLS).mean[LIVE], TRUTH[LIVE]) > 0.85
     assert validate(plain, made.database, made.classes)["pearson"] > 0.75
 
 
@@ -94,9 +94,9 @@ def test_a_table_of_the_truth_helps(small: Toy) -> None:
     noise = torch.full((len(CELLS),), 0.5)
     disturbed = 20 + 0.5 * TRUTH + noise * torch.randn(len(CELLS), generator=torch.Generator().manual_seed(0))
     without, with_it = (fit(small, FASTER, tables=t) for t in ((), (BenchmarkTable(disturbed, noise),)))
-    scores = [spearman(m.predict(None, CELLS).mean[LIVE], TRUTH[LIVE]) for m in (without, with_it)]
+    scores = [spearman(m.predict_task(None, CELLS).mean[LIVE], TRUTH[LIVE]) for m in (without, with_it)]
     assert scores[1] > scores[0] + 0.02 and scores[1] > 0.9
-    assert with_it.predict(None, CELLS).mean.isfinite().all()
+    assert with_it.predict_task(None, CELLS).mean.isfinite().all()
 
 
 # -- what it does not depend on ------------------------------------------------------------------
@@ -223,7 +223,7 @@ def test_a_twin_without_the_dataset_predicts_the_same_for_all(mobile: Toy, mobil
     twin = fit_ensemble(mobile.database, mobile.classes, population(MOBILE), GENERAL, blind=True)
     networks = mobile.database.vertices[:50]
     first, second = (twin.predict_task(task_of(mobile, i), networks).mean for i in (1, 5))
-    assert torch.equal(first, second) and torch.equal(first, twin.predict(None, networks).mean)
+    assert torch.equal(first, second) and torch.equal(first, twin.predict_task(None, networks).mean)
     metrics = validate(mobile_model, mobile.database, mobile.classes, twin)
     assert metrics["spearman"] > metrics["spearman_twin"] + 0.2
     assert metrics["pearson_within_twin"] == pytest.approx(metrics["pearson_within"], abs=0.1)
@@ -240,7 +240,7 @@ def test_what_tasks_have_in_common_does_not_blur_the_networks() -> None:
                 blurred.classes,
                 population(MOBILE),
                 dataclasses.replace(GENERAL, task_level=level),
-            ).predict(None, networks).mean,
+            ).predict_task(None, networks).mean,
             mobile_quality(networks),
         )
         for level in (False, True)
@@ -257,9 +257,9 @@ def test_a_space_of_few_descriptors_shows_them_all() -> None:
     database = dataclasses.replace(base.database, vertices=listed[chosen], accuracy=accuracy.float(), space=space)
     model = fit_ensemble(database, base.classes, population(space), GENERAL)
     assert torch.equal(population(space), listed)
-    assert pearson(model.predict(None, listed).mean, (listed == 4).sum(1).float()) > 0.99
+    assert pearson(model.predict_task(None, listed).mean, (listed == 4).sum(1).float()) > 0.99
     again = SubspaceEnsemble.from_state_dict(model.state_dict(), space)
-    assert torch.equal(again.predict(None, listed).mean, model.predict(None, listed).mean)
+    assert torch.equal(again.predict_task(None, listed).mean, model.predict_task(None, listed).mean)
     with pytest.raises(CheckpointError, match=r"reads \d+ descriptors .* 'toy' has"):
         SubspaceEnsemble.from_state_dict(model.state_dict(), ToySpace(length=4))
 

@@ -16,9 +16,11 @@ from metad2a_plugin.data import ImageDataset, extract_task
 from metad2a_plugin.errors import ArchitectureError, ConfigError, DatasetError, MetaD2AError
 from metad2a_plugin.meta import train
 from metad2a_plugin.meta.fit import BenchmarkTable
+from metad2a_plugin.meta.metrics import spearman
 from metad2a_plugin.meta.train import MetaTrainConfig, meta_train
 from metad2a_plugin.models.checkpoint import Checkpoint, load_checkpoint
 from metad2a_plugin.models.predictor import PaperPredictor
+from metad2a_plugin.registry import get_predictor
 
 
 @pytest.fixture(autouse=True)
@@ -172,6 +174,40 @@ def test_the_paper_s_models_in_another_space(images: ImageDataset, tmp_path: Pat
     task, networks = extract_task(image_dataset()), MOBILE.encode([MOBILE.sample(random.Random(0))])
     before, after = (c.predictor.predict_task(task, networks).mean for c in (written, read))
     assert torch.allclose(before, after, atol=0.2)
+
+
+def test_the_order_of_another_predictor(images: ImageDataset, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "database", mobile_toy(tasks=16), protocol=False)
+    config = MetaTrainConfig(space="mobilenetv3", quality="ofa-imagenet", generator=False)
+    made = meta_train(folder, images, tmp_path / "mine", config)
+    networks = MOBILE.encode([MOBILE.sample_balanced(random.Random(i)) for i in range(60)])
+    wanted = get_predictor("ofa-imagenet")(MOBILE).predict(None, MOBILE.decode(networks))
+    for task in (None, extract_task(image_dataset())):
+        assert spearman(made.predictor.predict_task(task, networks).mean, wanted) > 0.98
+    assert made.training["quality"] == "ofa-imagenet"
+    assert "that of the predictor `ofa-imagenet`" in (tmp_path / "mine" / "README.md").read_text()
+
+
+def test_a_quality_that_the_database_contradicts_is_refused(images: ImageDataset, tmp_path: Path) -> None:
+    toy_ = mobile_toy(tasks=16)
+    upside_down = dataclasses.replace(toy_.database, accuracy=100 - toy_.database.accuracy)
+    folder = write_folder(tmp_path / "database", dataclasses.replace(toy_, database=upside_down), protocol=False)
+    config = MetaTrainConfig(space="mobilenetv3", quality="ofa-imagenet", generator=False)
+    with pytest.raises(DatasetError, match="networks of higher quality are no better"):
+        meta_train(folder, images, tmp_path / "mine", config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"quality": "metad2a"}, "a predictor that needs no dataset, not 'metad2a'"),
+        ({"quality": "flop"}, "no 'flop' among the predictors"),
+        ({"quality": "flops", "recipe": "paper"}, "cannot use a quality"),
+    ],
+)
+def test_qualities_that_cannot_be(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        MetaTrainConfig(space="mobilenetv3", **changes)
 
 
 def test_tables_need_a_space_that_can_be_listed(images: ImageDataset, tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_an_interval_holds_its_share_of_draws() -> None:
 
 
 def test_a_mixture_covers_rows_whose_protocol_is_not_known(made: Toy, model: SubspaceEnsemble) -> None:
-    code = model.codes(task_of(made, NEAR).prototypes()).mean(0)
+    code = model.codes(task_of(made, NEAR).sets()).mean(0)
     cells = model.cell_features(SOME)
     first, generator = model.predict_code(code, cells), torch.Generator().manual_seed(0)
     chance = torch.sigmoid(model.second_logit[0] + cells @ model.second_logit[1:])
@@ -174,7 +174,7 @@ def test_a_mixture_covers_rows_whose_protocol_is_not_known(made: Toy, model: Sub
 @quick
 @given(st.floats(0.05, 0.95), st.floats(0.05, 0.95))
 def test_intervals_of_a_mixture_nest(made: Toy, model: SubspaceEnsemble, first: float, second: float) -> None:
-    code, cells = model.codes(task_of(made, NEAR).prototypes()).mean(0), model.cell_features(SOME)
+    code, cells = model.codes(task_of(made, NEAR).sets()).mean(0), model.cell_features(SOME)
     (_, low, high), (_, lower, higher) = (model.mixture(code, cells, x) for x in sorted((first, second)))
     assert (lower <= low).all() and (low < high).all() and (high <= higher).all()
 
@@ -183,7 +183,7 @@ def test_without_a_second_protocol_a_mixture_is_the_prediction(made: Toy, model:
     logit = torch.zeros_like(model.second_logit)
     logit[0] = -60
     only = dataclasses.replace(model, second_logit=logit)
-    code, cells = only.codes(task_of(made, NEAR).prototypes()).mean(0), only.cell_features(SOME)
+    code, cells = only.codes(task_of(made, NEAR).sets()).mean(0), only.cell_features(SOME)
     mean, low, high = only.mixture(code, cells, 0.9)
     prediction = only.predict_code(code, cells)
     for ours, theirs in zip((mean, low, high), (prediction.mean, *prediction.interval(0.9)), strict=True):
