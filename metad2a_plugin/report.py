@@ -81,7 +81,7 @@ def _print_search_notes(console: Console, result: SearchResult) -> None:
         f"({left_out} left out) in {result.seconds['search']:.2f} s{read}."
     )
     if result.refined:
-        console.print("Ranked by the mean of the prediction and of what all predictions together say of a network's parts.")
+        console.print("The order is that of the mean of a prediction and of what all of them say of a network's parts.")
     console.print(result.scale)
     for note in result.notes:
         console.print(note)

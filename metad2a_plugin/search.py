@@ -128,14 +128,21 @@ class MetaD2A:
         Raises:
             ConfigError: the checkpoint has no generator, or `n` is not positive.
         """
+        return self._distinct(self._latent(task, seed), n, seed, tilt)
+
+    @torch.inference_mode()
+    def _latent(self, task: Task, seed: int) -> torch.Tensor:
+        """Of a dataset, ``[1, latent]``: the mean over several draws of its images."""
         generator = self.checkpoint.generator
         if generator is None:
             raise ConfigError(f"the model {self.checkpoint.name!r} has no generator; train it with one")
-        with torch.inference_mode():
-            # One latent per dataset: the mean over several draws of its images.
-            z = generator.encode(task.draw(seed=seed).to(self.device))[0].mean(0, keepdim=True)
-            rng = torch.Generator(self.device).manual_seed(seed)
-            return generator.sample_distinct(z, n, rng, TEMPERATURE, tilt)[0].cpu()
+        return generator.encode(task.draw(seed=seed).to(self.device))[0].mean(0, keepdim=True)
+
+    @torch.inference_mode()
+    def _distinct(self, z: torch.Tensor, n: int, seed: int, tilt: torch.Tensor | None) -> torch.Tensor:
+        assert self.checkpoint.generator is not None
+        rng = torch.Generator(self.device).manual_seed(seed)
+        return self.checkpoint.generator.sample_distinct(z, n, rng, TEMPERATURE, tilt)[0].cpu()
 
     # -- search ------------------------------------------------------------------------------
     def search(
@@ -299,10 +306,10 @@ class MetaD2A:
         return Job(bounds, ranker, draw, task, mine.name, distance, features)
 
     def _draw(self, task: Task, seed: int) -> Draw:
-        chains = Chains(self.space)
+        chains, z = Chains(self.space), self._latent(task, seed)
 
         def draw(n: int, tilt: torch.Tensor | None) -> torch.Tensor:
-            return self.generate(task, n, seed=seed, tilt=None if tilt is None else chains.ahead(tilt))
+            return self._distinct(z, n, seed, None if tilt is None else chains.ahead(tilt))
 
         return draw
 
@@ -374,9 +381,11 @@ def _scale(checkpoint: Checkpoint) -> str:
     tasks = f"{checkpoint.training.get('classes', 20)} classes"
     if checkpoint.space == "nasbench201":
         tasks += ", short training"
+    quality = checkpoint.training.get("quality")
+    order = f" Their order is that of the predictor {quality}." if quality else ""
     return (
         f"Accuracies are on the scale of the meta-training tasks ({tasks}): they rank networks; metad2a train measures "
-        "them."
+        f"them.{order}"
     )
 
 

@@ -117,8 +117,8 @@ def price(scores: torch.Tensor, chains: Chains, limits: Sequence[Limit]) -> torc
 
     Each multiple is about the least; float64 ``[vertices, types]``.
     """
-    # In units in which costs differ as much as scores.
-    size = scores.std().clamp(min=1e-9)
+    # In units in which costs differ as much as scores; what all networks have, in the first row, is none of that.
+    size = scores[1:].std().clamp(min=1e-9)
     steerable = [(lim, lim.table * (size / lim.table[1:].std())) for lim in limits if lim.table is not None]
     multiples = [0.0] * len(steerable)
 
