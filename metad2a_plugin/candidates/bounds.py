@@ -60,8 +60,12 @@ class Limit:
     table: torch.Tensor | None
 
     def within(self, vertices: torch.Tensor) -> torch.Tensor:
-        """Whether networks keep to it, bool ``[n]``."""
-        return self.measure(vertices) <= self.most
+        """Whether networks keep to it, bool ``[n]``; one that costs infinitely much never does."""
+        return self.allows(self.measure(vertices))
+
+    def allows(self, costs: torch.Tensor) -> torch.Tensor:
+        """`within` for what `measure` gives."""
+        return (costs <= self.most) & costs.isfinite()
 
 
 class Bounds:

@@ -79,6 +79,8 @@ def steer(draw: Draw, chains: Chains, limits: Sequence[Limit]) -> torch.Tensor |
             return bool(share >= aim)
 
         multiples[worst] = least_multiple(enough, multiples[worst], steps=5)
+        if not enough(multiples[worst]):  # the limits contradict each other
+            break
     return tilt({}) if any(multiples) else None
 
 

@@ -38,7 +38,7 @@ class Pool:
         within = torch.ones(len(unique), dtype=torch.bool)
         for limit in self.limits:
             cost = limit.measure(unique)
-            within &= cost <= limit.most
+            within &= limit.allows(cost)
             self.least[limit.label] = float(cost.min()) if len(cost) else math.inf
         self.rejected = {
             "dead": len(vertices) - len(alive),

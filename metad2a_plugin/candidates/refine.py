@@ -17,7 +17,6 @@ import torch
 
 from metad2a_plugin.candidates.bounds import Limit
 from metad2a_plugin.candidates.chains import Chains
-from metad2a_plugin.candidates.generate import least_multiple
 from metad2a_plugin.candidates.pool import Pool
 from metad2a_plugin.candidates.surrogate import additive_fit
 from metad2a_plugin.models.ensemble import Prediction
@@ -121,21 +120,29 @@ def price(scores: torch.Tensor, chains: Chains, limits: Sequence[Limit]) -> torc
     size = scores[1:].std().clamp(min=1e-9)
     steerable = [(lim, lim.table * (size / lim.table[1:].std())) for lim in limits if lim.table is not None]
     multiples = [0.0] * len(steerable)
-
     # One after the other, each the least for the present values of the others.
-    for i, limit in [(i, limit) for i, (limit, _) in enumerate(steerable)] * (1 if len(steerable) == 1 else _PASSES):
-
-        def enough(multiple: float, i: int = i, limit: Limit = limit) -> bool:
-            priced = _less(scores, [*multiples[:i], multiple, *multiples[i + 1 :]], steerable)
-            return bool(limit.within(chains.best(priced, 1))[0])
-
-        multiples[i] = 0.0 if enough(0.0) else least_multiple(enough, 0.0, steps=6)
-    return _less(scores, multiples, steerable)
+    for _ in range(1 if len(steerable) == 1 else _PASSES):
+        for i, (limit, table) in enumerate(steerable):
+            others = [(m, t) for k, (m, (_, t)) in enumerate(zip(multiples, steerable, strict=True)) if k != i]
+            multiples[i] = _least_multiple(_less(scores, others), table, limit, chains)
+    return _less(scores, [(m, table) for m, (_, table) in zip(multiples, steerable, strict=True)])
 
 
-def _less(
-    scores: torch.Tensor, multiples: Sequence[float], steerable: Sequence[tuple[Limit, torch.Tensor]]
-) -> torch.Tensor:
-    for multiple, (_, table) in zip(multiples, steerable, strict=True):
+def _less(scores: torch.Tensor, priced: Sequence[tuple[float, torch.Tensor]]) -> torch.Tensor:
+    for multiple, table in priced:
         scores = scores - multiple * table
     return scores
+
+
+def _least_multiple(scores: torch.Tensor, table: torch.Tensor, limit: Limit, chains: Chains) -> float:
+    """About the least for which the best network keeps to the limit: of a coarse grid, then of a finer one."""
+    assert limit.table is not None
+    grid = torch.cat([torch.zeros(1), 2.0 ** torch.arange(-6, 18)]).double()
+    for _ in range(2):
+        best = chains.top(scores - grid[:, None, None] * table)
+        within = (chains.sums(limit.table, best) <= limit.most).nonzero()[:, 0]
+        first = int(within[0]) if len(within) else len(grid) - 1
+        if first == 0:
+            break
+        grid = torch.linspace(float(grid[first - 1]), float(grid[first]), 17, dtype=torch.float64)
+    return float(grid[0] if first == 0 else grid[-1])
