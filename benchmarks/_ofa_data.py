@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from metad2a_plugin.spaces._mobilenetv3_descriptors import layers_and_depths
 from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
 
 SPACE = MobileNetV3Space()
@@ -48,3 +49,20 @@ def split_networks(vertices: torch.Tensor, share: float, seed: int) -> tuple[tor
     apart[order[: round(share * len(order))]] = True
     chosen = apart[network]
     return (~chosen).nonzero()[:, 0], chosen.nonzero()[:, 0]
+
+
+def official(folder: Path, vertices: torch.Tensor, resolution: torch.Tensor) -> torch.Tensor:
+    """Accuracies by the predictor that OFA has released, in percent, float64 ``[n]``.
+
+    Args:
+        folder: with ``official_accuracy_predictor.pth``.
+        vertices: int64 ``[n, 22]``.
+        resolution: int64 ``[n]``, pixels.
+    """
+    state = torch.load(folder / "official_accuracy_predictor.pth", weights_only=True, map_location="cpu")
+    sides = torch.nn.functional.one_hot((resolution - 112) // 16, 8)
+    x = torch.cat([layers_and_depths(vertices)[:, :120].float(), sides.float()], dim=1)
+    tensors = list(state.values())
+    for i, (weight, bias) in enumerate(zip(tensors[::2], tensors[1::2], strict=True)):
+        x = torch.nn.functional.linear(x.relu() if i else x, weight, bias)
+    return 100 * x[:, 0].double()

@@ -30,10 +30,10 @@ from metad2a_plugin.predictors.imagenet import MEASURED, ImageNetModel, feature_
 
 if TYPE_CHECKING:
     from benchmarks import _common as common
-    from benchmarks._ofa_data import SPACE, Rows, read, split_networks
+    from benchmarks._ofa_data import SPACE, Rows, official, read, split_networks
 else:
     import _common as common
-    from _ofa_data import SPACE, Rows, read, split_networks
+    from _ofa_data import SPACE, Rows, official, read, split_networks
 
 HELD_OUT = 0.2
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -142,18 +142,6 @@ def choose(table: Table, splits: Sequence[tuple[torch.Tensor, torch.Tensor]]) ->
 
 
 # -- what it is compared with --------------------------------------------------------------------
-def official(folder: Path, table: Table) -> torch.Tensor:
-    """OFA's released predictor, in percent."""
-    state = torch.load(folder / "official_accuracy_predictor.pth", weights_only=True, map_location="cpu")
-    layers = table.blocks["layers and depths"][:, :120]
-    sides = torch.nn.functional.one_hot((table.rows.resolution - 112) // 16, 8)
-    x = torch.cat([layers.float(), sides.float()], dim=1)
-    tensors = list(state.values())
-    for i, (weight, bias) in enumerate(zip(tensors[::2], tensors[1::2], strict=True)):
-        x = torch.nn.functional.linear(x.relu() if i else x, weight, bias)
-    return 100 * x[:, 0].double()
-
-
 def by_resolution(table: Table, train: torch.Tensor, x: torch.Tensor, penalty: float) -> torch.Tensor:
     """A ridge regression of accuracies for each resolution alone, in percent."""
     found = torch.empty_like(table.top1)
@@ -320,7 +308,7 @@ def main() -> None:
 
     # All is chosen: now the held-out rows.
     ours = predictions(shipped, table)
-    released = official(arguments.data / "ofa", table)
+    released = official(arguments.data / "ofa", table.rows.vertices, table.rows.resolution)
     shift = torch.zeros_like(released)
     for r in MEASURED:
         known = train[table.rows.resolution[train] == r]

@@ -1,4 +1,4 @@
-"""The command line: ``metad2a search | train | export | meta-train | convert-benchmark | doctor | list``.
+"""The command line: ``metad2a search | pareto | train | export | meta-train | convert-benchmark | doctor | list``.
 
 Torch is imported by the commands that need it, so that ``--help`` is quick.
 """
@@ -55,10 +55,30 @@ Space = Annotated[
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")]
 Device = Annotated[str, typer.Option(help="A torch device, such as cpu or cuda.")]
 Top = Annotated[int, typer.Option(help="How many architectures to show.")]
+MaybeDataset = Annotated[
+    str | None,
+    typer.Argument(
+        help="As for the other commands; may be left out with a --predictor that needs none.",
+        show_default=False,
+    ),
+]
+Predictor = Annotated[
+    str | None,
+    typer.Option(
+        help="Rank by this instead of the model ('metad2a list predictors'), such as ofa-imagenet.", show_default=False
+    ),
+]
 Candidates = Annotated[
     int | None,
     typer.Option(
-        help="Networks to generate and rank; by default all of a space of up to 20,000.", show_default=False
+        help="Networks to generate and rank; by default all of a space of up to 20,000, else 700.", show_default=False
+    ),
+]
+Refine = Annotated[
+    int | None,
+    typer.Option(
+        help="Further networks to rank, where those so far promise most; 300, but 0 with --candidates.",
+        show_default=False,
     ),
 ]
 MaxParams = Annotated[float | None, typer.Option(help="Hard limit, millions of parameters.", show_default=False)]
@@ -70,6 +90,14 @@ MaxLatency = Annotated[
     typer.Option(
         metavar="DEVICE=MS",
         help="Hard limit on a device ('metad2a list devices'), such as pixel3=10; may be repeated.",
+        show_default=False,
+    ),
+]
+LatencyTable = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=FILE",
+        help="Look-up table of a device of yours, in OFA's format, or a folder of them; may be repeated.",
         show_default=False,
     ),
 ]
@@ -88,15 +116,19 @@ Width = Annotated[
 # -- search --------------------------------------------------------------------------------------
 @app.command()
 def search(
-    dataset: Dataset,
+    dataset: MaybeDataset = None,
     model: Model = None,
     space: Space = None,
+    predictor: Predictor = None,
     candidates: Candidates = None,
+    refine: Refine = None,
     top: Top = 10,
     max_params: MaxParams = None,
     max_flops: MaxFlops = None,
     max_latency: MaxLatency = None,
+    latency_table: LatencyTable = None,
     input_size: InputSize = None,
+    width: Width = None,
     json: Annotated[Path | None, typer.Option(help="Write the result here.", show_default=False)] = None,
     draw: Annotated[Path | None, typer.Option(help="Draw the networks into this folder.", show_default=False)] = None,
     export: Annotated[
@@ -112,16 +144,15 @@ def search(
             _writable(folder)
     if draw is not None:
         require("draw", "drawing an architecture", "matplotlib")
-    result = _searcher(model, space, device).search(
-        dataset,
-        candidates=candidates,
-        top=top,
-        max_params=max_params,
-        max_flops=max_flops,
-        max_latency=_limits(max_latency),
-        input_size=input_size,
-        seed=seed,
-    )
+    limits = _bounds(max_params, max_flops, max_latency, latency_table, input_size, width)
+    effort: dict[str, Any] = {"top": top, "candidates": candidates, "refine": refine, "seed": seed}
+    if dataset is not None:
+        result = _searcher(model, space, device).search(dataset, predictor=predictor, **effort, **limits)
+    else:
+        from metad2a_plugin.search import search_space
+
+        of, by = _without_dataset(model, space, predictor)
+        result = search_space(of, by, **effort, **limits)
     from metad2a_plugin.report import print_search
 
     print_search(result)
@@ -141,9 +172,95 @@ def search(
                 result.num_classes,
                 input_size=result.input_size,
                 seed=seed,
+                **result.options,
             )
             export_network(export / f"{candidate.rank:02d}.safetensors", network)
         typer.echo(f"networks, untrained: {export}")
+
+
+@app.command()
+def pareto(
+    dataset: MaybeDataset = None,
+    cost: Annotated[str, typer.Option(help="flops, params, or a device ('metad2a list devices').")] = "flops",
+    points: Annotated[int, typer.Option(help="Limits on the cost, from the smallest network to the largest.")] = 16,
+    queries: Annotated[int, typer.Option(help="Networks that the predictor scores.")] = 1000,
+    model: Model = None,
+    space: Space = None,
+    predictor: Predictor = None,
+    max_params: MaxParams = None,
+    max_flops: MaxFlops = None,
+    max_latency: MaxLatency = None,
+    latency_table: LatencyTable = None,
+    input_size: InputSize = None,
+    width: Width = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(help="Write the networks as .json or .csv; may be repeated.", show_default=False),
+    ] = None,
+    draw: Annotated[Path | None, typer.Option(help="Draw the front as .svg or .png.", show_default=False)] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Find the best architectures for a dataset from the smallest to the largest."""
+    for path in (*(out or ()), *([draw] if draw else [])):
+        _writable(path.parent)
+        known = (".svg", ".png") if path is draw else (".json", ".csv")
+        if path.suffix not in known:
+            raise ConfigError(f"{str(path)!r} must end in {' or '.join(known)}")
+    if draw is not None:
+        require("draw", "drawing a front", "matplotlib")
+    limits = _bounds(max_params, max_flops, max_latency, latency_table, input_size, width)
+    sweep: dict[str, Any] = {"points": points, "queries": queries, "seed": seed}
+    if dataset is not None:
+        front = _searcher(model, space, device).pareto(dataset, cost, predictor=predictor, **sweep, **limits)
+    else:
+        from metad2a_plugin.search import pareto_space
+
+        of, by = _without_dataset(model, space, predictor)
+        front = pareto_space(of, by, cost, **sweep, **limits)
+    from metad2a_plugin.report import print_front
+
+    print_front(front)
+    for path in out or ():
+        front.save(path)
+        typer.echo(f"front: {path}")
+    if draw is not None:
+        front.draw(draw)
+        typer.echo(f"figure: {draw}")
+
+
+def _without_dataset(model: str | None, space: str | None, predictor: str | None) -> tuple[str, str]:
+    """The space and the predictor of a search that needs no dataset."""
+    if predictor is None or model is not None:
+        raise ConfigError(
+            "give a dataset; only --space with a --predictor that needs none, such as ofa-imagenet, does without"
+        )
+    return space or DEFAULT_SPACE, predictor
+
+
+def _bounds(
+    max_params: float | None,
+    max_flops: float | None,
+    max_latency: list[str] | None,
+    latency_table: list[str] | None,
+    input_size: int | None,
+    width: float | None,
+) -> dict[str, Any]:
+    """Arguments of a search."""
+    tables: dict[str, list[str]] = {}
+    for text in latency_table or ():
+        name, _, path = text.partition("=")
+        if not name or not path:
+            raise ConfigError(f"--latency-table {text!r} must be NAME=FILE, such as note10=note10/224.yaml")
+        tables.setdefault(name, []).append(path)
+    return {
+        "max_params": max_params,
+        "max_flops": max_flops,
+        "max_latency": _limits(max_latency),
+        "latency_tables": tables,
+        "input_size": input_size,
+        "width": width,
+    }
 
 
 def _searcher(model: str | None, space: str | None, device: str) -> MetaD2A:
@@ -247,7 +364,11 @@ def train(
         of = get_space(space or DEFAULT_SPACE)
         best = [of.parse(text) for text in architecture]
     elif result:
-        of, best, searched_for = _best_of(result, top, space)
+        of, best, found = _best_of(result, top, space)
+        searched_for = str(found.get("dataset"))
+        # Trained as they were searched for, unless said otherwise.
+        width = found.get("options", {}).get("width") if width is None else width
+        input_size = found.get("input_size") if input_size is None else input_size
     else:
         searcher = _searcher(model, space, "cpu")
         of, best = searcher.space, []
@@ -273,7 +394,8 @@ def train(
     if searcher is not None:
         # Only the training part is shown to the search: the validation images stay unseen.
         train_part, _ = images.split(validation, config.split_seed)
-        best = searcher.search(train_part, top=top, input_size=config.input_size, seed=seed).architectures
+        ranked = searcher.search(train_part, top=top, input_size=config.input_size, width=width, seed=seed)
+        best = ranked.architectures
     chosen = {f"{'given' if architecture else 'rank'} {i}": cell for i, cell in enumerate(best, 1)}
     rng = randomness.Random(seed)
     chosen |= {f"random {i}": _random_live(of, rng) for i in range(1, random + 1)}
@@ -285,8 +407,8 @@ def train(
             export_onnx(run.run_dir / "network.onnx", run.network)
 
 
-def _best_of(path: Path, top: int, wanted: str | None) -> tuple[SearchSpace, list[Architecture], str]:
-    """The space, the best, and the dataset of a search result."""
+def _best_of(path: Path, top: int, wanted: str | None) -> tuple[SearchSpace, list[Architecture], dict[str, Any]]:
+    """The space, the best, and all that a search result says."""
     import json
 
     from metad2a_plugin.registry import get_space
@@ -306,7 +428,7 @@ def _best_of(path: Path, top: int, wanted: str | None) -> tuple[SearchSpace, lis
         raise ConfigError(f"the search result {str(path)!r} is of the space {space.name!r}, not {wanted!r}")
     if len(texts) < top:
         warnings.warn(f"{str(path)!r} holds {len(texts)} architectures, fewer than --top {top}", stacklevel=2)
-    return space, [space.parse(text) for text in texts], str(found.get("dataset"))
+    return space, [space.parse(text) for text in texts], found
 
 
 def _random_live(space: SearchSpace, rng: Any) -> Architecture:

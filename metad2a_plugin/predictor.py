@@ -22,9 +22,17 @@ if TYPE_CHECKING:
 
 
 class Predictor(ABC):
-    """Ranks architectures; `needs_task` is False where scores do not depend on a dataset."""
+    """Ranks architectures.
+
+    Attributes:
+        needs_task: False where scores do not depend on a dataset.
+        unit: of the scores, such as ``%``; empty where they have none.
+        scale: a sentence on what the scores are, for those who read a search's result.
+    """
 
     needs_task: bool = False
+    unit: str = ""
+    scale: str = ""
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
@@ -37,3 +45,17 @@ class Predictor(ABC):
             ConfigError: `task` is None and `needs_task` is True.
             ArchitectureError: an architecture is of another space.
         """
+
+    def predict_encoded(self, task: Task | None, vertices: torch.Tensor) -> torch.Tensor:
+        """`predict` of encoded architectures, int64 ``[n, vertices]``; override it where decoding would be in vain."""
+        return self.predict(task, self.space.decode(vertices))
+
+    def spread(self, vertices: torch.Tensor) -> torch.Tensor:
+        """Standard deviation of a measured value around the score of each, float32 ``[n]``; NaN where it is not known.
+
+        Args:
+            vertices: encoded architectures, int64 ``[n, vertices]``.
+        """
+        import torch
+
+        return torch.full((len(vertices),), torch.nan)

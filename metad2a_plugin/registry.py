@@ -40,6 +40,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "strategies": {
         "local-search": "metad2a_plugin.strategies.local_search:LocalSearch",
         "metad2a": "metad2a_plugin.strategies.metad2a:MetaD2AStrategy",
+        "ofa-evolution": "metad2a_plugin.strategies.ofa_evolution:OFAEvolution",
         "random": "metad2a_plugin.strategies.random_search:RandomSearch",
         "regularized-evolution": "metad2a_plugin.strategies.regularized_evolution:RegularizedEvolution",
     },

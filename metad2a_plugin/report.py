@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from metad2a_plugin.data import ImageDataset
     from metad2a_plugin.doctor import Finding
     from metad2a_plugin.models.checkpoint import Checkpoint
-    from metad2a_plugin.search import SearchResult
+    from metad2a_plugin.pareto import Front
+    from metad2a_plugin.result import SearchResult
     from metad2a_plugin.training import TrainResult
 
 
@@ -27,42 +28,67 @@ def _console() -> Console:
 def print_search(result: SearchResult) -> None:
     """The ranked candidates, and what to make of them."""
     console = _console()
+    console.print(_candidates(result))
+    _print_architectures(console, {str(c.rank): c.architecture_str for c in result.candidates})
+    _print_search_notes(console, result)
+
+
+def print_front(front: Front) -> None:
+    """The networks of a front, cheapest first, and what to make of them."""
+    console, result = _console(), front.result
+    console.print(_candidates(result))
+    _print_architectures(console, {str(c.rank): c.architecture_str for c in result.candidates})
+    console.print(f"The best within each of several limits on {front.cost}, from the smallest network to the largest.")
+    _print_search_notes(console, result)
+
+
+def _candidates(result: SearchResult) -> Table:
     devices = list(result.best.latency)
-    units = {device: f"{device} ({result.units[device]})" for device in devices}
+    intervals = any(c.interval for c in result.candidates)
+    names = ["rank", "accuracy" if result.unit else "score", *(["90% interval"] if intervals else []), "params", "MACs"]
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("rank", "accuracy", "90% interval", "params", "MACs", *units.values()):
+    for name in (*names, *(f"{device} ({result.units[device]})" for device in devices)):
         table.add_column(name, justify="right", no_wrap=True)
+    digits = 2 if all(c.interval and c.interval[1] - c.interval[0] < 1 for c in result.candidates) else 1
     for c in result.candidates:
-        low, high = c.interval
+        value = f"{c.accuracy:.{digits}f}{result.unit}" if result.unit else f"{c.accuracy:.4g}"
+        interval = [f"{c.interval[0]:.{digits}f} to {c.interval[1]:.{digits}f}" if c.interval else ""]
         table.add_row(
             str(c.rank),
-            f"{c.accuracy:.1f}%",
-            f"{low:.1f} to {high:.1f}",
+            value,
+            *(interval if intervals else []),
             f"{c.params:.3f} M",
             f"{c.flops:.1f} M",
             *(f"{c.latency[device]:.3g}" for device in devices),
         )
-    console.print(table)
-    _print_architectures(console, {str(c.rank): c.architecture_str for c in result.candidates})
-    how = "different networks, all of the space," if result.source == "exhaustive" else "generated networks"
-    left_out = ", ".join(f"{count:,} {reason}" for reason, count in result.rejected.items() if count)
+    return table
+
+
+_SOURCES = {
+    "exhaustive": "different networks, all of the space,",
+    "generated": "generated networks",
+    "random": "random networks",
+}
+
+
+def _print_search_notes(console: Console, result: SearchResult) -> None:
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in result.rejected.items() if count) or "none"
+    further = f" and {result.refined:,} more, where these promised most," if result.refined else ""
+    read = f", images read in {result.seconds['features']:.1f} s" if result.dataset else ""
     console.print(
-        f"{result.dataset}: {result.num_classes} classes; {result.considered:,} {how} ranked by {result.model} "
-        f"({left_out or 'none'} left out) in {result.seconds['search']:.2f} s, images read in "
-        f"{result.seconds['features']:.1f} s."
+        f"{result.dataset or result.space}: {result.num_classes:,} classes, {result.input_size} pixels; "
+        f"{result.queries - result.refined:,} {_SOURCES[result.source]}{further} ranked by {result.predictor} "
+        f"({left_out} left out) in {result.seconds['search']:.2f} s{read}."
     )
-    console.print(
-        "Accuracies are on the scale of the meta-training tasks (20 classes, short training): they rank networks; "
-        "metad2a train measures them."
-    )
-    if devices:
-        console.print(
-            "A limit holds with the device's 95% error on top, for the benchmark's own network."
-        )
+    if result.refined:
+        console.print("The order is that of the mean of a prediction and of what all of them say of a network's parts.")
+    console.print(result.scale)
+    for note in result.notes:
+        console.print(note)
     if result.far:
         console.print(
             f"This dataset is unlike those of meta-training (distance {result.distance:.1f}; 99% of them are within "
-            "1): the order rests on what makes cells good in general, and the level is a guess."
+            "1): the order rests on what makes networks good in general, and the level is a guess."
         )
 
 

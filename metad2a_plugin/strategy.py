@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import random
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from metad2a_plugin.errors import CheckpointError, ConfigError
@@ -100,3 +101,21 @@ class Strategy(ABC):
         version, internal, gauss = state["rng"]
         self.rng.setstate((version, tuple(internal), gauss))
         self.history = [(self.space.parse(text), float(value)) for text, value in state["history"]]
+
+
+def maximize(
+    strategy: Strategy, values: Callable[[Sequence[Architecture]], Sequence[float]], queries: int, batch: int = 100
+) -> None:
+    """Let a strategy ask for `queries` architectures and tell it their values, `batch` at a time.
+
+    Args:
+        strategy: ends earlier if it is exhausted.
+        values: of some architectures, such as a predictor's scores.
+        queries: architectures that values are asked of.
+        batch: how many together.
+    """
+    done = 0
+    while done < queries and (asked := strategy.ask(min(batch, queries - done))):
+        for architecture, value in zip(asked, values(asked), strict=True):
+            strategy.tell(architecture, value)
+        done += len(asked)

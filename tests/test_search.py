@@ -118,8 +118,8 @@ def test_without_a_dataset_the_average_task_is_ranked(searcher: MetaD2A) -> None
     assert ranking.task is None and len(ranking.vertices) == NETWORKS
     assert torch.allclose(ranking.prediction.mean, searcher.predict(None, ranking.vertices).mean, atol=1e-3)
     assert (ranking.prediction.mean.diff() <= 0).all()
-    with pytest.raises(ConfigError, match="needs a dataset"):
-        searcher.rank(None, candidates=5)
+    drawn = searcher.rank(None, candidates=5)
+    assert (len(drawn.vertices), drawn.source) == (5, "random")
 
 
 # -- generated candidates ------------------------------------------------------------------------
@@ -150,11 +150,13 @@ def test_another_seed_generates_others(searcher: MetaD2A, task: Task) -> None:
     assert first != other
 
 
-def test_a_checkpoint_without_a_generator_can_rank_but_not_generate(task: Task) -> None:
+def test_a_checkpoint_without_a_generator_ranks_random_networks(task: Task) -> None:
     searcher = MetaD2A(dataclasses.replace(checkpoint(), generator=None))
     assert searcher.search(task, top=1).considered == NETWORKS
+    found = searcher.search(task, candidates=3, max_params=0.3)
+    assert (found.considered, found.source) == (3, "random") and all(c.params <= 0.3 for c in found.candidates)
     with pytest.raises(ConfigError, match="'toy' has no generator"):
-        searcher.search(task, candidates=3)
+        searcher.generate(task, 3)
 
 
 # -- limits --------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,6 +53,11 @@ class ImageNetPredictor(Predictor):
         CheckpointError: the model's files are missing or damaged.
     """
 
+    unit = "%"
+    scale = (
+        "Accuracies are ImageNet top-1 of subnets with the weights of OFA's supernet of width 1.0, not trained further."
+    )
+
     def __init__(self, space: SearchSpace, resolution: int = 224, directory: Path | None = None) -> None:
         super().__init__(space)
         if space.name != _SPACE.name:
@@ -62,6 +68,13 @@ class ImageNetPredictor(Predictor):
 
     def predict(self, task: Task | None, architectures: Sequence[Architecture]) -> torch.Tensor:
         return self.accuracy(self.space.encode(architectures))
+
+    def predict_encoded(self, task: Task | None, vertices: torch.Tensor) -> torch.Tensor:
+        return self.accuracy(vertices)
+
+    def spread(self, vertices: torch.Tensor) -> torch.Tensor:
+        """The same for all networks: that of a normal distribution with the width of `interval`."""
+        return torch.full((len(vertices),), self.model.half_width(self.resolution) / NormalDist().inv_cdf(0.95))
 
     def accuracy(self, vertices: torch.Tensor) -> torch.Tensor:
         """Top-1 accuracy in percent, float32 ``[n]``, of encoded networks int64 ``[n, 22]``.

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
+from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.predictors._devices import PRETRAINED as SHIPPED
-from metad2a_plugin.predictors._devices import DeviceModel, check_finite
+from metad2a_plugin.predictors._devices import DeviceModel, check_finite, checked_limit
 from metad2a_plugin.predictors._latency_features import NUM_FEATURES, cell_features, cell_ranks
 from metad2a_plugin.spaces.nasbench201 import NASBench201
 
@@ -37,6 +38,7 @@ class LatencyModel(DeviceModel):
 
     folder = PRETRAINED
     script = "benchmarks/train_latency.py"
+    note = "A limit on a device holds with its 95% error on top, for the benchmark's own network."
 
     def __init__(self, weights: torch.Tensor, support: torch.Tensor, config: dict[str, Any]) -> None:
         super().__init__(config)
@@ -65,6 +67,14 @@ class LatencyModel(DeviceModel):
         self._device(device)
         return 16 if device.endswith("_imagenet16") else 32
 
+    def check_input_size(self, device: str, size: int) -> None:
+        side = self.input_size(device)
+        if size != side:
+            raise ConfigError(
+                f"the latency of {device!r} is known for images of {side} pixels, not of {size}; "
+                f"set input_size to {side}, or limit max_flops instead"
+            )
+
     def error(self, device: str) -> dict[str, float]:
         """How far predictions were off on held-out cells.
 
@@ -78,16 +88,18 @@ class LatencyModel(DeviceModel):
         """
         return dict(self._device(device)["error"])
 
-    def predict(self, device: str, vertices: torch.Tensor) -> torch.Tensor:
+    def predict(self, device: str, vertices: torch.Tensor, input_size: int | None = None) -> torch.Tensor:
         """Predicted values, float32 ``[n]``, in the device's `unit`, for encoded cells int64 ``[n, 8]``.
 
         Dead cells and cells the device does not support get a number too, but an unchecked one.
 
         Raises:
-            ConfigError: no such device.
+            ConfigError: no such device, or `input_size` is not `input_size` of the device.
             ArchitectureError: a row is no cell.
         """
         self._device(device)
+        if input_size is not None:
+            self.check_input_size(device, input_size)
         return self._table[cell_ranks(vertices), self.devices.index(device)]
 
     def supported_mask(self, device: str, vertices: torch.Tensor) -> torch.Tensor:
@@ -103,11 +115,17 @@ class LatencyModel(DeviceModel):
             return torch.ones(len(ranks), dtype=torch.bool)
         return self._support_table[ranks, row]
 
-    def bound_mask(self, device: str, limit: float, vertices: torch.Tensor) -> torch.Tensor:
-        """Whether cells are safely within a hard limit, bool ``[n]``.
+    def upper(self, device: str, vertices: torch.Tensor, input_size: int | None = None) -> torch.Tensor:
+        """``predicted * (1 + p95)``, float32 ``[n]``, with `error`'s ``p95``; arguments and errors as in `predict`.
 
-        A cell passes if ``predicted * (1 + p95) <= limit``, with `error`'s ``p95``, if the device is
-        predicted to support it, and if it is not dead (no error was measured for dead cells).
+        Infinite for cells that the device is not predicted to support, and for dead ones, whose error is not known.
+        """
+        value = self.predict(device, vertices, input_size) * (1 + self._device(device)["error"]["p95"])
+        runs = self.supported_mask(device, vertices) & ~NASBench201().dead_mask(vertices).cpu()
+        return value.masked_fill(~runs, torch.inf)
+
+    def bound_mask(self, device: str, limit: float, vertices: torch.Tensor) -> torch.Tensor:
+        """Whether cells are safely within a hard limit, bool ``[n]``: where `upper` is.
 
         Args:
             device: one of `devices`.
@@ -118,10 +136,7 @@ class LatencyModel(DeviceModel):
             ConfigError: no such device, or `limit` is not a positive number.
             ArchitectureError: a row is no cell.
         """
-        limit = self._checked_limit(device, limit)
-        margin = 1 + self._device(device)["error"]["p95"]
-        within = self.predict(device, vertices) * margin <= limit
-        return within & self.supported_mask(device, vertices) & ~NASBench201().dead_mask(vertices).cpu()
+        return self.upper(device, vertices) <= checked_limit(device, limit, self.unit(device))
 
     # -- private -----------------------------------------------------------------------------
     def _check(self) -> None:

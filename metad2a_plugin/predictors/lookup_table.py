@@ -102,9 +102,7 @@ class LookUpTable:
         """Milliseconds of encoded networks, int64 ``[n, 22]`` to float64 ``[n]``; errors as in `latency`."""
         import torch
 
-        if resolution not in self._tables:
-            known = ", ".join(map(str, self.resolutions))
-            raise ConfigError(f"no look-up table of {resolution} pixels; there are tables of {known}")
+        self.check_input_size(resolution)
         layers = _SPACE.simplify(vertices)[:, 1:-1] - 2
         if resolution not in self._sums:
             self._sums[resolution] = self._summands(resolution)
@@ -118,6 +116,30 @@ class LookUpTable:
                 "of the networks that were measured"
             )
         return fixed + chosen.sum(1)
+
+    def check_input_size(self, size: int) -> None:
+        """Refuse images of a size that there is no table of.
+
+        Raises:
+            ConfigError: says of which sizes there are.
+        """
+        if size not in self._tables:
+            known = ", ".join(map(str, self.resolutions))
+            raise ConfigError(f"no look-up table of {size} pixels; there are tables of {known}")
+
+    def vertex_costs(self, resolution: int) -> torch.Tensor:
+        """Milliseconds of each type at each vertex, float64 ``[22, 29]``; infinite where the table lacks a layer.
+
+        Raises:
+            ConfigError: there is no table of `resolution`, or it lacks what every network has.
+        """
+        import torch
+
+        self.check_input_size(resolution)
+        fixed, table = self._summands(resolution)
+        costs = torch.zeros(_SPACE.num_vertices, len(_SPACE.vertex_types), dtype=torch.float64)
+        costs[0, 0], costs[1:-1, 2:] = fixed, table.nan_to_num(nan=math.inf)
+        return costs
 
     # -- private -----------------------------------------------------------------------------
     def _summands(self, resolution: int) -> tuple[float, torch.Tensor]:

@@ -14,9 +14,9 @@ import torch
 from torch.nn.functional import one_hot
 
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.predictors._devices import PRETRAINED, DeviceModel, check_finite
+from metad2a_plugin.predictors._devices import PRETRAINED, DeviceModel, check_finite, checked_limit
 from metad2a_plugin.spaces._mobilenetv3_descriptors import KINDS, PLACES, layer_kinds
-from metad2a_plugin.spaces.mobilenetv3 import RESOLUTIONS
+from metad2a_plugin.spaces.mobilenetv3 import DEPTHS, LAYERS, RESOLUTIONS
 
 
 def check_resolution(what: str, resolution: Any) -> None:
@@ -54,6 +54,10 @@ class MobileNetV3LatencyModel(DeviceModel):
 
     folder = PRETRAINED / "latency-mobilenetv3"
     script = "benchmarks/train_latency_mobilenetv3.py"
+    note = (
+        "A limit on a device holds with its 95% error on top, for a whole batch and networks like those measured, most "
+        "likely of width 1.2."
+    )
 
     def __init__(self, layers: torch.Tensor, rest: torch.Tensor, config: dict[str, Any]) -> None:
         super().__init__(config)
@@ -96,21 +100,32 @@ class MobileNetV3LatencyModel(DeviceModel):
             ConfigError: no such device, or another resolution.
             ArchitectureError: a row is no network.
         """
-        self._device(device)
-        row = self.devices.index(device)
-        check_resolution("latencies", resolution)
+        table = self._milliseconds(device, resolution)
         kinds, there = layer_kinds(vertices.cpu())
-        flat, square = self._layers[row]
-        table = flat + square * (resolution / 224) ** 2
-        return (table[torch.arange(PLACES), kinds] * there).sum(1) + self._rest[row, RESOLUTIONS.index(resolution)]
+        return (table[torch.arange(PLACES), kinds] * there).sum(1) + self._fixed(device, resolution)
+
+    def upper(self, device: str, vertices: torch.Tensor, resolution: int = 224) -> torch.Tensor:
+        """``predicted * (1 + margin)``, float32 ``[n]``; arguments and errors as in `predict`.
+
+        The margin is the 95th percentile of the relative error in cross-validation.
+        """
+        return self.predict(device, vertices, resolution) * (1 + self._device(device)["margin"])
+
+    def vertex_costs(self, device: str, input_size: int) -> torch.Tensor:
+        """Milliseconds of each type at each vertex that `upper` is the sum of, float64 ``[22, 29]``."""
+        table = self._milliseconds(device, input_size).double()
+        costs = torch.zeros(PLACES + 2, 2 + len(DEPTHS) * KINDS, dtype=torch.float64)
+        costs[0, 0] = float(self._fixed(device, input_size))
+        for depth in DEPTHS:
+            there = torch.arange(PLACES) % LAYERS < depth
+            first = 2 + DEPTHS.index(depth) * KINDS
+            costs[1:-1, first : first + KINDS] = table * there[:, None]
+        return costs * (1 + self._device(device)["margin"])
 
     def bound_mask(
         self, device: str, limit: float, vertices: torch.Tensor, resolution: int = 224
     ) -> torch.Tensor:
-        """Whether networks are safely within a hard limit, bool ``[n]``.
-
-        A network passes if ``predicted * (1 + margin) <= limit``, where the margin is the 95th percentile of the
-        relative error in cross-validation.
+        """Whether networks are safely within a hard limit, bool ``[n]``: where `upper` is.
 
         Args:
             device: one of `devices`.
@@ -122,10 +137,23 @@ class MobileNetV3LatencyModel(DeviceModel):
             ConfigError: no such device, another resolution, or `limit` is not a positive number.
             ArchitectureError: a row is no network.
         """
-        limit = self._checked_limit(device, limit)
-        return self.predict(device, vertices, resolution) * (1 + self._device(device)["margin"]) <= limit
+        return self.upper(device, vertices, resolution) <= checked_limit(device, limit, self.unit(device))
+
+    def check_input_size(self, device: str, size: int) -> None:
+        self._device(device)
+        check_resolution("latencies", size)
 
     # -- private -----------------------------------------------------------------------------
+    def _milliseconds(self, device: str, resolution: int) -> torch.Tensor:
+        """Of each layer by its kind, float32 ``[20, 9]``."""
+        self.check_input_size(device, resolution)
+        flat, square = self._layers[self.devices.index(device)]
+        return flat + square * (resolution / 224) ** 2
+
+    def _fixed(self, device: str, resolution: int) -> torch.Tensor:
+        """Milliseconds of all but the searched layers, a scalar."""
+        return self._rest[self.devices.index(device), RESOLUTIONS.index(resolution)]
+
     def _check(self) -> None:
         check_finite("layers", self._layers, (len(self._devices), 2, PLACES, KINDS))
         check_finite("rest", self._rest, (len(self._devices), len(RESOLUTIONS)))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from metad2a_plugin.errors import ConfigError, MissingExtraError
+from metad2a_plugin._figures import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
 _STYLES = {
@@ -93,28 +92,11 @@ def _write(
     across: tuple[float, float],
     up: tuple[float, float],
 ) -> None:
-    """Write what `paint` draws within the limits `across` and `up`, under a title, as ``.svg`` or ``.png``.
+    """Write what `paint` draws within the limits `across` and `up`, under a title; see `write_figure`."""
 
-    The same arguments and matplotlib version give the same bytes; the file is replaced in one step.
-
-    Raises:
-        ConfigError: another suffix.
-        MissingExtraError: matplotlib is not installed.
-    """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in (".svg", ".png"):
-        raise ConfigError(
-            f"drawings are written as .svg or .png, got {path.name!r}; change the file's suffix"
-        )
-    try:
-        from matplotlib import style
+    def make() -> Figure:
         from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("matplotlib", "draw", "drawing an architecture") from None
 
-    # A fixed salt makes the identifiers inside an SVG the same in every run.
-    with style.context(["default", {"svg.hashsalt": "metad2a"}]):
         (left, right), (bottom, top) = across, up
         strip = 0.054 * (right - left) if title else 0
         figure = Figure(figsize=(_INCHES, _INCHES * (top + strip - bottom) / (right - left)))
@@ -136,15 +118,9 @@ def _write(
                 color=_INK,
                 parse_math=False,
             )
-        buffer = io.BytesIO()
-        metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
-        figure.savefig(buffer, format=suffix[1:], dpi=200, facecolor="white", metadata=metadata)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(buffer.getvalue())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        return figure
+
+    write_figure(path, make)
 
 
 def _edges(ops: Sequence[str], cell_edges: Sequence[tuple[int, int]]) -> list[_Edge]:

@@ -68,8 +68,13 @@ class SearchSpace(ABC):
     """Name of each vertex type; `encode` gives indices into it. The first two are the input and the output."""
     edges: tuple[tuple[int, int], ...]
     """Edges (from, to) of the graph that models read, the same for every architecture; ``from < to``."""
+    type_parts: tuple[tuple[int, ...], ...] = ()
+    """What each vertex type consists of, one number a part, such as depth, kernel and expand ratio: models that are
+    linear in the parts learn from few networks. Empty where types have no parts."""
     input_size: int = 32
     """Side of the square images, in pixels, that costs are counted for and networks used on unless said otherwise."""
+    num_classes: int = 10
+    """Classes that costs are counted for unless said otherwise."""
 
     # -- points ------------------------------------------------------------------------------
     @abstractmethod
@@ -91,6 +96,12 @@ class SearchSpace(ABC):
         """Take each decision from either parent, with equal chance."""
         pairs = zip(self.validate(first).choices, self.validate(second).choices, strict=True)
         return Architecture(self.name, tuple(rng.choice(pair) for pair in pairs))
+
+    def resample(self, architecture: Architecture, probability: float, rng: random.Random) -> Architecture:
+        """Draw each decision anew with the same probability; may return its argument."""
+        other = self.sample(rng).choices
+        pairs = zip(self.validate(architecture).choices, other, strict=True)
+        return Architecture(self.name, tuple(new if rng.random() < probability else old for old, new in pairs))
 
     @abstractmethod
     def neighbors(self, architecture: Architecture) -> list[Architecture]:
@@ -172,6 +183,14 @@ class SearchSpace(ABC):
         costs = [self.cost(a, **options) for a in self.decode(vertices)]
         params, flops = ([getattr(c, what) for c in costs] for what in ("params", "flops"))
         return torch.tensor(params, dtype=torch.float64), torch.tensor(flops, dtype=torch.float64)
+
+    def vertex_costs(self, **options: Any) -> torch.Tensor | None:
+        """Costs of each type at each vertex, of which those of a network are the sum, float64 ``[2, vertices, types]``.
+
+        Parameters and FLOPs in millions, with `options` as in `cost`; what all networks have counts for the input. None
+        where costs are no such sum: then a search cannot steer towards a limit, only reject what is beyond it.
+        """
+        return None
 
     def describe(self, vertices: torch.Tensor) -> Descriptors:
         """Descriptors of many architectures, on the CPU: costs and counts of types; each vertex's type.

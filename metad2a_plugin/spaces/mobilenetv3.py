@@ -18,6 +18,7 @@ import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from metad2a_plugin._checks import integer
@@ -72,7 +73,9 @@ class MobileNetV3Space(SearchSpace):
     num_vertices = _SLOTS + 2
     vertex_types = ("input", "output", *(f"{d}-{k}-{e}" for d in DEPTHS for k in KERNELS for e in EXPANDS))
     edges = EDGES
+    type_parts = ((0, 0, 0), (0, 0, 0), *product(range(len(DEPTHS)), range(len(KERNELS)), range(len(EXPANDS))))
     input_size = 224
+    num_classes = 1000
 
     # -- points ------------------------------------------------------------------------------
     def sample(self, rng: random.Random) -> Architecture:
@@ -113,6 +116,19 @@ class MobileNetV3Space(SearchSpace):
             ]
 
         return self._architecture(mixed([p.kernels for p in parents]), mixed([p.expands for p in parents]), depths)
+
+    def resample(self, architecture: Architecture, probability: float, rng: random.Random) -> Architecture:
+        """Draw each layer and each depth anew with the same probability, every option alike, as OFA's evolution does.
+
+        A layer that comes with a greater depth is drawn too.
+        """
+        old = _Decisions.of(self.validate(architecture).choices)
+        depths = [rng.randrange(len(DEPTHS)) if rng.random() < probability else depth for depth in old.depths]
+        kernels, expands = list(old.kernels), list(old.expands)
+        for i, there in enumerate(_used(old.depths)):
+            if not there or rng.random() < probability:
+                kernels[i], expands[i] = rng.randrange(len(KERNELS)), rng.randrange(len(EXPANDS))
+        return self._architecture(kernels, expands, depths)
 
     def enumerate(self) -> Iterator[Architecture]:
         raise ConfigError(f"{self.name} has {self.size:.2e} networks, too many to list; draw some with sample()")
@@ -275,6 +291,16 @@ class MobileNetV3Space(SearchSpace):
         # Integers below 2**53 are exact in float64.
         params, macs = (chosen.sum(1) + torch.tensor(fixed, device=layers.device)).double().unbind(1)
         return params / 1e6, macs / 1e6
+
+    def vertex_costs(self, **options: Any) -> torch.Tensor:
+        """Costs of each type at each vertex, float64 ``[2, 22, 29]``, in millions; options and errors as in `cost`."""
+        import torch
+
+        fixed, table = _counts(**_options(options, **_COST_OPTIONS))
+        costs = torch.zeros(2, self.num_vertices, len(self.vertex_types), dtype=torch.float64)
+        costs[:, 0, 0] = torch.tensor(fixed)
+        costs[:, 1:-1, 2:] = torch.tensor(table).movedim(2, 0)
+        return costs / 1e6
 
     def describe(self, vertices: torch.Tensor) -> Descriptors:
         """Costs and means of stages ``[n, 25]``, and layers, depths and pairs of depths ``[n, 225]``."""

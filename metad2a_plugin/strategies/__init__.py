@@ -2,7 +2,8 @@
 
 from metad2a_plugin.strategies.local_search import LocalSearch
 from metad2a_plugin.strategies.metad2a import MetaD2AStrategy
+from metad2a_plugin.strategies.ofa_evolution import OFAEvolution
 from metad2a_plugin.strategies.random_search import RandomSearch
 from metad2a_plugin.strategies.regularized_evolution import RegularizedEvolution
 
-__all__ = ["LocalSearch", "MetaD2AStrategy", "RandomSearch", "RegularizedEvolution"]
+__all__ = ["LocalSearch", "MetaD2AStrategy", "OFAEvolution", "RandomSearch", "RegularizedEvolution"]

@@ -5,7 +5,7 @@ import pytest
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.registry import BUILT_IN, bind_strategy, get_space, get_strategy
 from metad2a_plugin.spaces.base import SearchSpace
-from metad2a_plugin.strategies import LocalSearch, RandomSearch, RegularizedEvolution
+from metad2a_plugin.strategies import LocalSearch, OFAEvolution, RandomSearch, RegularizedEvolution
 from metad2a_plugin.strategy import Strategy
 from metad2a_plugin.testing import StrategyConformance
 
@@ -16,6 +16,8 @@ VARIANTS = {
     "evolution-small": lambda space, seed: RegularizedEvolution(space, seed=seed, population_size=4, sample_size=2),
     "evolution-encoding": lambda space, seed: RegularizedEvolution(space, seed=seed, dedupe="encoding"),
     "evolution-canonical": lambda space, seed: RegularizedEvolution(space, seed=seed, dedupe="canonical"),
+    "ofa-evolution": lambda space, seed: OFAEvolution(space, seed=seed),
+    "ofa-evolution-small": lambda space, seed: OFAEvolution(space, seed=seed, population_size=4, parent_ratio=0.5),
     "local-steepest": lambda space, seed: LocalSearch(space, seed=seed),
     "local-first": lambda space, seed: LocalSearch(space, seed=seed, improvement="first"),
     "local-canonical": lambda space, seed: LocalSearch(space, seed=seed, dedupe="canonical"),
@@ -48,7 +50,7 @@ class TestOnMobileNetV3(OnToySpace):
         return get_space("mobilenetv3")
 
 
-@pytest.mark.parametrize("name", ["random", "regularized-evolution", "local-search"])
+@pytest.mark.parametrize("name", ["random", "regularized-evolution", "local-search", "ofa-evolution"])
 def test_found_by_name(name):
     assert name in BUILT_IN["strategies"]
     assert get_strategy(name)(get_space("nasbench201"), seed=0).ask(2)

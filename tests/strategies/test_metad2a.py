@@ -183,7 +183,7 @@ def test_another_space_is_refused() -> None:
     [
         ({"max_params": 0.001}, "no architecture is within the limits"),
         ({"max_flops": -1}, "max_flops"),
-        ({"candidates": 5}, "needs a dataset"),
+        ({"candidates": 0}, "candidates must be an integer of 1 or more"),
         ({"max_latency": {"pixel33": 1}}, "did you mean 'pixel3'"),
         ({"input_size": 1}, "input_size"),
     ],
