@@ -296,7 +296,7 @@ class MetaD2A:
         features = time.perf_counter() - begin
         mine, draw = self.checkpoint, None
         if task is not None and mine.generator is not None:
-            draw = self._draw(task, seed)
+            draw = self.source(task, seed)
         if predictor is not None:
             return Job(
                 bounds, Ranker.of(predictor, self.space, task, bounds.input_size), draw, task, mine.name, None, features
@@ -305,7 +305,12 @@ class MetaD2A:
         distance = None if task is None else mine.predictor.distance(task)
         return Job(bounds, ranker, draw, task, mine.name, distance, features)
 
-    def _draw(self, task: Task, seed: int) -> Draw:
+    def source(self, task: Task, seed: int = 0) -> Draw:
+        """The generator's draws for a dataset, which limits can steer; see `candidates.generate`.
+
+        Raises:
+            ConfigError: the checkpoint has no generator.
+        """
         chains, z = Chains(self.space), self._latent(task, seed)
 
         def draw(n: int, tilt: torch.Tensor | None) -> torch.Tensor:

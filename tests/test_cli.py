@@ -353,7 +353,7 @@ def enough(work: Path) -> None:
 BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
     "no such command": (["serch"], "No such command 'serch'", nothing),
     "no such option": ([*SEARCH, "--tpo", "3"], "No such option: --tpo", nothing),
-    "no dataset": (["search"], "Missing argument", nothing),
+    "no dataset": (["train"], "Missing argument", nothing),
     "search a missing dataset": (["search", "gone", "--model", "MODEL"], "no file or folder 'gone'", nothing),
     "search a text file": (["search", "a.csv", "--model", "MODEL"], "cannot read a dataset", text("a.csv", "1,2")),
     "search a broken zip": (["search", "a.zip", "--model", "MODEL"], "not a readable zip", text("a.zip", "hello")),
@@ -391,7 +391,7 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
     "train a network of another space": ([*TRAIN, "-a", MOBILE], "expected 3 nodes joined by '+', got 5", nothing),
     "train with another space's option": ([*TRAIN, "-a", CELL, "--width", "1.2"], "unknown option 'width'", nothing),
     "train in an unknown space": ([*TRAIN, "-a", CELL, "--space", "darts"], "no 'darts' among the spaces", nothing),
-    "no model of a space": (["search", "images.npz", "--space", "mobilenetv3"], "no checkpoint 'mobilenetv3'", nothing),
+    "no model of a space": (["search", "images.npz", "--space", "darts"], "no checkpoint 'darts'", nothing),
     "result of another space": (
         [*TRAIN, "--result", "r.json", "--space", "mobilenetv3"],
         "is of the space 'nasbench201', not 'mobilenetv3'",
