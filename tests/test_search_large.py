@@ -144,7 +144,6 @@ def test_a_predictor_object_ranks_too(searcher: MetaD2A, task: Task) -> None:
         ({"max_latency": {"v100_1": 9}, "input_size": 130}, "128 to 224 pixels in steps of 4, not of 130"),
         ({"latency_tables": {"mine": "nowhere.yaml"}}, "nowhere"),
     ],
-    ids=str,
 )
 def test_wrong_options_are_refused_before_the_dataset_is_read(
     searcher: MetaD2A, options: dict[str, Any], message: str

@@ -126,7 +126,10 @@ def encode(
     with torch.random.fork_rng(devices=[]):  # it starts from a random basis
         torch.manual_seed(seed)
         components = torch.pca_lowrank(row_tasks, factors, niter=6)[2]
-    projection = whitening @ (components / (row_tasks @ components).std(0))
+    spread = (row_tasks @ components).std(0)
+    # Few tasks have fewer components than are looked for.
+    components = torch.where(spread > 1e-3 * spread.max(), components / spread, 0)
+    projection = whitening @ components
     row_factors = (standard @ projection).clamp(-3, 3)
     reach = remoteness(row_code, len(anchors)).amax()
     return Tasks(anchors, center, scale, whitening, projection, row_tasks, row_factors, reach)

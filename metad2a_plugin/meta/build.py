@@ -9,23 +9,27 @@ classes, and batch norm is calibrated anew on some of the task's images. The fol
 - ``supernet.safetensors``: the weights;
 - ``rows.csv``, or ``rows.I-of-N.csv`` of a shard: rows are appended as they are measured, in any order.
 
-However many processes or machines measure, the rows are the same.
+However many processes measure, the rows are the same, and on other machines with the same torch and kind of CPU too.
 """
 
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import os
+import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import IO, Any
@@ -35,8 +39,9 @@ import torch
 from filelock import FileLock, Timeout
 
 from metad2a_plugin._checks import integer
+from metad2a_plugin._device import usable
 from metad2a_plugin._files import write_atomically
-from metad2a_plugin.data import DatasetWarning, ImageDataset, extract_task, load_dataset
+from metad2a_plugin.data import DatasetWarning, ImageDataset, extract_task, get_encoder, load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError, require
 from metad2a_plugin.meta.plan import Plan, PlanConfig
 from metad2a_plugin.meta.supernet import LabelledImages, SupernetConfig, accuracy, train_supernet
@@ -73,7 +78,7 @@ class Worker:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.plan = Plan(_images(job.images), job.config)
+        self.plan = Plan(_images(job.images, job.input_size if job.own else None), job.config)
         self.supernet = load_supernet(job.supernet).to(job.device)
         channels = 3 * job.input_size**2 * (job.config.test_images + job.config.calibration_images)
         self._class = lru_cache(maxsize=max(job.config.classes, _CACHE // channels))(self._decode)
@@ -128,10 +133,10 @@ def build_database(
         supernet: how to train one on the images; or a file of one in OFA's layout, whose outputs are the classes of
             the images in the order of their names.
         workers: processes that measure.
-        ray: address of a Ray cluster that measures instead, ``"local"`` for this machine alone; all machines must
-            find `images` and `out` under the same paths.
-        shard: ``(i, n)`` measures the i-th of n parts, into a file of its own, so that n machines without Ray can
-            share the work; the first makes the supernet.
+        ray: address of a Ray cluster that measures instead, ``"local"`` for a new one on this machine alone; all
+            machines must find `images` and `out` under the same paths.
+        shard: ``(i, n)`` measures the i-th of n parts, into a file of its own in the same, shared folder, so that n
+            machines without Ray can share the work; the first makes the supernet.
         input_size: side of the images, in pixels, for a supernet that is brought along.
         device: where the supernet trains and networks are measured.
         progress: see `Progress`.
@@ -147,69 +152,118 @@ def build_database(
     """
     config, supernet = config or PlanConfig(), supernet or SupernetConfig()
     integer("workers", workers, 1)
+    integer("input_size", input_size, 32)
     if not 1 <= shard[0] <= shard[1]:
-        raise ConfigError(f"shard must be i of n with 1 <= i <= n, such as (1, 4), got {shard!r}")
+        raise ConfigError(f"the shard must be I of N with 1 <= I <= N, such as 1/4, got {shard[0]}/{shard[1]}")
     if ray is not None:
         require("ray", "measuring on a cluster", "ray")
-    out = Path(out)
-    plan = Plan(_images(images), config)
-    made_of = _made_of(plan, supernet, input_size)
+        if workers > 1:
+            raise ConfigError("a Ray cluster has its own workers; leave out workers, or ray")
+    usable(device)
+    # Workers may run elsewhere.
+    images, out = os.path.abspath(os.path.expanduser(images)), Path(out).expanduser().absolute()
+    if not isinstance(supernet, SupernetConfig):
+        supernet = Path(supernet).expanduser().absolute()
     own = isinstance(supernet, SupernetConfig)
-    name = "rows.csv" if shard[1] == 1 else f"rows.{shard[0]}-of-{shard[1]}.csv"
-    with _alone(out / f"{name}.lock"):
+    side = supernet.input_size if isinstance(supernet, SupernetConfig) else input_size
+    plan = Plan(_images(images, side if own else None), config)
+    made_of = _made_of(plan, supernet, side)
+    files = [f"rows.{i}-of-{shard[1]}.csv" if shard[1] > 1 else "rows.csv" for i in range(1, shard[1] + 1)]
+    path, numbers = out / files[shard[0] - 1], range(shard[0] - 1, len(plan), shard[1])
+    with _alone(out / f"{path.name}.lock"):
+        _check_folder(out, made_of, files)
+        done = _finished(path, set(numbers))
+        progress("images", 1, 1, f"{len(plan.usable):,} of {plan.images.num_classes:,} classes have enough images")
         _write_plan(plan, out, made_of)
         with _alone(out / "supernet.lock", wait=True):
             weights = _supernet(plan, out, supernet, progress)
-        job = Job(os.fspath(images), os.fspath(weights), config, made_of["input_size"], own, device)
-        _measure(job, out / name, range(shard[0] - 1, len(plan), shard[1]), workers, ray, progress)
-    return out / name
+        job = Job(images, os.fspath(weights), config, side, own, device)
+        _measure(job, path, numbers, done, workers, ray, progress)
+    return path
 
 
-def _images(path: str | Path) -> ImageDataset:
+def _images(path: str, size: int | None) -> ImageDataset:
+    """With `size`, the images that can be decoded."""
     with _without_warnings():
-        return load_dataset(path)
+        images = load_dataset(path)
+    return images if size is None else images.verified(size)
 
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
     """Classes of few images are left out on purpose."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=DatasetWarning)
+        for message in (".* have a single image", ".* has a single image", ".* have no usable image"):
+            warnings.filterwarnings("ignore", message, DatasetWarning)
         yield
 
 
-def _made_of(plan: Plan, supernet: SupernetConfig | str | Path, input_size: int) -> dict[str, Any]:
-    """What rows depend on, as JSON values."""
-    keys = "\n".join(f"{plan.images.key(i)} {label}" for i, label in enumerate(plan.images.labels))
+def _made_of(plan: Plan, supernet: SupernetConfig | Path, input_size: int) -> dict[str, Any]:
+    """What rows depend on, as JSON values; refuses a supernet or a teacher that cannot be used."""
     weights: Any
     if isinstance(supernet, SupernetConfig):
-        weights, input_size = asdict(supernet) | {"device": ""}, supernet.input_size
+        usable(supernet.device)
+        weights = asdict(supernet) | {"device": ""}
+        if supernet.teacher is not None:
+            weights["teacher_fingerprint"] = get_encoder(supernet.teacher).fingerprint
+        content = plan.images.content_hash
     else:
-        weights = _sha256(Path(supernet))
+        weights = {"sha256": _sha256(supernet)}
+        if (outputs := load_supernet(supernet).num_classes) != plan.images.num_classes:
+            raise CheckpointError(
+                f"the supernet {os.fspath(supernet)!r} tells {outputs} classes apart, and {plan.images.name!r} has "
+                f"{plan.images.num_classes}; give the images of all its classes"
+            )
+        # Too many bytes to read them all, as of ImageNet.
+        keys = "\n".join(f"{plan.images.key(i)} {label}" for i, label in enumerate(plan.images.labels))
+        content = hashlib.sha256(keys.encode()).hexdigest()
     return {
         "space": "mobilenetv3",
-        "config": asdict(plan.config),
-        "images": {"name": plan.images.name, "sha256_of_names": hashlib.sha256(keys.encode()).hexdigest()},
-        "input_size": input_size,
+        "tasks": asdict(plan.config),
+        "images": {"sha256": content, "input_size": input_size},
         "supernet": weights,
     }
 
 
-def _write_plan(plan: Plan, out: Path, made_of: dict[str, Any]) -> None:
-    """Say what the database is made of, or see that it is this."""
+def _check_folder(out: Path, made_of: dict[str, Any], files: Sequence[str]) -> None:
+    """Refuse a folder of something else, before anything is written.
+
+    Raises:
+        ConfigError: says what it holds, or which setting differs.
+    """
     path = out / "build.json"
-    if path.exists():
+    held = [found.name for kind in ("tasks.csv*", "map_clsloc.txt", "rows*.csv*") for found in sorted(out.glob(kind))]
+    held = [name for name in held if not name.endswith(".lock")]
+    if not path.exists():
+        if held:
+            raise ConfigError(f"{str(out)!r} holds {held[0]} of another database; choose another folder")
+        return
+    try:
         before = json.loads(path.read_bytes())
-        for name, value in made_of.items():
-            if before.get(name) != value:
-                raise ConfigError(
-                    f"{str(out)!r} holds a database of another {name}: {before.get(name)}, not {value}; choose another "
-                    "folder"
-                )
+        pairs = [
+            (part, name, before[part].get(name), value)
+            for part in ("tasks", "images", "supernet")
+            for name, value in made_of[part].items()
+        ]
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+        raise ConfigError(f"{str(path)!r} cannot be read ({error}); choose another folder, or remove it") from error
+    for part, name, was, value in pairs:
+        if was != value:
+            raise ConfigError(
+                f"{str(out)!r} holds a database with other {part}: {name} is {was!r} there and {value!r} here; choose "
+                "another folder, or the same settings"
+            )
+    if other := [name for name in held if name.startswith("rows") and name not in files]:
+        raise ConfigError(f"{str(out)!r} holds {other[0]}, of another division into shards; go on with that one")
+
+
+def _write_plan(plan: Plan, out: Path, made_of: dict[str, Any]) -> None:
+    """Say what the database is made of."""
+    if (out / "build.json").exists():
         return
     for name, text in plan.files().items():
         write_atomically(out / name, text.encode())
-    write_atomically(path, (json.dumps(made_of, indent=1) + "\n").encode())
+    write_atomically(out / "build.json", (json.dumps(made_of, indent=1) + "\n").encode())
 
 
 def _sha256(path: Path) -> str:
@@ -220,16 +274,10 @@ def _sha256(path: Path) -> str:
 
 
 # -- the supernet ----------------------------------------------------------------------------------
-def _supernet(plan: Plan, out: Path, supernet: SupernetConfig | str | Path, progress: Progress) -> Path:
+def _supernet(plan: Plan, out: Path, supernet: SupernetConfig | Path, progress: Progress) -> Path:
     """The file of weights; trains them if that is asked for and not done."""
     if not isinstance(supernet, SupernetConfig):
-        outputs = load_supernet(supernet).num_classes
-        if outputs != plan.images.num_classes:
-            raise CheckpointError(
-                f"the supernet {os.fspath(supernet)!r} tells {outputs} classes apart, and {plan.images.name!r} has "
-                f"{plan.images.num_classes}; give the images of all its classes"
-            )
-        return Path(supernet)
+        return supernet
     path = out / "supernet.safetensors"
     if path.exists():
         return path
@@ -262,12 +310,17 @@ def _labelled(plan: Plan, indices: np.ndarray, size: int) -> LabelledImages:
 
 # -- rows ------------------------------------------------------------------------------------------
 def _measure(
-    job: Job, path: Path, numbers: Sequence[int], workers: int, ray: str | None, progress: Progress
+    job: Job,
+    path: Path,
+    numbers: Sequence[int],
+    done: set[int],
+    workers: int,
+    ray: str | None,
+    progress: Progress,
 ) -> None:
     """Append the rows that are not there."""
-    done = _finished(path, set(numbers))
     left = [number for number in numbers if number not in done]
-    progress("rows", len(numbers) - len(left), len(numbers), "")
+    progress("rows", len(done), len(numbers), "")
     if not left:
         return
     if ray is not None:
@@ -275,43 +328,57 @@ def _measure(
     elif workers > 1:
         measured = _in_processes(job, left, workers)
     else:
-        measured = map(Worker(job).measure, left)
+        measured = _here(job, left)
     begin = time.perf_counter()
-    with path.open("ab", buffering=0) as file:
+    with closing(measured), _written(path), path.open("ab", buffering=0) as file:
         for count, row in enumerate(measured, 1):
             _append(file, row)
             each = (time.perf_counter() - begin) / count
-            progress("rows", len(numbers) - len(left) + count, len(numbers), f"{each:.2f} s a row")
+            progress("rows", len(done) + count, len(numbers), f"{each:.2f} s a row")
 
 
 def _append(file: IO[bytes], row: Sequence[str]) -> None:
     """One write, and on the disk when it returns: a row is there or not."""
-    file.write((",".join(row) + "\n").encode())
+    line = (",".join(row) + "\n").encode()
+    if file.write(line) < len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.fsync(file.fileno())
 
 
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Raises `ConfigError` where a row cannot be written; what was written of it is cut off by the next call."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"cannot write {str(path)!r}: {reason}; mend that and run the same command again") from error
+
+
 def _finished(path: Path, numbers: set[int]) -> set[int]:
-    """Numbers of the rows in a file, of which a last line without an end is cut off; makes the file.
+    """Numbers of the rows in a file, of which a last line without an end is cut off.
 
     Raises:
-        DatasetError: the file holds something else.
+        DatasetError: the file holds something else; nothing of it is changed.
     """
+    header = ",".join(COLUMNS) + "\n"
     if not path.exists():
-        write_atomically(path, (",".join(COLUMNS) + "\n").encode())
+        with _written(path):
+            write_atomically(path, header.encode())
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
-        os.truncate(path, len(whole))
-    lines = list(csv.reader(whole.decode().splitlines()))
     try:
+        lines = list(csv.reader(whole.decode().splitlines()))
         found = [int(line[0]) for line in lines[1:]]
     except (ValueError, IndexError):
-        found = [-1]
+        lines, found = [], []
     if lines[:1] != [list(COLUMNS)] or len(set(found)) < len(found) or not numbers.issuperset(found):
         raise DatasetError(
             f"{str(path)!r} holds something else than rows of this database; move it away, and the rows are measured "
             "again"
         )
+    if whole != content:
+        os.truncate(path, len(whole))
     return set(found)
 
 
@@ -348,16 +415,46 @@ def _one_thread() -> Iterator[None]:
 
 
 # -- processes -------------------------------------------------------------------------------------
+_Rows = Generator[list[str], None, None]
 _worker: Worker
 
 
-def _in_processes(job: Job, numbers: Sequence[int], workers: int) -> Iterator[list[str]]:
+def _here(job: Job, numbers: Sequence[int]) -> _Rows:
+    worker = Worker(job)
+    for number in numbers:
+        yield worker.measure(number)
+
+
+def _in_processes(job: Job, numbers: Sequence[int], workers: int) -> _Rows:
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start, (job, os.getpid()))
+    left = iter(numbers)
     try:
-        for future in as_completed([pool.submit(_measure_here, number) for number in numbers]):
-            yield future.result()
+        with _unheard_interrupts():
+            pending: set[Future[list[str]]] = {pool.submit(_measure_here, n) for n in islice(left, 2 * workers)}
+        while pending:
+            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+            pending |= {pool.submit(_measure_here, n) for n in islice(left, len(finished))}
+            for future in finished:
+                yield future.result()
+    except BrokenProcessPool as error:
+        raise ConfigError(
+            "a worker process died, killed or out of memory; run the same command again, perhaps with fewer workers"
+        ) from error
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _unheard_interrupts() -> Iterator[None]:
+    """Processes started meanwhile do not hear Ctrl-C: this one does, and ends them in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _start(job: Job, parent: int) -> None:
@@ -377,15 +474,20 @@ def _measure_here(number: int) -> list[str]:
     return _worker.measure(number)
 
 
-def _on_ray(job: Job, numbers: Sequence[int], address: str) -> Iterator[list[str]]:
-    """One actor for each CPU of the cluster."""
+def _on_ray(job: Job, numbers: Sequence[int], address: str) -> _Rows:
+    """One actor for each CPU of the cluster that is free."""
     import ray
     from ray.util import ActorPool
 
-    ray.init(address=None if address == "local" else address, ignore_reinit_error=True, log_to_driver=False)
+    mine = not ray.is_initialized()
     try:
+        if mine:
+            ray.init(address=address, log_to_driver=False)
         actor = ray.remote(num_cpus=1)(Worker)
-        actors = [actor.remote(job) for _ in range(max(1, int(ray.cluster_resources().get("CPU", 1))))]
+        actors = [actor.remote(job) for _ in range(max(1, int(ray.available_resources().get("CPU", 1))))]
         yield from ActorPool(actors).map_unordered(lambda a, number: a.measure.remote(number), numbers)
+    except (ConnectionError, ray.exceptions.RayError) as error:
+        raise ConfigError(f"Ray at {address!r}: {str(error).strip().splitlines()[-1]}") from error
     finally:
-        ray.shutdown()
+        if mine:
+            ray.shutdown()

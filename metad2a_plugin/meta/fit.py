@@ -73,10 +73,8 @@ class FitConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.members < 2 or self.subspace < 1:
-            raise ConfigError(
-                f"members must be at least 2 and subspace at least 1, got {self.members} and {self.subspace}"
-            )
+        if self.members < 1 or self.subspace < 1:
+            raise ConfigError(f"members and subspace must be at least 1, got {self.members} and {self.subspace}")
 
 
 @dataclass(frozen=True)
@@ -290,6 +288,8 @@ def fit_ensemble(
     for member in range(config.members):
         fit = partial(_fit_member, problem, _subspace(problem, config, member), everything, config)
         fitted.append(remember(f"member-{member}", fit))
+    if not all(tensor.isfinite().all() for f in fitted for name, tensor in f.items() if name != "gate"):
+        raise DatasetError(f"{len(rows)} training rows of {len(tasks.rows.unique(dim=0))} datasets are too few")
     weight = torch.stack([f["w"] for f in fitted])
     if quality is not None and not (weight > 0).all():
         raise DatasetError("in this database, networks of higher quality are no better; train without quality")

@@ -215,6 +215,8 @@ def _predictor(
         fit = FitConfig(seed=config.seed, selection=config.selection)
         if config.space != "nasbench201":
             fit = replace(fit, task_level=True, images=True, response=None)
+        if config.quality is not None:  # nothing is left to differ in
+            fit = replace(fit, members=1, fold_members=1)
         memory = _Memory(run_dir, fit, config.quality, database, classes, tables, progress)
         architectures = population(database.space, config.seed)
         fitted = partial(

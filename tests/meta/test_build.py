@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,8 +19,8 @@ import pytest
 import torch
 from PIL import Image
 
-from metad2a_plugin.data import load_dataset
-from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError, MissingExtraError
+from metad2a_plugin.data import DatasetWarning, load_dataset
+from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError, MetaD2AError, MissingExtraError
 from metad2a_plugin.meta import build
 from metad2a_plugin.meta.build import build_database
 from metad2a_plugin.meta.database import load_database
@@ -187,6 +188,28 @@ def test_killed_at_any_moment_no_row_is_lost_or_there_twice(
     assert rows(path) == rows(built / "rows.csv")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="process groups")
+def test_an_interrupt_ends_all_processes_soon_and_in_one_sentence(built: Path, images: Path, tmp_path: Path) -> None:
+    out = finished(tmp_path / "interrupted", built)
+    settings = ["--classes", "3", "--rows-per-task", "2", "--test-images", "3", "--calibration-images", "4"]
+    settings += ["--width", "0.15", "--input-size", "32", "--epochs", "1", "--teacher", "none", "--tasks", "400"]
+    for name in ("build.json", "tasks.csv", "map_clsloc.txt"):
+        (out / name).unlink()
+    command = [sys.executable, "-m", "metad2a_plugin.cli", "build-database", out, "--images", images, *settings]
+    command += ["--valid-tasks", "2", "--workers", "2"]
+    path = out / "rows.csv"
+    with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, start_new_session=True) as process:
+        while process.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") < 4):
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        begin = time.monotonic()
+        error = process.communicate(timeout=60)[1].decode()
+    assert time.monotonic() - begin < 20 and "Traceback" not in error and "interrupted" in error
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    assert path.read_bytes().count(b"\n") < 800
+
+
 def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join([os.fspath(Path(__file__).parent), *sys.path])}
 
@@ -230,15 +253,53 @@ def test_another_number_of_outputs_is_refused(images: Path, tmp_path: Path) -> N
 
 # -- wrong input -------------------------------------------------------------------------------------
 def test_a_folder_of_other_settings_is_refused(images: Path, built: Path) -> None:
-    with pytest.raises(ConfigError, match="holds a database of another config"):
+    with pytest.raises(ConfigError, match="with other tasks: seed is 0 there and 1 here"):
         build_database(images, built, PlanConfig(**{**vars(SMALL), "seed": 1}), SUPERNET)
-    with pytest.raises(ConfigError, match="holds a database of another supernet"):
+    with pytest.raises(ConfigError, match="with other supernet: epochs is 2 there and 3 here"):
         build_database(images, built, SMALL, SupernetConfig(**{**vars(SUPERNET), "epochs": 3}))
+    with pytest.raises(ConfigError, match=r"holds rows\.csv, of another division into shards"):
+        build_database(images, built, SMALL, SUPERNET, shard=(1, 2))
+
+
+@pytest.mark.parametrize("name", ["tasks.csv", "map_clsloc.txt", "rows.csv", "rows.csv.gz"])
+def test_a_folder_of_another_database_is_left_alone(name: str, images: Path, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("row,task\n0,1")
+    with pytest.raises(ConfigError, match=f"holds {name} of another database"):
+        build_database(images, tmp_path, SMALL, SUPERNET)
+    assert (tmp_path / name).read_text() == "row,task\n0,1" and not (tmp_path / "build.json").exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_damaged_settings_are_said(content: str, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "build.json").write_text(content)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        build_database(images, tmp_path, SMALL, SUPERNET)
+
+
+def test_wrong_input_leaves_nothing_that_a_right_call_stumbles_over(images: Path, tmp_path: Path) -> None:
+    wrong: list[tuple[Any, dict[str, Any]]] = [
+        (tmp_path / "gone", {}),
+        (SupernetConfig(**{**vars(SUPERNET), "teacher": "nobody"}), {}),
+        (SupernetConfig(**{**vars(SUPERNET), "device": "tpu"}), {}),
+        (SUPERNET, {"device": "tpu"}),
+    ]
+    for supernet, options in wrong:
+        with pytest.raises(MetaD2AError):
+            build_database(images, tmp_path / "out", SMALL, supernet, **options)
+    assert not (tmp_path / "out" / "build.json").exists()
+
+
+def test_broken_images_are_left_out(images: Path, tmp_path: Path) -> None:
+    shutil.copytree(images, tmp_path / "images")
+    (tmp_path / "images" / "n0" / "0.png").write_bytes(b"no image")
+    with pytest.warns(DatasetWarning, match=r"1 of .* cannot be read"):
+        path = build_database(tmp_path / "images", tmp_path / "out", SMALL, SUPERNET)
+    assert len(rows(path)) == 12
 
 
 def test_a_file_of_something_else_is_not_written_to(images: Path, built: Path, tmp_path: Path) -> None:
     out = finished(tmp_path / "else", built)
-    for content in ("a,b\n1,2\n", ",".join(build.COLUMNS) + "\n0,0,x,1,train\n0,0,x,1,train\n"):
+    for content in ("a,b\n1,2\n", "a,b\n1,2\n3", ",".join(build.COLUMNS) + "\n0,0,x,1,train\n0,0,x,1,train\n"):
         (out / "rows.csv").write_text(content)
         with pytest.raises(DatasetError, match="holds something else than rows of this database"):
             build_database(images, out, SMALL, SUPERNET)
