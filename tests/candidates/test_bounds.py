@@ -97,7 +97,6 @@ def test_devices_without_a_limit_are_reported_only(tmp_path: Path) -> None:
         ({"latency_tables": {"mine": LookUpTable(tables())}, "input_size": 160}, "the search is of width 1; set width"),
         ({"latency_tables": {"mine": LookUpTable(tables())}, "width": 1.2}, "no look-up table of 224 pixels"),
     ],
-    ids=str,
 )
 def test_wrong_limits(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
