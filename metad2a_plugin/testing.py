@@ -142,6 +142,16 @@ class ToySpace(SearchSpace):
         params = 3 * 4 + 4 + convs * (4 * 4 * 9 + 4) + 4 * classes + classes
         return Cost(params / 1e6, (pixels * (12 + convs * 144) + 4 * classes) / 1e6)
 
+    def vertex_costs(self, **options: Any) -> torch.Tensor:
+        """What `cost` counts for the input, and for each ``conv``; options as there."""
+        none, one = (
+            self.cost(Architecture(self.name, (2,) * n + (1,) * (self.length - n)), **options) for n in (0, 1)
+        )
+        fixed, more = (torch.tensor([c.params, c.flops], dtype=torch.float64) for c in (none, one))
+        costs = torch.zeros(2, self.num_vertices, len(self.vertex_types), dtype=torch.float64)
+        costs[:, 0, 0], costs[:, 1:-1, 4] = fixed, (more - fixed)[:, None]
+        return costs
+
 
 @contextmanager
 def _refuses(error: type[Exception], what: str) -> Iterator[None]:
@@ -381,6 +391,28 @@ class SearchSpaceConformance:
             assert space.crossover(first, first, random.Random(0)) == first, "equal parents have another child"
             mixed |= len(set(children)) > 1
         assert mixed, "crossover() always gives the same child"
+
+    def test_decisions_are_drawn_anew_with_a_probability(self) -> None:
+        space = self.make_space()
+        for architecture in _some(space, self.samples):
+            with _global_seed(1):
+                drawn = [space.resample(architecture, 0.5, random.Random(seed)) for seed in range(20)]
+            with _global_seed(2):
+                again = [space.resample(architecture, 0.5, random.Random(seed)) for seed in range(20)]
+            assert drawn == again, "resample() must depend on the generator it is given only"
+            assert all(space.validate(a) == a for a in drawn) and len(set(drawn)) > 1
+            assert space.resample(architecture, 0.0, random.Random(0)) == architecture, "nothing is drawn anew at 0"
+
+    def test_costs_are_sums_over_vertices_where_a_space_says_so(self) -> None:
+        space = self.make_space()
+        tables = space.vertex_costs(num_classes=self.num_classes)
+        if tables is None:
+            return
+        assert tables.shape == (2, space.num_vertices, len(space.vertex_types)) and bool(tables.isfinite().all())
+        vertices = space.encode(_some(space, self.samples))
+        sums = tables[:, torch.arange(space.num_vertices), vertices].sum(2)
+        costs = torch.stack(space.costs(vertices, num_classes=self.num_classes))
+        assert torch.allclose(sums, costs, rtol=1e-9), "the sums of vertex_costs() are not what costs() says"
 
     def test_canonical_keys_agree_with_networks(self) -> None:
         space = self.make_space()

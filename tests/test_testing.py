@@ -229,6 +229,18 @@ class ChildOfOne(ToySpace):
         return self.validate(first if self.validate(second) else second)
 
 
+class DrawsAllAnew(ToySpace):
+    def resample(self, architecture, probability, rng):
+        return self.sample(rng)
+
+
+class ForgetsTheFixedCost(ToySpace):
+    def vertex_costs(self, **options):
+        costs = super().vertex_costs(**options)
+        costs[:, 0] = 0
+        return costs
+
+
 class CanonicalIsConstant(ToySpace):
     def canonical(self, architecture):
         super().canonical(architecture)
@@ -308,6 +320,8 @@ class WrongCost(ToySpace):
         (FarMutation, "test_mutation_reaches_every_neighbor_and_nothing_else"),
         (ChildOfNobody, "test_crossover_mixes_its_parents"),
         (ChildOfOne, "test_crossover_mixes_its_parents"),
+        (DrawsAllAnew, "test_decisions_are_drawn_anew_with_a_probability"),
+        (ForgetsTheFixedCost, "test_costs_are_sums_over_vertices_where_a_space_says_so"),
         (OtherIds, "test_canonical_keys_agree_with_networks"),
         (CanonicalIsConstant, "test_canonical_keys_agree_with_networks"),
         (DeathIgnored, "test_canonical_keys_agree_with_networks"),
