@@ -1,4 +1,4 @@
-"""The command line: ``metad2a search | pareto | train | export | meta-train | convert-benchmark | doctor | list``.
+"""The command line: ``metad2a COMMAND``; ``metad2a --help`` lists the commands.
 
 Torch is imported by the commands that need it, so that ``--help`` is quick.
 """

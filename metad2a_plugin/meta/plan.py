@@ -40,7 +40,7 @@ class PlanConfig:
         held_out: share of the classes that only validation tasks have.
         related: share of the tasks whose classes are neighbours in the order of their names (ImageNet's folders
             follow WordNet, so that these are fine-grained tasks); the others are drawn from all.
-        test_images: of each class, that accuracies are measured on; the supernet is not trained on them.
+        test_images: of each class, that accuracies are measured on; a supernet of our own is not trained on them.
         calibration_images: of each class of a task, that batch norm is re-calibrated on; others than those.
         seed: of everything random.
 
@@ -146,6 +146,6 @@ class Plan:
         writer.writerows([task, *(classes + 1).tolist()] for task, classes in enumerate(self.task_classes))
         names = self.images.class_names
         if broken := [name for name in names if len(name.split()) != 1]:
-            raise DatasetError(f"class names must have no spaces, got {broken[0]!r}; rename its folder")
+            raise DatasetError(f"names of classes must have no spaces, got {broken[0]!r}; rename it")
         folders = "".join(f"{name} {number} {name}\n" for number, name in enumerate(names, 1))
         return {"tasks.csv": tasks.getvalue(), "map_clsloc.txt": folders}
