@@ -14,18 +14,20 @@ if TYPE_CHECKING:
     from metad2a_plugin.export import export_network, export_onnx, load_network
     from metad2a_plugin.predictor import Predictor
     from metad2a_plugin.registry import available, get_predictor, get_space, get_strategy
-    from metad2a_plugin.search import Candidate, MetaD2A, SearchResult
+    from metad2a_plugin.result import Candidate, SearchResult
+    from metad2a_plugin.search import Front, MetaD2A, pareto_space, search_space
     from metad2a_plugin.spaces.base import Architecture, SearchSpace
-    from metad2a_plugin.strategy import Strategy
+    from metad2a_plugin.strategy import Strategy, maximize
     from metad2a_plugin.training import TrainConfig, TrainResult, train_architecture, train_many
 
 # Names are resolved on first use, so that importing the package does not import torch.
 _HOMES = {
     "Architecture": "spaces.base",
-    "Candidate": "search",
+    "Candidate": "result",
+    "Front": "pareto",
     "MetaD2A": "search",
     "Predictor": "predictor",
-    "SearchResult": "search",
+    "SearchResult": "result",
     "SearchSpace": "spaces.base",
     "Strategy": "strategy",
     "Task": "data",
@@ -40,6 +42,9 @@ _HOMES = {
     "get_strategy": "registry",
     "load_dataset": "data",
     "load_network": "export",
+    "maximize": "strategy",
+    "pareto_space": "search",
+    "search_space": "search",
     "train_architecture": "training",
     "train_many": "training",
 }
@@ -47,6 +52,7 @@ _HOMES = {
 __all__ = [
     "Architecture",
     "Candidate",
+    "Front",
     "MetaD2A",
     "Predictor",
     "SearchResult",
@@ -64,6 +70,9 @@ __all__ = [
     "get_strategy",
     "load_dataset",
     "load_network",
+    "maximize",
+    "pareto_space",
+    "search_space",
     "train_architecture",
     "train_many",
 ]

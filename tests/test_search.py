@@ -321,9 +321,12 @@ def test_each_candidate_is_drawn(searcher: MetaD2A, task: Task, tmp_path: Path) 
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_models_search(name: str, task: Task) -> None:
     result = MetaD2A.from_pretrained(name).search(task, top=10)
-    assert result.considered == NETWORKS and result.model == name
+    generated = MetaD2A.from_pretrained(name).search(task, candidates=20)
+    assert generated.considered == 20 and generated.source == "generated" and result.model == name
+    if result.space != SPACE.name:
+        assert (result.source, result.queries, result.refined) == ("generated", 1000, 300)
+        return
+    assert result.considered == NETWORKS
     # Good cells of this space have convolutions on several paths, as every ranking of it agrees.
     convolutions = [c.architecture_str.count("nor_conv") for c in result.candidates]
     assert sum(convolutions) / len(convolutions) >= 3
-    generated = MetaD2A.from_pretrained(name).search(task, candidates=20)
-    assert generated.considered == 20

@@ -39,15 +39,14 @@ def generate(draw: Draw, chains: Chains, pool: Pool, wanted: int) -> torch.Tenso
             continue
         cheapest = chains.best(-limit.table, wanted)
         if not limit.within(cheapest[-1:]):  # then all that are within are among them
-            found = pool.select(cheapest)
-            return _some(found, _with_exact_least(pool, chains))
+            return _some(pool.select(cheapest), pool, chains)
     tilt = steer(draw, chains, pool.limits)
     draws = 2 * wanted
     while True:
         drawn = draw(draws, tilt)
         found = pool.select(drawn)
         if len(found) >= wanted or len(drawn) < draws or draws > max(MAX_DRAWS, 4 * wanted):
-            return _some(found, _with_exact_least(pool, chains))[:wanted]
+            return _some(found, pool, chains)[:wanted]
         draws *= 4
 
 
@@ -62,26 +61,25 @@ def steer(draw: Draw, chains: Chains, limits: Sequence[Limit]) -> torch.Tensor |
     tables = [table / chains.sums(table, plain).std(correction=0).clamp(min=1e-9) for table in tables]
     multiples = [0.0] * len(tables)
 
-    def tilt(changed: dict[int, float]) -> torch.Tensor:
-        pairs = zip([changed.get(i, m) for i, m in enumerate(multiples)], tables, strict=True)
-        return -torch.stack([multiple * table for multiple, table in pairs]).sum(0)
+    def tilt(at: Sequence[float]) -> torch.Tensor:
+        return -torch.stack([multiple * table for multiple, table in zip(at, tables, strict=True)]).sum(0)
 
     aim = SHARE ** (1 / len(tables))
     for _ in range(2 * len(tables)):
-        drawn = draw(PROBE, tilt({})) if any(multiples) else plain
+        drawn = draw(PROBE, tilt(multiples)) if any(multiples) else plain
         within = torch.stack([limit.within(drawn) for limit in steerable])
         if within.all(0).double().mean() >= SHARE:
             break
         worst = int(within.double().mean(1).argmin())
 
         def enough(multiple: float, worst: int = worst) -> bool:
-            share = steerable[worst].within(draw(PROBE, tilt({worst: multiple}))).double().mean()
-            return bool(share >= aim)
+            at = [*multiples[:worst], multiple, *multiples[worst + 1 :]]
+            return bool(steerable[worst].within(draw(PROBE, tilt(at))).double().mean() >= aim)
 
         multiples[worst] = least_multiple(enough, multiples[worst], steps=5)
         if not enough(multiples[worst]):  # the limits contradict each other
             break
-    return tilt({}) if any(multiples) else None
+    return tilt(multiples) if any(multiples) else None
 
 
 def least_multiple(enough: Callable[[float], bool], low: float, steps: int) -> float:
@@ -97,14 +95,10 @@ def least_multiple(enough: Callable[[float], bool], low: float, steps: int) -> f
     return high
 
 
-def _with_exact_least(pool: Pool, chains: Chains) -> Pool:
+def _some(found: torch.Tensor, pool: Pool, chains: Chains) -> torch.Tensor:
+    if len(found):
+        return found
     for limit in pool.limits:
-        if limit.table is not None:
+        if limit.table is not None:  # the least of all networks, not only of those drawn
             pool.least[limit.label] = float(limit.measure(chains.best(-limit.table, 1))[0])
-    return pool
-
-
-def _some(found: torch.Tensor, pool: Pool) -> torch.Tensor:
-    if not len(found):
-        raise ConfigError(pool.explain())
-    return found
+    raise ConfigError(pool.explain())

@@ -74,9 +74,11 @@ def test_other_suffixes_are_refused_and_leave_nothing(tmp_path: Path, name: str)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        SPACE.draw(CELL, tmp_path / "nowhere" / "cell.svg")
+def test_a_missing_folder_is_made_and_one_that_cannot_be_is_named(tmp_path: Path) -> None:
+    SPACE.draw(CELL, tmp_path / "new" / "cell.svg")
+    assert (tmp_path / "new" / "cell.svg").is_file()
+    with pytest.raises(ConfigError, match=r"cannot write .*cell\.svg/other\.svg"):
+        SPACE.draw(CELL, tmp_path / "new" / "cell.svg" / "other.svg")
 
 
 def test_matplotlib_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
