@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -21,10 +21,11 @@ import torch
 from metad2a_plugin import MetaD2A, get_predictor
 from metad2a_plugin.candidates.bounds import Bounds
 from metad2a_plugin.candidates.find import Effort
+from metad2a_plugin.candidates.generate import Draw
 from metad2a_plugin.models.checkpoint import shipped
 from metad2a_plugin.predictors.imagenet import ImageNetPredictor
 from metad2a_plugin.ranking import Job, Ranker
-from metad2a_plugin.search import pareto_space, search_space
+from metad2a_plugin.search import pareto_space
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.strategies import OFAEvolution
 from metad2a_plugin.strategy import maximize
@@ -74,26 +75,20 @@ def judge(data: Path, found: Sequence[Architecture], queries: int, seconds: floa
 
 
 def searched(options: Any, bound: int, seed: int) -> dict[str, Run]:
-    return {OURS: _search(options, bound, seed)}
+    return {OURS: _searched(options, bound, seed)}
 
 
 def generated(options: Any, bound: int, seed: int) -> dict[str, Run]:
     """With candidates of a checkpoint's generator, counted with the 1,000 classes of the others."""
     searcher = MetaD2A.from_pretrained(options.model)
     task = searcher.task(options.data / "images" / f"{options.images}.zip", progress=False)
-    begin = time.perf_counter()
-    ranker = Ranker.of("ofa-imagenet", SPACE, None, SPACE.input_size)
-    job = Job(Bounds(SPACE, max_flops=bound), ranker, searcher.source(task, seed))
-    result = job.rank(Effort(seed=seed)).result(slice(TOP))
     title = f"ours, generated for {options.images}, {FEW:,}"
-    return {title: judge(options.data, result.architectures, result.queries, time.perf_counter() - begin)}
+    return {title: _searched(options, bound, seed, partial(searcher.source, task, seed))}
 
 
 def random(options: Any, bound: int, seed: int) -> dict[str, Run]:
     """Of few draws, and of as many as the evolution has queries."""
-    return {
-        f"random, steered, {n:,}": _search(options, bound, seed, candidates=n, refine=0) for n in (FEW, options.random)
-    }
+    return {f"random, steered, {n:,}": _searched(options, bound, seed, candidates=n) for n in (FEW, options.random)}
 
 
 def evolution(options: Any, bound: int, seed: int) -> dict[str, Run]:
@@ -109,9 +104,13 @@ def evolution(options: Any, bound: int, seed: int) -> dict[str, Run]:
     return runs
 
 
-def _search(options: Any, bound: int, seed: int, **effort: int) -> Run:
+def _searched(
+    options: Any, bound: int, seed: int, source: Callable[[], Draw] | None = None, candidates: int | None = None
+) -> Run:
     begin = time.perf_counter()
-    result = search_space(SPACE, "ofa-imagenet", top=TOP, max_flops=bound, seed=seed, **effort)
+    ranker = Ranker.of("ofa-imagenet", SPACE, None, SPACE.input_size)
+    job = Job(Bounds(SPACE, max_flops=bound), ranker, source() if source else None)
+    result = job.rank(Effort(candidates, seed=seed)).result(slice(TOP))
     return judge(options.data, result.architectures, result.queries, time.perf_counter() - begin)
 
 

@@ -114,7 +114,6 @@ class Job:
             job=self,
             vertices=found.scored.vertices,
             prediction=found.scored.prediction,
-            order=found.scored.order,
             source=source,
             queries=found.queries,
             refined=found.refined,
@@ -130,16 +129,13 @@ class Ranking:
     Attributes:
         job: what was searched for.
         vertices: encoded networks, int64 ``[n, vertices]``.
-        prediction: their accuracies.
-        order: what they are ranked by, float64 ``[n]``: the predicted accuracy; after a refinement the mean of it and
-            of what an additive fit to all of them says (`candidates.refine`).
+        prediction: their accuracies, in the same order.
         source, queries, refined, rejected, seconds: see `SearchResult`.
     """
 
     job: Job
     vertices: torch.Tensor
     prediction: Prediction
-    order: torch.Tensor
     source: Source
     queries: int
     refined: int

@@ -80,8 +80,6 @@ def _print_search_notes(console: Console, result: SearchResult) -> None:
         f"{result.queries - result.refined:,} {_SOURCES[result.source]}{further} ranked by {result.predictor} "
         f"({left_out} left out) in {result.seconds['search']:.2f} s{read}."
     )
-    if result.refined:
-        console.print("The order is that of the mean of a prediction and of what all of them say of a network's parts.")
     console.print(result.scale)
     for note in result.notes:
         console.print(note)

@@ -70,8 +70,7 @@ class SearchResult:
     """What a search found.
 
     Attributes:
-        candidates: the best ones, best first: by accuracy, but after a refinement by the mean of it and of what a fit
-            to all networks scored says, since the highest prediction owes part of it to an error of the predictor.
+        candidates: the best ones, best first.
         dataset: name of the dataset; None where the predictor needs none.
         num_classes: of the networks.
         space: search space.

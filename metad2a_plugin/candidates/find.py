@@ -94,11 +94,11 @@ def find(space: SearchSpace, score: Score, draw: Draw | None, limits: Sequence[L
         vertices = pool.select(space.all_vertices())
         if not len(vertices):
             raise ConfigError(pool.explain())
-        first = _scored(score, vertices)
+        first = Scored.by(score, vertices)
         return Found(first.sorted(), len(vertices), 0, pool.rejected)
     chains = Chains(space)
     candidates, further = effort.queries
-    first = _scored(score, generate(draw or random_draw(chains, effort.seed), chains, pool, candidates))
+    first = Scored.by(score, generate(draw or random_draw(chains, effort.seed), chains, pool, candidates))
     # Another stream than that of the draws.
     rng = torch.Generator().manual_seed(effort.seed + 2**32)
     found = refine(first, score, chains, limits, further, rng) if further else first
@@ -114,8 +114,3 @@ def random_draw(chains: Chains, seed: int) -> Draw:
         return chains.draw(plain if tilt is None else tilt, n, torch.Generator().manual_seed(seed))
 
     return draw
-
-
-def _scored(score: Score, vertices: torch.Tensor) -> Scored:
-    prediction = score(vertices)
-    return Scored(vertices, prediction, prediction.mean.double())

@@ -12,7 +12,7 @@ from metad2a_plugin.candidates.chains import Chains
 from metad2a_plugin.candidates.find import Found, random_draw
 from metad2a_plugin.candidates.generate import Draw
 from metad2a_plugin.candidates.pool import Pool
-from metad2a_plugin.candidates.refine import Score, Scored, join, propose
+from metad2a_plugin.candidates.refine import Score, Scored, propose
 from metad2a_plugin.candidates.surrogate import additive_fit
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.spaces.base import SearchSpace
@@ -59,8 +59,7 @@ def sweep(
     if not len(vertices):
         raise ConfigError(pool.explain())
     first, rejected = len(vertices), pool.rejected
-    prediction = score(vertices)
-    seen = Scored(vertices, prediction, prediction.mean.double())
+    seen = Scored.by(score, vertices)
     for part in range(ROUNDS):
         left = (queries - len(seen.vertices)) // (ROUNDS - part)
         new = seen.vertices[:0]
@@ -72,7 +71,7 @@ def sweep(
             new = torch.cat([new, propose(scores, chains, within, known, wanted, heat, rng)])
         if not len(new):
             break
-        seen = join(seen, new, score(new))
+        seen += Scored.by(score, new)
     return Found(seen, len(seen.vertices), len(seen.vertices) - first, rejected)
 
 
@@ -146,8 +145,8 @@ def _local_fit(chains: Chains, seen: Scored, cost: Limit, level: float) -> tuple
     costs = cost.measure(seen.vertices).double()
     near = (-((costs / level).log() / _NEAR).abs()).exp()
     share = near / near.sum()
-    center = share @ seen.order
-    spread = float((share @ (seen.order - center).square()).sqrt().clamp(min=1e-9))
-    best = seen.order[costs <= level].max()
-    weights = near * ((seen.order - best) / (2 * spread)).clamp(max=1).exp() + 1e-4
-    return additive_fit(chains.space, seen.vertices, seen.order, 0.1, weights), 0.1 * spread
+    center = share @ seen.value
+    spread = float((share @ (seen.value - center).square()).sqrt().clamp(min=1e-9))
+    best = seen.value[costs <= level].max()
+    weights = near * ((seen.value - best) / (2 * spread)).clamp(max=1).exp() + 1e-4
+    return additive_fit(chains.space, seen.vertices, seen.value, 0.1, weights), 0.1 * spread

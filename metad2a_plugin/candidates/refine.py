@@ -3,9 +3,6 @@
 Predictions are nearly sums over the parts of a network. So such sums are fitted to the networks scored so far, the
 networks of the largest sums within the limits are found (with Lagrange multipliers on the costs, which are sums too),
 the predictor scores them, and so on for some rounds.
-
-The network of the highest prediction owes part of it to an error of the predictor. What a fit to all networks that were
-scored says of a network hangs less on such an error, so networks are ranked by the mean of the two.
 """
 
 from __future__ import annotations
@@ -25,7 +22,7 @@ Score = Callable[[torch.Tensor], Prediction]
 """From encoded networks, int64 ``[n, vertices]``, to their predicted accuracies; each network is one query."""
 
 ROUNDS = 2
-_PLAIN, _CLOSE = 1.0, 0.1  # penalties of the fit to all networks, and of that to mostly the best
+_PENALTY = 0.1  # of the fit
 _BEST = 0.75  # of a round's networks, those of the largest sums; the others are drawn around them
 _NEAR, _HEAT = 0.5, 0.05  # what counts as near the best, and as around it, in standard deviations of the first
 _PASSES = 3  # over several limits, each with a multiple of its own
@@ -38,25 +35,31 @@ class Scored:
     Attributes:
         vertices: int64 ``[n, vertices]``.
         prediction: of their accuracies.
-        order: what they are ranked by, float64 ``[n]``, higher is better.
     """
 
     vertices: torch.Tensor
     prediction: Prediction
-    order: torch.Tensor
+
+    @classmethod
+    def by(cls, score: Score, vertices: torch.Tensor) -> Scored:
+        """What a predictor says of networks."""
+        return cls(vertices, score(vertices))
+
+    @property
+    def value(self) -> torch.Tensor:
+        """The predicted accuracies, float64 ``[n]``."""
+        return self.prediction.mean.double()
 
     def sorted(self) -> Scored:
         """Best first."""
-        by = self.order.argsort(descending=True, stable=True)
-        return Scored(self.vertices[by], Prediction(self.prediction.mean[by], self.prediction.std[by]), self.order[by])
+        return self[self.prediction.mean.argsort(descending=True, stable=True)]
 
+    def __getitem__(self, rows: torch.Tensor | slice) -> Scored:
+        return Scored(self.vertices[rows], Prediction(self.prediction.mean[rows], self.prediction.std[rows]))
 
-def join(scored: Scored, new: torch.Tensor, prediction: Prediction) -> Scored:
-    """With further networks, int64 ``[m, vertices]``, ranked by their predictions."""
-    both = Prediction(
-        torch.cat([scored.prediction.mean, prediction.mean]), torch.cat([scored.prediction.std, prediction.std])
-    )
-    return Scored(torch.cat([scored.vertices, new]), both, torch.cat([scored.order, prediction.mean.double()]))
+    def __add__(self, other: Scored) -> Scored:
+        mean, std = (torch.cat([getattr(part.prediction, name) for part in (self, other)]) for name in ("mean", "std"))
+        return Scored(torch.cat([self.vertices, other.vertices]), Prediction(mean, std))
 
 
 def refine(
@@ -79,17 +82,16 @@ def refine(
         rng: on the CPU.
         rounds: the queries are made in so many.
     """
-    seen, spread = first, float(first.order.std(correction=0).clamp(min=1e-9))
+    seen, spread = first, float(first.value.std(correction=0).clamp(min=1e-9))
     for part in range(rounds):
         wanted = queries // rounds + (part < queries % rounds)
-        near = ((seen.order - seen.order.max()) / (_NEAR * spread)).exp() + 1e-3
-        scores = additive_fit(chains.space, seen.vertices, seen.order, _CLOSE, near)
+        near = ((seen.value - seen.value.max()) / (_NEAR * spread)).exp() + 1e-3
+        scores = additive_fit(chains.space, seen.vertices, seen.value, _PENALTY, near)
         new = propose(scores, chains, limits, seen.vertices, wanted, _HEAT * spread, rng)
         if not len(new):
             break
-        seen = join(seen, new, score(new))
-    fitted = chains.sums(additive_fit(chains.space, seen.vertices, seen.order, _PLAIN), seen.vertices)
-    return Scored(seen.vertices, seen.prediction, (seen.order + fitted) / 2)
+        seen += Scored.by(score, new)
+    return seen
 
 
 def propose(

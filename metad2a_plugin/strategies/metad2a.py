@@ -60,7 +60,7 @@ class MetaD2AStrategy(Strategy):
                 f"not {space.name!r}; give a model of {space.name!r}"
             )
         self._ranking = self._searcher.rank(dataset, seed=seed, **options)
-        self._vertices, self._accuracy = self._ranking.vertices, self._ranking.order
+        self._vertices, self._accuracy = self._ranking.vertices, self._ranking.prediction.mean.double()
         self._asked: set[int] = set()
 
     def _ask(self, n: int) -> list[Architecture]:

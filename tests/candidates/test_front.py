@@ -75,7 +75,7 @@ def test_a_front_is_filled_from_the_smallest_to_the_largest(cost: str) -> None:
     assert found.queries == len(vertices) == len(vertices.unique(dim=0)) <= 400 and found.queries > 380
     costs = on.measure(vertices).double()
     assert costs.min().item() == pytest.approx(levels[0], rel=1e-6)
-    rows = best_within(found.scored.order, costs, levels)
+    rows = best_within(found.scored.value, costs, levels)
     assert len(rows) >= 6 and costs[rows[0]] < 1.01 * levels[0]
     gaps = costs[rows][1:] / costs[rows][:-1]
     assert gaps.max() < (levels[1] / levels[0]) ** 2, "no level is skipped"
@@ -85,7 +85,7 @@ def test_a_front_is_filled_from_the_smallest_to_the_largest(cost: str) -> None:
     for row in rows[2:]:
         alike = on.measure(drawn) <= costs[row]
         if alike.any():
-            assert found.scored.order[row] > random[alike].max()
+            assert found.scored.value[row] > random[alike].max()
 
 
 def test_a_front_keeps_to_further_limits() -> None:
