@@ -8,17 +8,20 @@ import random
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import nni
 import numpy as np
 import torch
+from metad2a_plugin.adapters import _nni_host
 from metad2a_plugin.adapters._nni_bridge import architecture_of
-from nni.nas.evaluator import Evaluator
-from nni.nas.space import ExecutableModelSpace
 
 from metad2a_plugin._files import data_folder
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.registry import get_predictor, get_space
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
+
+_nni_host.check()
+import nni  # noqa: E402
+from nni.nas.evaluator import Evaluator  # noqa: E402
+from nni.nas.space import ExecutableModelSpace  # noqa: E402
 
 if TYPE_CHECKING:
     from metad2a_plugin.data import Task

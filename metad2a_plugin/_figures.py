@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
 _BLUE, _OTHERS = "#0072B2", ("#D55E00", "#009E73", "#CC79A7", "#E69F00")
+_BROAD = 10  # times the rise of a front that a band may be high
 _COSTS = {"flops": "multiply-accumulates", "params": "parameters"}
 
 
@@ -61,7 +62,13 @@ def draw_front(
         bands = [c.interval for c in front.candidates]
         if all(bands):
             lows, highs = zip(*(band for band in bands if band), strict=True)
-            axes.fill_between(costs, lows, highs, color=_BLUE, alpha=0.15, linewidth=0, label="90% of measured values")
+            half, rise = (highs[-1] - lows[-1]) / 2, max(values) - min(values)
+            label = "90% of measured values"
+            if 2 * half > _BROAD * rise:
+                # What is not known is mostly the dataset's level, which all share: it would flatten the front.
+                axes.plot([], [], " ", label=f"{label}: ±{half:.1f}, for all nearly alike")
+            else:
+                axes.fill_between(costs, lows, highs, color=_BLUE, alpha=0.15, linewidth=0, label=label)
         axes.plot(costs, values, "o-", color=_BLUE, markersize=4, label=f"front of {result.queries:,} predictions")
         for (name, points), colour in zip(others.items(), _OTHERS, strict=False):
             axes.plot(*zip(*points, strict=True), "x", color=colour, label=name)

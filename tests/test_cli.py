@@ -448,7 +448,7 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
     "a space without a supernet": (["build-database", "a", "--space", "nasbench201"], "which has a supernet", nothing),
     "half a shard": ([*BUILD, "--shard", "2"], "--shard '2' must be I/N", nothing),
     "too few classes": (BUILD, "too few for tasks of 2 classes", nothing),
-    "no supernet": ([*BUILD, "--supernet", "gone", "--tasks", "1"], "cannot read the supernet 'gone'", enough),
+    "no supernet": ([*BUILD, "--supernet", "gone", "--tasks", "1"], "cannot read the supernet", enough),
     "no images for a database": (["build-database", "made"], "give --images, or set METAD2A_DATA", nothing),
     "missing images": (["meta-train", "mine", "--images", "gone"], "no file or folder 'gone'", nothing),
     "images of other classes": (
