@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch.nn.functional import pad
 
-from metad2a_plugin.nn.decoder import INPUT, OUTPUT, _keys_below
+from metad2a_plugin.nn.decoder import INPUT, OUTPUT, keys_below
 from metad2a_plugin.spaces.base import SearchSpace
 
 
@@ -74,7 +74,7 @@ class Chains:
         def step(v: int, mask: torch.Tensor) -> torch.Tensor:
             return steered[v].masked_fill(~mask, -torch.inf).log_softmax(1)
 
-        return self._grow(n, torch.zeros(()), step, lambda _, key, value: _keys_below(key, value, rng))
+        return self._grow(n, torch.zeros(()), step, lambda _, key, value: keys_below(key, value, rng))
 
     def ahead(self, tilt: torch.Tensor) -> torch.Tensor:
         """`tilt` with what it does later on added, ``[vertices, types]``.

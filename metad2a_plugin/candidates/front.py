@@ -92,16 +92,6 @@ def best_within(order: torch.Tensor, cost: torch.Tensor, levels: Sequence[float]
     return torch.tensor(list(dict.fromkeys(found)), dtype=torch.int64)
 
 
-def non_dominated(order: torch.Tensor, cost: torch.Tensor) -> torch.Tensor:
-    """Rows that no other one beats in both, cheapest first, int64 ``[m]``; arguments as in `best_within`."""
-    by = torch.arange(len(order))
-    for key, descending in ((order, True), (cost, False)):
-        by = by[key[by].argsort(descending=descending, stable=True)]
-    best = order[by].cummax(0).values
-    better = torch.cat([torch.ones(min(1, len(by)), dtype=torch.bool), order[by][1:] > best[:-1]])
-    return by[better]
-
-
 def spaced(chains: Chains, cost: Limit, points: int) -> list[float]:
     """Levels of a cost from the least that a network has to the most, or to its limit, in equal ratios."""
     table = _table(cost)

@@ -148,7 +148,7 @@ class DagDecoder(nn.Module):
             self._send(v - 1, state, sent)
             scores = self._restricted(self.type_head(state).double() / temperature, types, tilt)
             child_log_p = log_p[:, None] + scores.log_softmax(1)
-            child_key = _keys_below(key, child_log_p, generator).flatten()
+            child_key = keys_below(key, child_log_p, generator).flatten()
             # Types that are not allowed have the key -inf; all others are finite.
             kept = min(n, int(scores.isfinite().sum()))
             key, chosen = child_key.topk(kept)
@@ -224,7 +224,7 @@ def _check_temperature(temperature: float) -> None:
         )
 
 
-def _keys_below(
+def keys_below(
     key: torch.Tensor, child_log_p: torch.Tensor, generator: torch.Generator | None
 ) -> torch.Tensor:
     """Keys of children ``[n, types]``, the largest of each row being the parent's `key` ``[n]``.
