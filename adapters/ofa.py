@@ -28,7 +28,7 @@ from torch import nn
 
 from metad2a_plugin._files import UNREADABLE
 from metad2a_plugin.errors import ArchitectureError, CheckpointError, ConfigError, HostError, require
-from metad2a_plugin.spaces._mobilenetv3_supernet import WIDTHS, plain_name, width_of
+from metad2a_plugin.spaces._mobilenetv3_supernet import WIDTHS, plain_name, read_weights, width_of
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.mobilenetv3 import DEPTHS, EXPANDS, KERNELS, MobileNetV3Space
 
@@ -75,8 +75,7 @@ def load_supernet(source: str | os.PathLike[str], *, download: bool = False) -> 
     _classes()  # before any download
     path = zoo_file(source, download=download) if isinstance(source, str) and source in ZOO else Path(source)
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        weights = {plain_name(name): tensor for name, tensor in found.get("state_dict", found).items()}
+        weights = read_weights(path)
         classes, features = weights["classifier.linear.weight"].shape
         supernet = make_supernet(width_of(features), classes)
         names = {plain_name(name): name for name in supernet.state_dict()}

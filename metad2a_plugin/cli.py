@@ -553,7 +553,7 @@ def build_database(
     _writable(out)
     with stages() as progress:
         rows = run(
-            images or _own_images(),
+            images or _own_images("--images"),
             out,
             config,
             trained if supernet is None else _supernet_file(supernet),
@@ -585,15 +585,15 @@ def _supernet_file(name: str) -> str:
     return str(ofa.zoo_file(ofa.ZOO[zoo[name]], download=True))
 
 
-def _own_images() -> Path:
-    """ImageNet's, where the data lie.
+def _own_images(options: str) -> Path:
+    """ImageNet's, where the data lie; `options` are those to give instead.
 
     Raises:
         ConfigError: they are not there.
     """
     path = data_folder() / "images" / "imagenet64.zip"
     if not path.exists():
-        raise ConfigError(f"no {str(path)!r}; give --images, or set METAD2A_DATA to the folder of the data")
+        raise ConfigError(f"no {str(path)!r}; give {options}, or set METAD2A_DATA to the folder of the data")
     return path
 
 
@@ -694,11 +694,7 @@ def meta_train(
 
         table = NASBench201Table.load(tables)
         benchmark = {name: table.training_table(name) for name in table_datasets.split(",") if name}
-    source = images or data_folder() / "images" / "imagenet64.zip"
-    if images is None and not Path(source).exists():
-        raise ConfigError(
-            f"no {str(source)!r}; give --images and --database, or set METAD2A_DATA to the folder of the data"
-        )
+    source = images or _own_images("--images and --database")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # single-image classes are none of the database's
         dataset = load_dataset(source)

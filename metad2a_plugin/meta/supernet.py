@@ -213,6 +213,7 @@ class _Run:
         self.optimizer = torch.optim.AdamW(parameters, config.lr, weight_decay=config.weight_decay)
         self.log: list[SupernetEpoch] = []
         self._batches = -(-len(train.labels) // config.batch_size)
+        self.key = "" if run_dir is None else self._fingerprint()
 
     def result(self, report: Callable[[SupernetEpoch], None]) -> MobileNetV3Supernet:
         if self.run_dir and (self.run_dir / "supernet.pt").exists():
@@ -292,7 +293,7 @@ class _Run:
         return accuracy(network, calibration, LabelledImages(*(part[chosen].to(self.device) for part in self.held_out)))
 
     # -- files -----------------------------------------------------------------------------------
-    def _key(self) -> str:
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256(repr((_FORMAT, asdict(self.config) | {"device": ""})).encode())
         # Features of the same encoder differ in their last bits between machines.
         for tensor in (*self.train, *self.held_out):
@@ -302,7 +303,7 @@ class _Run:
     def _save(self, folder: Path) -> None:
         buffer = io.BytesIO()
         state = {
-            "key": self._key(),
+            "key": self.key,
             "supernet": self.supernet.state_dict(),
             "guess": self.guess.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -317,7 +318,7 @@ class _Run:
         advice = f"remove {str(path)!r} to train from the start, or choose another folder"
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            if state["key"] != self._key():
+            if state["key"] != self.key:
                 raise CheckpointError(f"{str(path)!r} is of a supernet with other settings or images; {advice}")
             self.supernet.load_state_dict(state["supernet"])
             self.guess.load_state_dict(state["guess"])

@@ -118,8 +118,7 @@ def load_supernet(path: str | os.PathLike[str]) -> MobileNetV3Supernet:
                 width = float(file.metadata()["width"])
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-            found = {plain_name(name): tensor for name, tensor in found.get("state_dict", found).items()}
+            found = read_weights(path)
             width = width_of(found["classifier.linear.weight"].shape[1])
         supernet = MobileNetV3Supernet(len(found["classifier.linear.bias"]), width)
         supernet.load_state_dict(found)
@@ -129,6 +128,12 @@ def load_supernet(path: str | os.PathLike[str]) -> MobileNetV3Supernet:
             "a file that metad2a build-database wrote, or one of OFA's model zoo"
         ) from error
     return supernet.eval()
+
+
+def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """Weights of a supernet in a file of OFA's layout, by their plain names; raises what a damaged file makes raise."""
+    found = torch.load(path, map_location="cpu", weights_only=True)
+    return {plain_name(name): tensor for name, tensor in found.get("state_dict", found).items()}
 
 
 def save_supernet(path: Path, supernet: MobileNetV3Supernet) -> None:

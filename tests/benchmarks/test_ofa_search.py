@@ -61,7 +61,7 @@ def test_searches_are_compared_and_finished_ones_kept(
 def test_the_judge_is_ofa_s_network_on_ofa_s_features(data: Path) -> None:
     from _ofa_data import official
 
-    tensors = list(torch.load(data / "ofa" / "official_accuracy_predictor.pth").values())
+    tensors = list(torch.load(data / "ofa" / "official_accuracy_predictor.pth", weights_only=True).values())
     network = SPACE.parse("k3e3-k5e4+k7e6-k3e3-k3e3+k3e3-k3e3+k3e3-k3e3+k3e3-k3e3-k3e3-k3e3")
     x = torch.zeros(128)
     for i, layer in enumerate(SPACE.layers(network)):
