@@ -5,5 +5,13 @@ from metad2a_plugin.strategies.metad2a import MetaD2AStrategy
 from metad2a_plugin.strategies.ofa_evolution import OFAEvolution
 from metad2a_plugin.strategies.random_search import RandomSearch
 from metad2a_plugin.strategies.regularized_evolution import RegularizedEvolution
+from metad2a_plugin.strategies.task_similarity import TaskSimilarityStrategy
 
-__all__ = ["LocalSearch", "MetaD2AStrategy", "OFAEvolution", "RandomSearch", "RegularizedEvolution"]
+__all__ = [
+    "LocalSearch",
+    "MetaD2AStrategy",
+    "OFAEvolution",
+    "RandomSearch",
+    "RegularizedEvolution",
+    "TaskSimilarityStrategy",
+]
