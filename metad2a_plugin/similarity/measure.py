@@ -14,7 +14,7 @@ from metad2a_plugin.similarity.backbones import BACKBONES, TaskNetwork
 from metad2a_plugin.similarity.fisher import Fisher, diagonal_fisher
 from metad2a_plugin.training import TrainConfig, TrainingData, prepare, train_network
 
-_RIDGE = 1e-3  # of the fitted head, on features of unit variance
+_RIDGE = 1e-2  # of the fitted head, on features of unit variance
 _LEAST = {"input_size": 8, "images": 4, "steps": 1, "batch_size": 2, "fisher_images": 1, "seed": 0, "init_seed": 0}
 _RANGES: dict[str, tuple[float, float, str]] = {"lr": (TINY, FINITE, "a positive number, such as 0.01")}
 
@@ -101,9 +101,9 @@ def fisher_on(network: TaskNetwork, data: TrainingData, config: TaskConfig) -> F
     """Fisher information of a network's backbone on the data of a target task, which may have other classes.
 
     Tasks differ in their classes, so the source's own head says nothing about the target's labels. The backbone is
-    therefore given a new linear head: multinomial logistic regression of the target's labels on its features, which is
-    convex, so that it has one solution and no seed. The target's own network is treated alike: a task's distance to
-    itself is 0, and no network has the advantage of a head trained along with it.
+    therefore given a new linear head: multinomial logistic regression of the target's labels on its features of all
+    training images, which is convex, so that it has one solution and no seed. The target's own network is treated
+    alike: a task's distance to itself is 0, and no network has the advantage of a head trained along with it.
 
     Args:
         network: of `train_task_network`.
@@ -111,11 +111,11 @@ def fisher_on(network: TaskNetwork, data: TrainingData, config: TaskConfig) -> F
         config: of the comparison.
     """
     device = usable(config.device)
-    chosen = torch.randperm(len(data.labels), generator=torch.Generator().manual_seed(config.seed))
-    chosen = chosen[: config.fisher_images]
-    images, labels = data.images[chosen].to(device), data.labels[chosen].to(device)
+    images, labels = data.images.to(device), data.labels.to(device)
     measured = with_fitted_head(network.to(device), images, labels, len(data.class_names))
-    found = diagonal_fisher(measured, images, labels, parameters=counted(measured))
+    chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(config.seed))[: config.fisher_images]
+    chosen = chosen.to(device)
+    found = diagonal_fisher(measured, images[chosen], labels[chosen], parameters=counted(measured))
     return {name: value.cpu() for name, value in found.items()}
 
 
@@ -139,7 +139,7 @@ def _logistic(features: torch.Tensor, labels: torch.Tensor, num_classes: int) ->
     """Weight ``[classes, d]`` and bias ``[classes]`` of a multinomial logistic regression on ``[n, d]``."""
     weight = features.new_zeros(num_classes, features.shape[1], requires_grad=True)
     bias = features.new_zeros(num_classes, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
