@@ -10,7 +10,7 @@ ten classes are the four. Takes minutes on one core; finished parts are kept.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,11 @@ import numpy as np
 import torch
 
 from metad2a_plugin.similarity.backbones import BACKBONES, TaskNetwork
-from metad2a_plugin.similarity.fisher import DISTANCES, Fisher, diagonal_fisher
+from metad2a_plugin.similarity.fisher import DISTANCES, Fisher
 from metad2a_plugin.similarity.measure import (
     TaskConfig,
     accuracy,
-    counted,
-    fisher_on,
+    fisher_of,
     task_data,
     train_task_network,
     with_fitted_head,
@@ -50,33 +49,22 @@ ORDERS = {"binary tasks nearest to each other": {0: 1, 1: 0}, "four classes near
 REFERENCE = "fitted head, the target's labels"
 
 
-def own_head(network: TaskNetwork, data: TrainingData, config: TaskConfig) -> Fisher:
-    """With the head that the source was trained with, and labels sampled from its answers."""
-    return sampled(network, data, config)
-
-
-def fitted_sampled(network: TaskNetwork, data: TrainingData, config: TaskConfig) -> Fisher:
-    """With a head fitted to the target, and labels sampled from its answers."""
-    return sampled(with_fitted_head(network, data.images, data.labels, len(data.class_names)), data, config)
-
-
 def sampled(network: TaskNetwork, data: TrainingData, config: TaskConfig) -> Fisher:
-    generator = torch.Generator().manual_seed(config.seed)
-    images = data.images[torch.randperm(len(data.labels), generator=generator)[: config.fisher_images]]
+    """With labels sampled from the network's answers."""
     with torch.no_grad():
-        answers = network(images).softmax(1)
-    labels = torch.multinomial(answers, 1, generator=generator)[:, 0]
-    return diagonal_fisher(network, images, labels, parameters=counted(network))
+        answers = torch.cat([network(part) for part in data.images.split(256)]).softmax(1)
+    labels = torch.multinomial(answers, 1, generator=torch.Generator().manual_seed(config.seed))[:, 0]
+    return fisher_of(network, data, config, labels)
 
 
-VARIANTS: dict[str, tuple[Callable[[TaskNetwork, TrainingData, TaskConfig], Fisher], dict[str, Any]]] = {
-    REFERENCE: (fisher_on, {}),
-    "fitted head, sampled labels": (fitted_sampled, {}),
-    "own head, sampled labels": (own_head, {}),
-    "100 target images": (fisher_on, {"fisher_images": 100}),
-    "five times the learning rate": (fisher_on, {"lr": 0.05}),
+VARIANTS: dict[str, dict[str, Any]] = {
+    REFERENCE: {},
+    "fitted head, sampled labels": {"fisher": sampled},
+    "own head, sampled labels": {"fisher": sampled, "own": True},
+    "100 target images": {"fisher_images": 100},
+    "five times the learning rate": {"lr": 0.05},
 }
-"""How Fisher information is measured, and which settings are others."""
+"""What is done otherwise than in the shipped procedure."""
 
 
 def labelings(data: TrainingData) -> list[TrainingData]:
@@ -97,11 +85,17 @@ def measure(options: Any, config: TaskConfig, names: Sequence[str]) -> dict[str,
     tasks = labelings(task_data(images, config))
     networks = [train_task_network(data, config) for data in tasks]
     found: dict[str, Any] = {"accuracy": [accuracy(n, data) for n, data in zip(networks, tasks, strict=True)]}
+    fitted = [  # [target][source]
+        [with_fitted_head(n, data.images, data.labels, len(data.class_names)) for n in networks] for data in tasks
+    ]
     for name in names:
-        fisher, changed = VARIANTS[name]
-        at = replace(config, **changed)
-        # [target][source]
-        table = [[fisher(network, data, at) for network in networks] for data in tasks]
+        variant = VARIANTS[name]
+        fisher = variant.get("fisher", fisher_of)
+        at = replace(config, fisher_images=variant.get("fisher_images", config.fisher_images))
+        table = [
+            [fisher(network, data, at) for network in (networks if variant.get("own") else heads)]
+            for data, heads in zip(tasks, fitted, strict=True)
+        ]
         found[name] = {
             kind: [[distance(table[t][s], table[t][t]) for t in range(len(tasks))] for s in range(len(tasks))]
             for kind, distance in DISTANCES.items()
@@ -142,11 +136,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--fisher-images", type=int, default=400)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    alike = [name for name, (_, changed) in VARIANTS.items() if "lr" not in changed]  # of the same networks
-    groups = [alike, *([name] for name in VARIANTS if name not in alike)]
+    # Variants of the same networks are measured together; those that train others on one backbone only.
+    alike = [name for name, changed in VARIANTS.items() if "lr" not in changed]
+    groups = [(alike, list(BACKBONES)), *(([name], list(BACKBONES)[:1]) for name in VARIANTS if name not in alike)]
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for names in groups:
-        for backbone in BACKBONES:
+    for names, backbones in groups:
+        for backbone in backbones:
             for seed in range(options.seeds):
                 config = TaskConfig(
                     backbone=backbone,
@@ -157,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     seed=seed,
                     init_seed=seed,
                 )
-                config = replace(config, lr=VARIANTS[names[0]][1].get("lr", config.lr))
+                config = replace(config, lr=VARIANTS[names[0]].get("lr", config.lr))
                 path = options.runs / "fisher_orders" / f"{config.lr}-{backbone}-{seed}.json"
                 key = asdict(config) | {"variants": names}
                 value = common.remember(path, key, partial(measure, options, config, names))

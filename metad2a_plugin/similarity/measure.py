@@ -112,16 +112,27 @@ def fisher_on(network: TaskNetwork, data: TrainingData, config: TaskConfig) -> F
     """
     device = usable(config.device)
     images, labels = data.images.to(device), data.labels.to(device)
-    measured = with_fitted_head(network.to(device), images, labels, len(data.class_names))
+    return fisher_of(with_fitted_head(network.to(device), images, labels, len(data.class_names)), data, config)
+
+
+def fisher_of(
+    network: TaskNetwork, data: TrainingData, config: TaskConfig, labels: torch.Tensor | None = None
+) -> Fisher:
+    """Fisher information of a network's backbone with the head that it has, on the same images as `fisher_on`.
+
+    Args:
+        network: its head is for the target's classes, unless `labels` are given.
+        data: of the target.
+        config: of the comparison.
+        labels: of all training images, int64 ``[n]``; None takes the dataset's.
+    """
+    device = network.head.weight.device
+    labels = data.labels if labels is None else labels
     chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(config.seed))[: config.fisher_images]
-    chosen = chosen.to(device)
-    found = diagonal_fisher(measured, images[chosen], labels[chosen], parameters=counted(measured))
+    images, labels = data.images[chosen].to(device), labels[chosen].to(device)
+    counted = [name for name, _ in network.named_parameters() if name.startswith("backbone.")]
+    found = diagonal_fisher(network, images, labels, parameters=counted)
     return {name: value.cpu() for name, value in found.items()}
-
-
-def counted(network: TaskNetwork) -> list[str]:
-    """The parameters that tasks are compared by: all but the head's."""
-    return [name for name, _ in network.named_parameters() if name.startswith("backbone.")]
 
 
 def with_fitted_head(

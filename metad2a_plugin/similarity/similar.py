@@ -26,8 +26,8 @@ class Similarity:
     Attributes:
         dataset: its name.
         library: of the known tasks.
-        distance: its name.
-        distances: by task, the nearest first.
+        distance: the name of the one that orders them.
+        measured: by distance and task.
         accuracy: of the dataset's small network, percent of its validation images.
         images: that the network was trained on.
     """
@@ -35,9 +35,14 @@ class Similarity:
     dataset: str
     library: TaskLibrary
     distance: str
-    distances: dict[str, float]
+    measured: dict[str, dict[str, float]]
     accuracy: float
     images: int
+
+    @property
+    def distances(self) -> dict[str, float]:
+        """By task, the nearest first."""
+        return dict(sorted(self.measured[self.distance].items(), key=lambda pair: pair[1]))
 
     def nearest(self, count: int = 1) -> tuple[str, ...]:
         """Names of the nearest tasks.
@@ -115,10 +120,11 @@ def similar_tasks(
     data = task_data(images, config)
     network = train_task_network(data, config)
     own = fisher_on(network, data, config)
-    measure = DISTANCES[distance]
-    found = {task.name: measure(fisher_on(task.network, data, config), own) for task in known.tasks}
-    nearest_first = dict(sorted(found.items(), key=lambda pair: pair[1]))
-    return Similarity(images.name, known, distance, nearest_first, accuracy(network, data), len(data.labels))
+    fishers = {task.name: fisher_on(task.network, data, config) for task in known.tasks}
+    measured = {
+        kind: {name: measure(fisher, own) for name, fisher in fishers.items()} for kind, measure in DISTANCES.items()
+    }
+    return Similarity(images.name, known, distance, measured, accuracy(network, data), len(data.labels))
 
 
 def heat_map(matrix: Sequence[Sequence[float]], sources: Sequence[str], targets: Sequence[str], title: str) -> Figure:
