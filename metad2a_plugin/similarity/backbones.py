@@ -7,7 +7,6 @@ scaled alike, because the distances compare them weight by weight.
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 
 import torch
 from torch import nn
@@ -71,16 +70,6 @@ class TaskNetwork(nn.Module):
         # From zero, so that no weight depends on how many classes there are or how they are numbered.
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
-
-    def with_head(self, weight: torch.Tensor, bias: torch.Tensor) -> TaskNetwork:
-        """This backbone, shared, with another head: weight ``[classes, width]``, bias ``[classes]``; for evaluation."""
-        other = copy(self)
-        other._modules = dict(self._modules)
-        other.head = nn.utils.skip_init(nn.Linear, *weight.T.shape, device=self.head.weight.device)
-        with torch.no_grad():
-            other.head.weight.copy_(weight)
-            other.head.bias.copy_(bias)
-        return other.eval()
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """RGB ``[n, 3, size, size]`` with values 0 to 255 to ``[n, width]``."""

@@ -50,7 +50,7 @@ class KnownTask:
         accuracy: of the small network, percent of its validation images.
         majority_accuracy: of always answering the most frequent class, for the cells' validation images.
         cells: all that were trained, the best first.
-        network: the small one; a library read from files has its backbone, and no head.
+        network: the small one.
     """
 
     name: str
@@ -114,7 +114,7 @@ class TaskLibrary:
             {
                 f"{task.name}/{name}": value.half().contiguous()
                 for task in self.tasks
-                for name, value in task.network.backbone.state_dict().items()
+                for name, value in task.network.state_dict().items()
             }
         )
         plain = [{k: v for k, v in vars(task).items() if k != "network"} for task in self.tasks]
@@ -161,7 +161,7 @@ def _library(found: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> T
         network = TaskNetwork(config.backbone, len(entry["class_names"]), config.init_seed)
         prefix = f"{entry['name']}/"
         state = {k.removeprefix(prefix): v.float() for k, v in weights.items() if k.startswith(prefix)}
-        network.backbone.load_state_dict(state)
+        network.load_state_dict(state)
         cells = tuple(Cell(text, float(value), (low, high)) for text, value, (low, high) in entry["cells"])
         for cell in cells:
             space.parse(cell.architecture)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from metad2a_plugin._checks import FINITE, TINY, one_of, settings
 from metad2a_plugin._device import usable
@@ -14,7 +13,6 @@ from metad2a_plugin.similarity.backbones import BACKBONES, TaskNetwork
 from metad2a_plugin.similarity.fisher import Fisher, diagonal_fisher
 from metad2a_plugin.training import TrainConfig, TrainingData, prepare, train_network
 
-_RIDGE = 1e-2  # of the fitted head, on features of unit variance
 _LEAST = {"input_size": 8, "images": 4, "steps": 1, "batch_size": 2, "fisher_images": 1, "seed": 0, "init_seed": 0}
 _RANGES: dict[str, tuple[float, float, str]] = {"lr": (TINY, FINITE, "a positive number, such as 0.01")}
 
@@ -98,12 +96,13 @@ def train_task_network(data: TrainingData, config: TaskConfig) -> TaskNetwork:
 
 
 def fisher_on(network: TaskNetwork, data: TrainingData, config: TaskConfig) -> Fisher:
-    """Fisher information of a network's backbone on the data of a target task, which may have other classes.
+    """Fisher information of a network's backbone on the images of a target task, which may have other classes.
 
-    Tasks differ in their classes, so the source's own head says nothing about the target's labels. The backbone is
-    therefore given a new linear head: multinomial logistic regression of the target's labels on its features of all
-    training images, which is convex, so that it has one solution and no seed. The target's own network is treated
-    alike: a task's distance to itself is 0, and no network has the advantage of a head trained along with it.
+    The source keeps its own head and the labels are sampled from its answers. That is what Fisher information is, the
+    expected squared gradient under the model's own distribution, and it asks for no labels in the source's classes,
+    which the target has not. The target's labels count through its network, which has learned them. That network is
+    treated alike, so that a task's distance to itself is 0. A head fitted anew to the target's labels was tried too:
+    ``benchmarks/fisher_orders.py`` compares them.
 
     Args:
         network: of `train_task_network`.
@@ -111,56 +110,21 @@ def fisher_on(network: TaskNetwork, data: TrainingData, config: TaskConfig) -> F
         config: of the comparison.
     """
     device = usable(config.device)
-    images, labels = data.images.to(device), data.labels.to(device)
-    return fisher_of(with_fitted_head(network.to(device), images, labels, len(data.class_names)), data, config)
-
-
-def fisher_of(
-    network: TaskNetwork, data: TrainingData, config: TaskConfig, labels: torch.Tensor | None = None
-) -> Fisher:
-    """Fisher information of a network's backbone with the head that it has, on the same images as `fisher_on`.
-
-    Args:
-        network: its head is for the target's classes, unless `labels` are given.
-        data: of the target.
-        config: of the comparison.
-        labels: of all training images, int64 ``[n]``; None takes the dataset's.
-    """
-    device = network.head.weight.device
-    labels = data.labels if labels is None else labels
-    chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(config.seed))[: config.fisher_images]
-    images, labels = data.images[chosen].to(device), labels[chosen].to(device)
-    counted = [name for name, _ in network.named_parameters() if name.startswith("backbone.")]
-    found = diagonal_fisher(network, images, labels, parameters=counted)
-    return {name: value.cpu() for name, value in found.items()}
-
-
-def with_fitted_head(
-    network: TaskNetwork, images: torch.Tensor, labels: torch.Tensor, num_classes: int
-) -> TaskNetwork:
-    """The same backbone with a linear head fitted to some images, uint8 ``[n, 3, size, size]``, and labels ``[n]``."""
+    network = network.to(device)
     with torch.no_grad():
-        features = torch.cat([network.features(part) for part in images.split(256)]).double()
-    mean, std = features.mean(0), features.std(0, correction=0).clamp(min=1e-6)
-    weight, bias = _logistic((features - mean) / std, labels, num_classes)
-    return network.with_head(weight / std, bias - weight @ (mean / std))
+        answers = torch.cat([network(part.to(device)).softmax(1).cpu() for part in data.images.split(256)])
+    labels = torch.multinomial(answers, 1, generator=torch.Generator().manual_seed(config.seed))[:, 0]
+    return fisher_of(network, data, config, labels)
 
 
-def _logistic(features: torch.Tensor, labels: torch.Tensor, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight ``[classes, d]`` and bias ``[classes]`` of a multinomial logistic regression on ``[n, d]``."""
-    weight = features.new_zeros(num_classes, features.shape[1], requires_grad=True)
-    bias = features.new_zeros(num_classes, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
-
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(features @ weight.T + bias, labels)
-        loss = loss + _RIDGE / 2 * weight.square().sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    return weight.detach(), bias.detach()
+def fisher_of(network: TaskNetwork, data: TrainingData, config: TaskConfig, labels: torch.Tensor) -> Fisher:
+    """As `fisher_on`, on the same images, for other labels of the training images, int64 ``[n]``."""
+    device = network.head.weight.device
+    chosen = torch.randperm(len(labels), generator=torch.Generator().manual_seed(config.seed))[: config.fisher_images]
+    images, answers = data.images[chosen].to(device), labels[chosen].to(device)
+    counted = [name for name, _ in network.named_parameters() if name.startswith("backbone.")]
+    found = diagonal_fisher(network, images, answers, parameters=counted)
+    return {name: value.cpu() for name, value in found.items()}
 
 
 @torch.no_grad()
