@@ -41,14 +41,12 @@ class Ranker:
     score: Score
 
     @classmethod
-    def of(cls, given: Predictor | str, space: SearchSpace, task: Task | None, input_size: int) -> Ranker:
-        """A predictor, or the one of a name; one that takes a ``resolution`` gets `input_size`.
+    def of(cls, predictor: Predictor, name: str, task: Task | None) -> Ranker:
+        """A predictor of that name, for a task.
 
         Raises:
-            ConfigError: no such predictor, it is of another space, it does not know the size, or needs a dataset.
+            ConfigError: it needs a task and there is none.
         """
-        predictor = predictor_of(given, space, input_size)
-        name = given if isinstance(given, str) else type(predictor).__name__
         if predictor.needs_task and task is None:
             raise ConfigError(f"the predictor {name!r} needs a dataset; give one")
 
@@ -58,15 +56,43 @@ class Ranker:
         return cls(name, predictor.unit, predictor.scale or f"Networks are ranked by the predictor {name}.", score)
 
 
-def predictor_of(given: Predictor | str, space: SearchSpace, input_size: int) -> Predictor:
-    """The object itself, or one of the class of that name; errors as in `Ranker.of`."""
+def predictor_of(
+    given: Predictor | str, space: SearchSpace, input_size: int | None = None, dataset: Any = None, **options: Any
+) -> Predictor:
+    """The object itself, or one of the class of that name.
+
+    A class that takes an ``input_size`` or a ``resolution`` gets `input_size`, one that takes a ``dataset`` gets the
+    images (others are shown a `Task` with each call), where these are given.
+
+    Args:
+        given: a predictor, or its registry name.
+        space: the search space.
+        input_size: side of the images, in pixels; None leaves it to the predictor.
+        dataset: anything that `load_dataset` takes.
+        **options: for the class.
+
+    Raises:
+        ConfigError: no such predictor, it is of another space, it does not know the size, it needs images and has none,
+            or does not take the options.
+    """
     if isinstance(given, Predictor):
         if given.space.name != space.name:
             raise ConfigError(f"the predictor is of the space {given.space.name!r}, not {space.name!r}")
         return given
     kind = get_predictor(given)
-    sized = "resolution" in inspect.signature(kind).parameters
-    return kind(space, resolution=input_size) if sized else kind(space)  # type: ignore[call-arg]
+    signature = inspect.signature(kind)
+    offered = {"resolution": input_size, "input_size": input_size, "dataset": dataset}
+    options = {k: v for k, v in offered.items() if k in signature.parameters and v is not None} | options
+    try:
+        signature.bind(None, **options)
+    except TypeError as error:
+        raise ConfigError(f"the predictor {given!r}: {error}") from None
+    return kind(space, **options)
+
+
+def name_of(predictor: Predictor | str) -> str:
+    """The registry name that was given, or that of the class."""
+    return predictor if isinstance(predictor, str) else type(predictor).__name__
 
 
 @dataclass(frozen=True)

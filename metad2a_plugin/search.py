@@ -29,7 +29,7 @@ from metad2a_plugin.models.ensemble import Prediction
 from metad2a_plugin.models.generator import TEMPERATURE
 from metad2a_plugin.pareto import POINTS, QUERIES, Front, Sweep, costed, front
 from metad2a_plugin.predictor import Predictor
-from metad2a_plugin.ranking import Job, Ranker, Ranking, predictor_of
+from metad2a_plugin.ranking import Job, Ranker, Ranking, name_of, predictor_of
 from metad2a_plugin.registry import get_space
 from metad2a_plugin.result import FAR, LEVEL, Candidate, SearchResult
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
@@ -288,8 +288,8 @@ class MetaD2A:
         options: Mapping[str, Any],
     ) -> Job:
         """With everything checked before the dataset is read."""
-        if predictor is not None:
-            predictor_of(predictor, self.space, bounds.input_size)
+        images = None if isinstance(dataset, Task) else dataset
+        other = None if predictor is None else predictor_of(predictor, self.space, bounds.input_size, images)
         _check_names(options)
         begin = time.perf_counter()
         task = None if dataset is None else self.task(dataset, seed=seed, progress=progress, **options)
@@ -297,10 +297,8 @@ class MetaD2A:
         mine, draw = self.checkpoint, None
         if task is not None and mine.generator is not None:
             draw = self.source(task, seed)
-        if predictor is not None:
-            return Job(
-                bounds, Ranker.of(predictor, self.space, task, bounds.input_size), draw, task, mine.name, None, features
-            )
+        if predictor is not None and other is not None:
+            return Job(bounds, Ranker.of(other, name_of(predictor), task), draw, task, mine.name, None, features)
         ranker = Ranker(mine.name, "%", _scale(mine), lambda vertices: self.predict(task, vertices))
         distance = None if task is None else mine.predictor.distance(task)
         return Job(bounds, ranker, draw, task, mine.name, distance, features)
@@ -376,7 +374,8 @@ def _space(space: SearchSpace | str) -> SearchSpace:
 
 
 def _plain_job(predictor: Predictor | str, bounds: Bounds) -> Job:
-    return Job(bounds, Ranker.of(predictor, bounds.space, None, bounds.input_size))
+    made = predictor_of(predictor, bounds.space, bounds.input_size)
+    return Job(bounds, Ranker.of(made, name_of(predictor), None))
 
 
 def _scale(checkpoint: Checkpoint) -> str:
