@@ -1,0 +1,1 @@
+"""Search in a supernet: many architectures that share their weights."""
