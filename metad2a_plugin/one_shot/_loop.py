@@ -104,7 +104,7 @@ class Loop(ABC):
     def _step(self, step: int, train: Batch, bank: Batch) -> torch.Tensor:
         """Update everything once; returns the loss of the weights, without a graph."""
 
-    def _begin(self, epoch: int) -> None:
+    def _begin(self, epoch: int) -> None:  # noqa: B027
         """Draw what steps of an epoch need besides the two halves."""
 
     def _measure(self) -> dict[str, float]:

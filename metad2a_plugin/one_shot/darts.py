@@ -23,7 +23,6 @@ from metad2a_plugin.training import TrainingData
 Tensors = Sequence[torch.Tensor]
 Loss = Callable[[Tensors, Tensors], torch.Tensor]
 """Of the upper variables (here alpha) and the lower ones (here w), a scalar."""
-_FINITE_DIFFERENCE = 0.01
 
 
 def next_weights(loss: Loss, upper: Tensors, optimizer: torch.optim.SGD) -> list[torch.Tensor]:
@@ -46,7 +45,13 @@ def next_weights(loss: Loss, upper: Tensors, optimizer: torch.optim.SGD) -> list
 
 
 def unrolled_gradient(
-    inner: Loss, outer: Loss, upper: Tensors, lower: Tensors, moved: Tensors, lr: float
+    inner: Loss,
+    outer: Loss,
+    upper: Tensors,
+    lower: Tensors,
+    moved: Tensors,
+    lr: float,
+    difference: float = 0.01,
 ) -> list[torch.Tensor]:
     """Gradient of ``outer(upper, moved)``, where `moved` is `lower` after a step of size `lr` down ``inner``.
 
@@ -55,7 +60,7 @@ def unrolled_gradient(
         d outer(alpha, w'(alpha)) / d alpha
             = d outer(alpha, w') / d alpha - lr * [d^2 inner(alpha, w) / d alpha dw] v,  v = d outer(alpha, w') / dw'.
 
-    The product with v is a difference of gradients at w +- eps * v, with eps = 0.01 / ||v|| (eq. 8).
+    The product with v is a difference of gradients at w +- eps * v, with eps = difference / ||v|| (eq. 8).
 
     Args:
         inner: what the step descends; terms without `upper` may be left out here.
@@ -64,6 +69,7 @@ def unrolled_gradient(
         lower: variables that take the step.
         moved: see `next_weights`.
         lr: size of the step.
+        difference: how far the weights are moved to measure the second derivative.
 
     Returns:
         One tensor for each of `upper`.
@@ -71,8 +77,9 @@ def unrolled_gradient(
     gradients = torch.autograd.grad(outer(upper, moved), [*upper, *moved], materialize_grads=True)
     direct, v = gradients[: len(upper)], gradients[len(upper) :]
     norm = torch.cat([part.flatten() for part in v]).norm()
-    # Where the outer loss does not depend on the step, there is nothing to add.
-    eps = _FINITE_DIFFERENCE / norm.clamp(min=torch.finfo(norm.dtype).tiny)
+    if norm == 0:
+        return list(direct)
+    eps = difference / norm
     plus, minus = (
         torch.autograd.grad(
             inner(upper, [(w + sign * eps * part).detach() for w, part in zip(lower, v, strict=True)]), upper

@@ -5,7 +5,8 @@ encoder E and a classifier C, with a selector V that gives each image x of a tes
 s(x) = softmax(V(E(x)))_1. The selected images are the test. Three stages depend on each other:
 
     1. W descends its training loss.
-    2. E and C descend  L_tester = loss(E, C; tester's training part) + gamma * mean over the bank of s(x) loss(E, C; x).
+    2. E and C descend  L_tester = loss(E, C; tester's training part)
+       + gamma * mean over the bank of s(x) loss(E, C; x).
     3. alpha descends  L_test = sum of s(x) loss(alpha, W; x) / sum of s(x),  and V descends
        lambda * loss(E, C; tester's validation part) - L_test: a test should be hard, and worth learning from.
 
@@ -61,8 +62,8 @@ class PassingTestsConfig(SearchConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         positive, weight = "a positive number, such as 3e-4", "0 or a positive number, such as 1"
-        ranges = {name: (TINY, FINITE, positive) for name in ("tester_lr", "selector_lr")}
-        ranges |= {name: (0, FINITE, weight) for name in ("gamma", "lambda_")}
+        ranges = dict.fromkeys(("tester_lr", "selector_lr"), (TINY, FINITE, positive))
+        ranges |= dict.fromkeys(("gamma", "lambda_"), (0.0, FINITE, weight))
         settings(self, {"tester_channels": 1}, ranges)
 
 
@@ -131,35 +132,35 @@ class PassingTests(DARTS):
         self._log: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     # -- losses ----------------------------------------------------------------------------------
-    # V is the selector's weight and bias, EC are the tester's parameters.
-    def selection(self, V: Tensors, EC: Tensors, bank: Batch) -> torch.Tensor:
+    # Their argument `selector` is V, a weight and a bias; `tester` is E and C.
+    def selection(self, selector: Tensors, tester: Tensors, bank: Batch) -> torch.Tensor:
         """s(x) of each image, ``[b]``."""
-        return F.linear(self._tester(EC, bank)[0], *V).softmax(1)[:, 1]
+        return F.linear(self._answers(tester, bank)[0], *selector).softmax(1)[:, 1]
 
-    def tester_loss(self, EC: Tensors, batch: Batch) -> torch.Tensor:
-        return F.cross_entropy(self._tester(EC, batch)[1], batch.labels)
+    def tester_loss(self, tester: Tensors, batch: Batch) -> torch.Tensor:
+        return F.cross_entropy(self._answers(tester, batch)[1], batch.labels)
 
-    def bank_loss(self, V: Tensors, EC: Tensors, bank: Batch) -> torch.Tensor:
-        """gamma * mean of s(x) loss(E, C; x)."""
-        features, logits = self._tester(EC, bank)
-        weights = F.linear(features, *V).softmax(1)[:, 1]
+    def bank_loss(self, selector: Tensors, tester: Tensors, bank: Batch) -> torch.Tensor:
+        """Of the selected test: gamma * mean of s(x) loss(E, C; x)."""
+        features, logits = self._answers(tester, bank)
+        weights = F.linear(features, *selector).softmax(1)[:, 1]
         return self.config.gamma * (weights * F.cross_entropy(logits, bank.labels, reduction="none")).mean()
 
-    def stage_two(self, V: Tensors, EC: Tensors, batch: Batch, bank: Batch) -> torch.Tensor:
+    def stage_two(self, selector: Tensors, tester: Tensors, batch: Batch, bank: Batch) -> torch.Tensor:
         """L_tester."""
-        return self.tester_loss(EC, batch) + self.bank_loss(V, EC, bank)
+        return self.tester_loss(tester, batch) + self.bank_loss(selector, tester, bank)
 
     def stage_three(
-        self, V: Tensors, EC: Tensors, validation: Batch, bank: Batch, losses: torch.Tensor
+        self, selector: Tensors, tester: Tensors, validation: Batch, bank: Batch, losses: torch.Tensor
     ) -> torch.Tensor:
         """What V descends; `losses` are the learner's of each image of the bank, ``[b]``."""
-        selection = self.selection(V, EC, bank)
+        selection = self.selection(selector, tester, bank)
         test = (selection * losses).sum() / selection.sum()
-        return self.config.lambda_ * self.tester_loss(EC, validation) - test
+        return self.config.lambda_ * self.tester_loss(tester, validation) - test
 
-    def _tester(self, EC: Tensors, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def _answers(self, tester: Tensors, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         found: tuple[torch.Tensor, torch.Tensor] = functional_call(
-            self.tester, dict(zip(self._tester_names, EC, strict=True)), (batch.images,)
+            self.tester, dict(zip(self._tester_names, tester, strict=True)), (batch.images,)
         )
         return found
 
@@ -178,33 +179,33 @@ class PassingTests(DARTS):
         learned, validation = (
             self.batch(self.data.images, self.data.labels, order[step]) for order in self._orders
         )
-        V, EC = list(self.selector.parameters()), self._tester_weights
+        selector, tester = list(self.selector.parameters()), self._tester_weights
         stage_two = partial(self.stage_two, batch=learned, bank=bank)
         # (E', C') = (E, C) - lr * d L_tester / d(E, C).
-        moved = next_weights(stage_two, V, self.tester_optimizer)
+        moved = next_weights(stage_two, selector, self.tester_optimizer)
         with torch.no_grad():
-            selection = self.selection(V, moved, bank)
-        # alpha:  d L_test(alpha, W'(alpha)) / d alpha, with the s(x) of V and E':  DARTS's gradient (eq. 7),
-        # the loss of the architecture half being weighted.
+            selection = self.selection(selector, moved, bank)
+        # alpha, with the s(x) of V and E' held fixed and W' = W - xi * d loss(alpha, W; training half) / dW:
+        # d L_test(alpha, W') / d alpha - xi * [d^2 loss(alpha, W; training half) / d alpha dW] d L_test(alpha, W') / dW'.
         weights = self._step_alpha(train, bank, selection)
         # V, with J = lambda * loss(E', C'; validation) - L_test, which depends on V by itself and through E' and C':
-        # dJ/dV = dJ/dV|E',C' - lr * [d^2 bank_loss / dV d(E, C)] dJ/d(E', C').
-        # W' is that of alpha's step; only alpha has moved.
+        # dJ(V, E', C') / dV - lr * [d^2 bank_loss(V, E, C) / dV d(E, C)] dJ(V, E', C') / d(E', C').
+        # The learner's losses are those of the new alpha with the W' of its step; V has no part in them.
         with torch.no_grad():
             losses = self.losses([self.alpha], weights, bank)
         stage_three = partial(self.stage_three, validation=validation, bank=bank, losses=losses)
         gradients = unrolled_gradient(
-            partial(self.bank_loss, bank=bank), stage_three, V, EC, moved, self.config.tester_lr
+            partial(self.bank_loss, bank=bank), stage_three, selector, tester, moved, self.config.tester_lr
         )
-        for parameter, gradient in zip(V, gradients, strict=True):
+        for parameter, gradient in zip(selector, gradients, strict=True):
             parameter.grad = gradient
         self.selector_optimizer.step()
         # E and C:  d L_tester / d(E, C), with the new V.
         self.tester_optimizer.zero_grad()
-        stage_two([v.detach() for v in V], EC).backward()  # type: ignore[no-untyped-call]
+        stage_two([v.detach() for v in selector], tester).backward()
         self.tester_optimizer.step()
         with torch.no_grad():
-            self._log.append((selection.mean(), self.tester_loss(EC, validation)))
+            self._log.append((selection.mean(), self.tester_loss(tester, validation)))
         # W:  d loss(alpha, W; training half) / dW.
         return self._step_weights(train)
 
