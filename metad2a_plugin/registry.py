@@ -39,6 +39,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     "strategies": {
         "local-search": "metad2a_plugin.strategies.local_search:LocalSearch",
+        "mdenas": "metad2a_plugin.strategies.mdenas:MDENAS",
         "metad2a": "metad2a_plugin.strategies.metad2a:MetaD2AStrategy",
         "ofa-evolution": "metad2a_plugin.strategies.ofa_evolution:OFAEvolution",
         "random": "metad2a_plugin.strategies.random_search:RandomSearch",
@@ -49,6 +50,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "metad2a": "metad2a_plugin.predictors.metad2a:MetaD2APredictor",
         "ofa-imagenet": "metad2a_plugin.predictors.imagenet:ImageNetPredictor",
         "params": "metad2a_plugin.predictors.cost:ParamsPredictor",
+        "supernet": "metad2a_plugin.predictors.supernet:SupernetPredictor",
     },
     "encoders": {
         "default": "metad2a_plugin.data.encoders:DefaultEncoder",
