@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -121,9 +121,8 @@ class _Saved:
 
     def __init__(self, run_dir: Path, strategy: Strategy, shared: SharedWeights) -> None:
         self.strategy, self.shared = strategy, shared
-        config = {name: value for name, value in asdict(shared.config).items() if name != "device"}
         # A new strategy's state tells its options apart, as far as they show; its seed is in its generator.
-        parts = (shared.data.fingerprint, config, strategy.state_dict())
+        parts = (shared.key, strategy.state_dict())
         self.dir = run_dir / f"shared-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
 
     def _weights(self) -> Path:

@@ -6,6 +6,7 @@ section 3.3), or one epoch along the path of each architecture that a search ask
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -89,15 +90,34 @@ class SharedWeights(Fit):
         """Whether the schedule has come to its end."""
         return self._trained or len(self.history) >= self.config.epochs
 
-    def train(self, report: Callable[[Epoch], None] = lambda epoch: None) -> None:
-        """Train what is left of the schedule along random paths; the log has the accuracy of 3x3 convolutions only.
+    @property
+    def key(self) -> str:
+        """Of all that a training depends on, but the device: a name for its files."""
+        config = {name: value for name, value in asdict(self.config).items() if name != "device"}
+        return hashlib.sha256(json.dumps((FORMAT, self.data.fingerprint, config)).encode()).hexdigest()[:16]
+
+    def train(
+        self, report: Callable[[Epoch], None] = lambda epoch: None, run_dir: str | os.PathLike[str] | None = None
+    ) -> None:
+        """Train what is left of the schedule along random paths.
+
+        Args:
+            report: called after each epoch; its accuracy is that of the cell of 3x3 convolutions.
+            run_dir: after each epoch the state is saved in it, and an interrupted training goes on from there.
 
         Raises:
             ConfigError: the loss is not finite.
+            CheckpointError: the state in `run_dir` is damaged.
         """
+        state = None if run_dir is None else Path(run_dir) / f"supernet-{self.key}" / "state.pt"
+        if state is not None and state.exists():
+            self.load_state(state)
         while not self.finished:
             self.path.choices = None
-            report(self.step())
+            epoch = self.step()
+            if state is not None:
+                write_atomically(state, self.state())
+            report(epoch)
 
     def evaluate(self, architecture: Architecture) -> float:
         """Train one epoch along the path of an architecture, as long as the schedule lasts; then its accuracy.
