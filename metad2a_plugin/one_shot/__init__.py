@@ -1,1 +1,1 @@
-"""Search in a supernet: many architectures that share their weights."""
+"""Searches on a network that all architectures share."""

@@ -1,4 +1,4 @@
-"""A dataset of colours and the smallest search."""
+"""Small images that a small network tells apart at once, and the smallest search for them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ SMALLEST: dict[str, Any] = {
 _Config = TypeVar("_Config", bound=SearchConfig)
 
 
-def image_dataset(per_class: int = 6, size: int = 8) -> ImageDataset:
-    """Noisy images of three classes, each brighter in a channel of its own."""
-    rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(3), per_class)
-    images = rng.integers(0, 128, (len(labels), size, size, 3))
-    images[np.arange(len(labels)), :, :, labels] += 100
-    return load_dataset((images.astype(np.uint8), labels), name="colours")
+def coloured(*counts: int, seed: int = 0) -> ImageDataset:
+    """So many noisy images of 8 pixels of each class, which differ in the brightest channel."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    images = rng.integers(0, 120, (len(labels), 8, 8, 3), dtype=np.uint8)
+    images[np.arange(len(labels)), :, :, labels % 3] += 100
+    return load_dataset((images, labels), name="coloured")
 
 
 @overload

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from one_shot_toys import image_dataset, tiny
+from one_shot_toys import coloured, tiny
 
 from metad2a_plugin.one_shot._loop import Batch
 from metad2a_plugin.one_shot.darts import DARTS, Loss, Tensors, next_weights, unrolled_gradient
@@ -66,7 +66,7 @@ def test_what_does_not_depend_on_the_step_has_its_plain_gradient() -> None:
 @pytest.fixture
 def search() -> PassingTests:
     """In double precision, with batches that differ."""
-    search = PassingTests(image_dataset(), tiny(PassingTestsConfig, momentum=0.0, weight_decay=0.0, gamma=2.0))
+    search = PassingTests(coloured(6, 6, 6), tiny(PassingTestsConfig, momentum=0.0, weight_decay=0.0, gamma=2.0))
     for module in (search.supernet, search.tester, search.selector):
         module.double()
     search.alpha.data = torch.randn(6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -114,7 +114,7 @@ def test_of_the_selector(search: PassingTests) -> None:
 
 
 def test_the_step_ahead_is_the_optimiser_s_and_is_not_taken() -> None:
-    search = DARTS(image_dataset(), tiny())
+    search = DARTS(coloured(6, 6, 6), tiny())
     train, *_ = [search.batch(search.data.images, search.data.labels, torch.arange(8))]
     inner, alpha = partial(search.loss, batch=train), [search.alpha]
     weights = list(search.supernet.parameters())
