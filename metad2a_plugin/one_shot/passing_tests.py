@@ -185,8 +185,8 @@ class PassingTests(DARTS):
         moved = next_weights(stage_two, selector, self.tester_optimizer)
         with torch.no_grad():
             selection = self.selection(selector, moved, bank)
-        # alpha, with the s(x) of V and E' held fixed and W' = W - xi * d loss(alpha, W; training half) / dW:
-        # d L_test(alpha, W') / d alpha - xi * [d^2 loss(alpha, W; training half) / d alpha dW] d L_test(alpha, W') / dW'.
+        # alpha, with the s(x) of V and E' held fixed and W' = W - xi * dL(alpha, W) / dW, L on the training half:
+        # dL_test(alpha, W') / d alpha - xi * [d^2 L(alpha, W) / d alpha dW] dL_test(alpha, W') / dW'.
         weights = self._step_alpha(train, bank, selection)
         # V, with J = lambda * loss(E', C'; validation) - L_test, which depends on V by itself and through E' and C':
         # dJ(V, E', C') / dV - lr * [d^2 bank_loss(V, E, C) / dV d(E, C)] dJ(V, E', C') / d(E', C').

@@ -56,7 +56,7 @@ class DARTSStrategy(Strategy):
         super().__init__(space, seed=seed)
         if space.name != "nasbench201":
             raise ConfigError(f"the supernet is of 'nasbench201', not of {space.name!r}; search that space")
-        method, kind = self._method()
+        _, kind = self._method()
         for name in settings:
             one_of("setting", name, (field.name for field in fields(kind) if field.name != "seed"))
         self.config, self._settings = kind(**settings, seed=seed), settings
@@ -71,7 +71,8 @@ class DARTSStrategy(Strategy):
 
     def _method(self) -> tuple[type[Loop], type[SearchConfig]]:
         """The search and its settings."""
-        from metad2a_plugin.one_shot.darts import DARTS, SearchConfig
+        from metad2a_plugin.one_shot._config import SearchConfig
+        from metad2a_plugin.one_shot.darts import DARTS
 
         return DARTS, SearchConfig
 

@@ -127,7 +127,7 @@ def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_is_said() -> None:
-    with pytest.raises(ConfigError, match="the supernet's loss became .* in epoch 1 .*lower one"):
+    with pytest.raises(ConfigError, match=r"the supernet's loss became .* in epoch 1 .*lower one"):
         DARTS(IMAGES, tiny(lr=1e30)).run()
 
 

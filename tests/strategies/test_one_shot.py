@@ -46,7 +46,7 @@ def test_cells_come_in_the_order_of_their_probability_live_and_none_twice(name: 
     strategy = make(name)
     asked = strategy.ask(300) + strategy.ask(300)
     vertices, scores = rank_cells(strategy.search())
-    place = {cell: score for cell, score in zip(SPACE.decode(vertices), scores.tolist(), strict=True)}
+    place = dict(zip(SPACE.decode(vertices), scores.tolist(), strict=True))
     assert [place[cell] for cell in asked] == sorted((place[cell] for cell in asked), reverse=True)
     assert not SPACE.dead_mask(SPACE.encode(asked)).any()
     assert len(SPACE.simplify(SPACE.encode(asked)).unique(dim=0)) == 600
