@@ -39,7 +39,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     "strategies": {
         "area": "metad2a_plugin.strategies.area:AREA",
+        "darts": "metad2a_plugin.strategies.one_shot:DARTSStrategy",
         "local-search": "metad2a_plugin.strategies.local_search:LocalSearch",
+        "lpt": "metad2a_plugin.strategies.one_shot:LPTStrategy",
         "mdenas": "metad2a_plugin.strategies.mdenas:MDENAS",
         "metad2a": "metad2a_plugin.strategies.metad2a:MetaD2AStrategy",
         "naswot": "metad2a_plugin.strategies.naswot:NASWOTStrategy",
