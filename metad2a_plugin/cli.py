@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from metad2a_plugin._checks import integer
+from metad2a_plugin._checks import integer, parse_options
 from metad2a_plugin._files import data_folder
 from metad2a_plugin.errors import ConfigError, MetaD2AError, require
 
@@ -75,7 +75,9 @@ Predictor = Annotated[
 Candidates = Annotated[
     int | None,
     typer.Option(
-        help="Networks to generate and rank; by default all of a space of up to 20,000, else 700.", show_default=False
+        help="Networks to generate and rank; by default all of a space of up to 20,000, else 700, but 100 with "
+        "--predictor naswot.",
+        show_default=False,
     ),
 ]
 Refine = Annotated[
@@ -899,6 +901,63 @@ def convert_benchmark(
         convert(source, out, curves=curves, progress=progress)
     benchmark = open_benchmark(out)
     typer.echo(f"{out}: {len(benchmark.indices):,} cells, {out.stat().st_size / 1e6:.1f} MB")
+
+
+# -- score ---------------------------------------------------------------------------------------
+@app.command()
+def score(
+    architecture: Annotated[
+        list[str] | None, typer.Argument(help="What to score, in the space's format.", show_default=False)
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "--dataset",
+            "-d",
+            help="As for the other commands; may be left out with a --predictor that needs none.",
+            show_default=False,
+        ),
+    ] = None,
+    predictor: Annotated[str, typer.Option(help="What scores ('metad2a list predictors').")] = "metad2a",
+    space: Space = None,
+    random: Annotated[int, typer.Option(min=0, help="Also score so many random architectures.")] = 0,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Of the predictor, such as batch-size=64 of naswot; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    input_size: InputSize = None,
+    json: Annotated[Path | None, typer.Option(help="Write the scores here.", show_default=False)] = None,
+    seed: Seed = 0,
+) -> None:
+    """Score given architectures by any predictor, without training any."""
+    import random as randomness
+
+    options = parse_options(option or ())
+    for name in options:
+        if name in ("space", "architectures", "predictor", "dataset", "input_size", "seed"):
+            raise ConfigError(f"{name!r} is no --option NAME=VALUE but an argument of this command; see --help")
+    if json is not None:
+        _writable(json.parent)
+    if not architecture and not random:
+        raise ConfigError("give architectures to score, or --random with how many to draw")
+    from metad2a_plugin.registry import get_space
+
+    of = get_space(space or DEFAULT_SPACE)
+    given = [of.parse(text) for text in architecture or ()]
+    rng = randomness.Random(seed)
+    given += [_random_live(of, rng) for _ in range(random)]
+    from metad2a_plugin.report import print_scores
+    from metad2a_plugin.scoring import score_architectures
+
+    scores = score_architectures(of, given, predictor, dataset, input_size=input_size, seed=seed, **options)
+    print_scores(scores)
+    if json is not None:
+        scores.save(json)
+        typer.echo(f"scores: {json}")
 
 
 # -- doctor --------------------------------------------------------------------------------------

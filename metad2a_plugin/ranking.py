@@ -33,12 +33,14 @@ class Ranker:
     Attributes:
         name, unit, scale: see `SearchResult`.
         score: the predictor, for one dataset.
+        candidates: see `Predictor`.
     """
 
     name: str
     unit: str
     scale: str
     score: Score
+    candidates: int | None = None
 
     @classmethod
     def of(cls, predictor: Predictor, name: str, task: Task | None) -> Ranker:
@@ -53,23 +55,30 @@ class Ranker:
         def score(vertices: torch.Tensor) -> Prediction:
             return Prediction(predictor.predict_encoded(task, vertices), predictor.spread(vertices))
 
-        return cls(name, predictor.unit, predictor.scale or f"Networks are ranked by the predictor {name}.", score)
+        scale = predictor.scale or f"Networks are ranked by the predictor {name}."
+        return cls(name, predictor.unit, scale, score, predictor.candidates)
 
 
 def predictor_of(
-    given: Predictor | str, space: SearchSpace, input_size: int | None = None, dataset: Any = None, **options: Any
+    given: Predictor | str,
+    space: SearchSpace,
+    input_size: int | None = None,
+    dataset: Any = None,
+    seed: int | None = None,
+    **options: Any,
 ) -> Predictor:
     """The object itself, or one of the class of that name.
 
     A class that takes an ``input_size`` or a ``resolution`` gets `input_size`, one that takes a ``dataset`` gets the
-    images (others are shown a `Task` with each call), where these are given.
+    images (others are shown a `Task` with each call), and one that takes a ``seed`` gets that, where these are given.
 
     Args:
         given: a predictor, or its registry name.
         space: the search space.
         input_size: side of the images, in pixels; None leaves it to the predictor.
         dataset: anything that `load_dataset` takes.
-        **options: for the class.
+        seed: of what the predictor draws.
+        **options: for the class; an object takes none.
 
     Raises:
         ConfigError: no such predictor, it is of another space, it does not know the size, it needs images and has none,
@@ -78,10 +87,12 @@ def predictor_of(
     if isinstance(given, Predictor):
         if given.space.name != space.name:
             raise ConfigError(f"the predictor is of the space {given.space.name!r}, not {space.name!r}")
+        if options:
+            raise ConfigError(f"a predictor that is an object takes no options, got {', '.join(options)}")
         return given
     kind = get_predictor(given)
     signature = inspect.signature(kind)
-    offered = {"resolution": input_size, "input_size": input_size, "dataset": dataset}
+    offered = {"resolution": input_size, "input_size": input_size, "dataset": dataset, "seed": seed}
     options = {k: v for k, v in offered.items() if k in signature.parameters and v is not None} | options
     try:
         signature.bind(None, **options)
@@ -130,6 +141,7 @@ class Job:
         """
         begin = time.perf_counter()
         space = self.bounds.space
+        effort = effort.unless_told(self.ranker.candidates)
         found = find(space, self.ranker.score, self.draw, self.bounds.limits(self.num_classes), effort)
         source: Source = "exhaustive" if effort.exhaustive(space) else "random" if self.draw is None else "generated"
         return self.ranking(found, source, time.perf_counter() - begin)
