@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from metad2a_plugin.data import ImageDataset
-from metad2a_plugin.one_shot._config import SearchConfig
-from metad2a_plugin.one_shot._loop import halves
+from metad2a_plugin.one_shot.config import SearchConfig
 from metad2a_plugin.one_shot.darts import DARTS
+from metad2a_plugin.one_shot.loop import halves
 from metad2a_plugin.one_shot.passing_tests import PassingTests, PassingTestsConfig
 from metad2a_plugin.spaces.nasbench201 import OPS
 from metad2a_plugin.training import TrainConfig, TrainingData, train_architecture

@@ -16,8 +16,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from metad2a_plugin.data.dataset import ImageDataset
-from metad2a_plugin.one_shot._config import SearchConfig
-from metad2a_plugin.one_shot._loop import Batch, Loop
+from metad2a_plugin.one_shot.config import SearchConfig
+from metad2a_plugin.one_shot.loop import Batch, Loop
 from metad2a_plugin.training import TrainingData
 
 Tensors = Sequence[torch.Tensor]
@@ -93,9 +93,9 @@ class DARTS(Loop):
     """The search; call `run`.
 
     Args:
-        dataset: images, or the result of `halves` with the same settings.
+        dataset: images, or the result of `loop.halves` with the same settings.
         config: None takes the defaults.
-        run_dir: where to keep the state; see `Loop`.
+        run_dir: where to keep the state; see `loop.Loop`.
     """
 
     name = "darts"

@@ -28,9 +28,9 @@ from torch.nn import functional as F
 
 from metad2a_plugin._checks import FINITE, TINY, settings
 from metad2a_plugin.data.dataset import ImageDataset
-from metad2a_plugin.one_shot._config import SearchConfig
-from metad2a_plugin.one_shot._loop import Batch, draws
+from metad2a_plugin.one_shot.config import SearchConfig
 from metad2a_plugin.one_shot.darts import DARTS, Tensors, next_weights, unrolled_gradient
+from metad2a_plugin.one_shot.loop import Batch, draws
 from metad2a_plugin.training import TrainingData, seeded
 
 _STREAM = 1  # of random numbers: the tester's are not drawn from the learner's
@@ -95,9 +95,9 @@ class PassingTests(DARTS):
     """The search; call `run`.
 
     Args:
-        dataset: images, or the result of `halves` with the same settings.
+        dataset: images, or the result of `loop.halves` with the same settings.
         config: None takes the defaults.
-        run_dir: where to keep the state; see `Loop`.
+        run_dir: where to keep the state; see `loop.Loop`.
     """
 
     name = "lpt"

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import torch
 
     from metad2a_plugin.data import ImageDataset
-    from metad2a_plugin.one_shot._config import SearchConfig
-    from metad2a_plugin.one_shot._loop import Loop
-    from metad2a_plugin.one_shot._outcome import SearchEpoch
+    from metad2a_plugin.one_shot.config import SearchConfig
+    from metad2a_plugin.one_shot.loop import Loop
+    from metad2a_plugin.one_shot.outcome import SearchEpoch
 
 
 class DARTSStrategy(Strategy):
@@ -37,7 +37,7 @@ class DARTSStrategy(Strategy):
         dataset: the images to search with: an `ImageDataset` or anything `load_dataset` takes. Half of them train
             the weights, the others the architecture.
         run_dir: where the search keeps its state, so that an interrupted one goes on; see `one_shot.darts.DARTS`.
-        **settings: those of `one_shot.darts.SearchConfig`, but for the seed.
+        **settings: those of `one_shot.config.SearchConfig`, but for the seed.
 
     Raises:
         ConfigError: no dataset, another search space, or a setting is unknown or out of range.
@@ -71,7 +71,7 @@ class DARTSStrategy(Strategy):
 
     def _method(self) -> tuple[type[Loop], type[SearchConfig]]:
         """The search and its settings."""
-        from metad2a_plugin.one_shot._config import SearchConfig
+        from metad2a_plugin.one_shot.config import SearchConfig
         from metad2a_plugin.one_shot.darts import DARTS
 
         return DARTS, SearchConfig
@@ -112,7 +112,7 @@ class DARTSStrategy(Strategy):
     @cached_property
     def _ranking(self) -> tuple[torch.Tensor, list[int]]:
         """The likeliest cell of each function, the likeliest first, ``[n, 8]``, and their functions."""
-        from metad2a_plugin.one_shot._outcome import rank_cells
+        from metad2a_plugin.one_shot.outcome import rank_cells
 
         vertices, scores = rank_cells(self.search(), self.config.allow_none)
         vertices = vertices[~self.space.dead_mask(vertices) & scores.isfinite()]

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, overload
 import numpy as np
 
 from metad2a_plugin.data import ImageDataset, load_dataset
-from metad2a_plugin.one_shot._config import SearchConfig
+from metad2a_plugin.one_shot.config import SearchConfig
 
 SMALLEST: dict[str, Any] = {
     "epochs": 1,

@@ -11,10 +11,10 @@ import torch
 from one_shot_toys import SMALLEST, coloured, tiny
 
 from metad2a_plugin.errors import CheckpointError, ConfigError
-from metad2a_plugin.one_shot._config import SearchConfig
-from metad2a_plugin.one_shot._loop import draws, halves
-from metad2a_plugin.one_shot._outcome import SPACE, SearchEpoch, SearchOutcome, best_cell, rank_cells
+from metad2a_plugin.one_shot.config import SearchConfig
 from metad2a_plugin.one_shot.darts import DARTS
+from metad2a_plugin.one_shot.loop import draws, halves
+from metad2a_plugin.one_shot.outcome import SPACE, SearchEpoch, SearchOutcome, best_cell, rank_cells
 from metad2a_plugin.one_shot.passing_tests import PassingTests, PassingTestsConfig
 from metad2a_plugin.spaces.nasbench201 import OPS
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from one_shot_toys import coloured, tiny
 
-from metad2a_plugin.one_shot._loop import Batch
 from metad2a_plugin.one_shot.darts import DARTS, Loss, Tensors, next_weights, unrolled_gradient
+from metad2a_plugin.one_shot.loop import Batch
 from metad2a_plugin.one_shot.passing_tests import PassingTests, PassingTestsConfig
 
 LR = 0.5

@@ -10,7 +10,7 @@ import torch
 from one_shot_toys import SMALLEST, coloured
 
 from metad2a_plugin.errors import CheckpointError, ConfigError
-from metad2a_plugin.one_shot._outcome import SearchEpoch, rank_cells
+from metad2a_plugin.one_shot.outcome import SearchEpoch, rank_cells
 from metad2a_plugin.registry import get_space, get_strategy
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.strategy import Strategy

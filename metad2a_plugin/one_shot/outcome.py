@@ -63,7 +63,7 @@ def best_cell(alpha: torch.Tensor, allow_none: bool = True) -> Architecture:
     return SPACE.decode(vertices[first : first + 1])[0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SearchOutcome:
     """What a search has found.
 
