@@ -176,9 +176,7 @@ class PassingTests(DARTS):
     def _step(self, step: int, train: Batch, bank: Batch) -> torch.Tensor:
         if not self.config.tester:
             return super()._step(step, train, bank)
-        learned, validation = (
-            self.batch(self.data.images, self.data.labels, order[step]) for order in self._orders
-        )
+        learned, validation = (self.batch(self.data.images, self.data.labels, order[step]) for order in self._orders)
         selector, tester = list(self.selector.parameters()), self._tester_weights
         stage_two = partial(self.stage_two, batch=learned, bank=bank)
         # (E', C') = (E, C) - lr * d L_tester / d(E, C).
