@@ -109,7 +109,7 @@ def correlations(data: common.Data, name: str) -> dict[str, dict[str, dict[str, 
         "operations": counts.unique(dim=0, return_inverse=True)[1],
     }
     early, late, test = (
-        torch.as_tensor(data.table.accuracies(name, split, epochs))[live].double()
+        torch.tensor(data.table.accuracies(name, split, epochs))[live].double()
         for split, epochs in (("valid", 12), ("valid", 200), ("test", 200))
     )
     ranks = early.argsort().argsort() - late.argsort().argsort()
@@ -148,14 +148,11 @@ def study(options: argparse.Namespace, data: common.Data, config: TrainConfig) -
     """Histories, accuracies and surfaces of each family's cells, for each seed."""
     images = data.images("cifar10").sample(options.images_per_class, config.split_seed)
     prepared = prepare(images, config)
-    # The images lie in the order of their classes.
-    order = torch.randperm(len(prepared.labels), generator=torch.Generator().manual_seed(0))[: options.surface_images]
-    chosen = prepared.images[order], prepared.labels[order]
     found: dict[str, Any] = {}
     for family, wirings in FAMILIES.items():
         found[family] = {}
         for kind, ops in wirings.items():
-            runs = [_one(options, prepared, chosen, replace(config, seed=seed), ops) for seed in range(options.seeds)]
+            runs = [_one(options, prepared, replace(config, seed=seed), ops) for seed in range(options.seeds)]
             found[family][kind] = runs
             print(f"{family}, {kind}: done", flush=True)
     return found
@@ -164,7 +161,6 @@ def study(options: argparse.Namespace, data: common.Data, config: TrainConfig) -
 def _one(
     options: argparse.Namespace,
     prepared: TrainingData,
-    chosen: tuple[torch.Tensor, torch.Tensor],
     config: TrainConfig,
     ops: Sequence[str],
 ) -> dict[str, Any]:
@@ -173,9 +169,9 @@ def _one(
     [cell] = space.decode(vertices)
     [trained] = train_many(space, [cell], prepared, config, options.runs / "topology", progress=False)
     assert trained.run_dir is not None  # train_many was given a folder
-    surface = LandscapeConfig(points=options.points, batch_size=options.batch, seed=config.seed, device="cpu")
-    key = asdict(surface) | {"images": options.surface_images}
-    kept = common.remember(trained.run_dir / "landscape.json", key, partial(_surface, trained, chosen, surface))
+    surface = LandscapeConfig(points=options.points, images=options.surface_images, seed=config.seed, device="cpu")
+    compute = partial(_surface, trained, prepared, surface)
+    kept = common.remember(trained.run_dir / "landscape.json", asdict(surface), compute)
     width, depth = topology(space, vertices)
     return {
         "architecture": trained.architecture_str,
@@ -191,10 +187,8 @@ def _one(
     }
 
 
-def _surface(
-    trained: TrainResult, chosen: tuple[torch.Tensor, torch.Tensor], config: LandscapeConfig
-) -> dict[str, Any]:
-    return landscape(trained.network, *chosen, config).to_dict()
+def _surface(trained: TrainResult, prepared: TrainingData, config: LandscapeConfig) -> dict[str, Any]:
+    return landscape(trained.network, prepared.images, prepared.labels, config).to_dict()
 
 
 def measures(family: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, list[float]]]:
@@ -234,7 +228,7 @@ def study_text(found: Mapping[str, Any], options: argparse.Namespace, config: Tr
         cells=config.cells,
         epochs=config.epochs,
         seeds=options.seeds,
-        batch=options.batch,
+        batch=LandscapeConfig.batch_size,
         images=first["landscape"]["images"],
     )
 
@@ -295,7 +289,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--images-per-class", type=int, default=150, help="a third of them for validation")
     parser.add_argument("--surface-images", type=int, default=256)
     parser.add_argument("--points", type=int, default=9, help="of the surface along each direction")
-    parser.add_argument("--batch", type=int, default=32, help="minibatch of the surface")
     parser.add_argument("--input-size", type=int, default=16)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)

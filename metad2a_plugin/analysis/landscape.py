@@ -34,8 +34,9 @@ class LandscapeConfig:
     Attributes:
         radius: the grid goes from minus to plus so much along each direction; 1 is as far as the weights are from zero.
         points: of the grid along each direction, 4k + 1 such as 5, 9 or 13: the trained network is the middle one.
+        images: at most so many of the images given, drawn at random.
         batch_size: largest minibatch.
-        seed: of the two directions and of the order of the images.
+        seed: of the two directions and of the draw and order of the images.
         device: a torch device, or ``"auto"``.
 
     Raises:
@@ -44,6 +45,7 @@ class LandscapeConfig:
 
     radius: float = 1.0
     points: int = 9
+    images: int = 256
     batch_size: int = 32
     seed: int = 0
     device: str = "auto"
@@ -51,7 +53,7 @@ class LandscapeConfig:
     def __post_init__(self) -> None:
         settings(
             self,
-            {"points": 5, "batch_size": 2, "seed": 0},
+            {"points": 5, "images": 4, "batch_size": 2, "seed": 0},
             {"radius": (TINY, FINITE, "a positive number, such as 1.0")},
         )
         if self.points % 4 != 1:
@@ -157,7 +159,7 @@ def landscape(
             f"a loss surface needs four images or more, each with a label; got {len(images)} and {len(labels)} labels"
         )
     generator = torch.Generator().manual_seed(config.seed)
-    batches = _minibatches(images, labels, config.batch_size, generator, device)
+    batches = _minibatches(images, labels, config, generator, device)
     around = _Surroundings(network, batches, generator, device)
     steps = torch.linspace(-config.radius, config.radius, config.points).tolist()
     losses, variances, scaled = [], [], []
@@ -171,7 +173,7 @@ def landscape(
     if not all(math.isfinite(value) for row in (*losses, *variances) for value in row):
         raise ConfigError(f"the loss is not finite everywhere within radius {config.radius:g}; choose a smaller one")
     return Landscape(
-        tuple(steps), tuple(map(tuple, losses)), tuple(variances), tuple(scaled), len(images), len(batches)
+        tuple(steps), tuple(map(tuple, losses)), tuple(variances), tuple(scaled), around.images, len(batches)
     )
 
 
@@ -198,6 +200,7 @@ class _Surroundings:
         self, network: nn.Module, batches: Sequence[_Batch], generator: torch.Generator, device: torch.device
     ) -> None:
         self._network, self._batches = _with_batch_statistics(network).to(device), batches
+        self.images = sum(len(labels) for _, labels in batches)
         self._weights = [p for p in self._network.parameters() if p.requires_grad]
         self._trained = [p.detach().clone() for p in self._weights]
         self._directions = [[_direction(w, generator).to(device) for w in self._trained] for _ in range(2)]
@@ -208,7 +211,7 @@ class _Surroundings:
         """At trained + a * first + b * second direction (Li et al., equation 1)."""
         self._move(a, b)
         losses = [self._loss(*batch) * len(batch[1]) for batch in self._batches]
-        return float(torch.stack(losses).sum()) / sum(len(labels) for _, labels in self._batches)
+        return float(torch.stack(losses).sum()) / self.images
 
     def variance(self, a: float, b: float) -> tuple[float, float]:
         """Variance of the minibatch gradients there, plain and in units of the filters' norms."""
@@ -241,12 +244,16 @@ class _Surroundings:
 
 
 def _minibatches(
-    images: torch.Tensor, labels: torch.Tensor, size: int, generator: torch.Generator, device: torch.device
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    config: LandscapeConfig,
+    generator: torch.Generator,
+    device: torch.device,
 ) -> list[_Batch]:
     """Two or more of equal size, in random order; each has at least two images, for batch norm."""
-    count = max(2, -(-len(images) // size))
-    order = torch.randperm(len(images), generator=generator)
-    return [(images[rows].to(device), labels[rows].to(device)) for rows in order.tensor_split(count)]
+    chosen = torch.randperm(len(images), generator=generator)[: config.images]
+    count = max(2, -(-len(chosen) // config.batch_size))
+    return [(images[rows].to(device), labels[rows].to(device)) for rows in chosen.tensor_split(count)]
 
 
 def _with_batch_statistics(network: nn.Module) -> nn.Module:
