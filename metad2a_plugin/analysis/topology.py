@@ -185,6 +185,31 @@ def describe(space: SearchSpace, architecture: Architecture) -> Topology:
     )
 
 
+def counterpart(space: SearchSpace, architecture: Architecture) -> Architecture | None:
+    """A cell of the same operations that is wired otherwise: as far off in depth as possible, then in width.
+
+    Operations that lie on no path from input to output are left out. Of several such cells it is the first in
+    `enumerate` order.
+
+    Returns:
+        None where every cell of these operations has the same width and depth.
+
+    Raises:
+        ConfigError: the space is another one than NAS-Bench-201.
+        ArchitectureError: the architecture is not of `space`.
+    """
+    space = _with_cells(space)
+    vertices = torch.cat([space.encode([architecture]), space.all_vertices()])
+    ops = vertices[:, 1:-1] - 2
+    used = prune(ops)
+    same = (used.sort(dim=1).values == used[0].sort().values).all(1) & (used == ops).all(1)
+    width, depth = topology(space, vertices)
+    # Widths differ by less than 4, so that depth comes first.
+    distance = torch.where(same, 4 * (depth - depth[0]).abs() + (width - width[0]).abs(), -1.0)
+    best = int(distance.argmax())
+    return space.decode(vertices[best : best + 1])[0] if distance[best] > 1e-9 else None
+
+
 @cache
 def common_topologies() -> dict[tuple[float, int], int]:
     """How many of the live NAS-Bench-201 cells have each (width, depth); by depth, then width."""
