@@ -205,9 +205,9 @@ def _settings(analysis: Analysis) -> str:
         f'<h2>Settings</h2>\n<p class="small">{escape(analysis.dataset)}: {trained.train_images:,} training and '
         f"{trained.validation_images:,} validation images at {config.input_size} pixels{options}; {config.epochs} "
         f"epochs, batches of {config.batch_size}, learning rate {config.lr:g}, seed {config.seed}. Width, depth, "
-        "gradient variance and what they tell: Shu, Wang and Cai, Understanding Architectures Learnt by Cell-based Neural "
-        "Architecture Search, ICLR 2020. Loss surface: Li et al., Visualizing the Loss Landscape of Neural Nets, "
-        "NeurIPS 2018. Made by metad2a analyze.</p>"
+        "gradient variance and what they tell: Shu, Wang and Cai, Understanding Architectures Learnt by Cell-based "
+        "Neural Architecture Search, ICLR 2020. Loss surface: Li et al., Visualizing the Loss Landscape of Neural "
+        "Nets, NeurIPS 2018. Made by metad2a analyze.</p>"
     )
 
 
