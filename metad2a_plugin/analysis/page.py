@@ -14,7 +14,6 @@ from metad2a_plugin.analysis import _plots
 from metad2a_plugin.analysis.study import COUNTERPART, Analysis
 from metad2a_plugin.analysis.topology import PUBLISHED, Topology
 from metad2a_plugin.errors import require
-from metad2a_plugin.registry import get_space
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,10 +67,10 @@ def _top(analysis: Analysis, title: str) -> str:
 
 def _drawing(analysis: Analysis) -> str:
     """The space's own drawing, where it has one."""
-    draw = getattr(get_space(analysis.space), "draw", None)
+    trained = analysis.subject.trained
+    draw = getattr(trained.network.space, "draw", None)
     if draw is None:
         return ""
-    trained = analysis.subject.trained
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.svg"
         draw(trained.architecture, path)
@@ -119,17 +118,18 @@ def _pattern(place: Topology) -> str:
 
 def _convergence(analysis: Analysis) -> str:
     level, epochs = analysis.convergence
-    alone = len(analysis.networks) == 1
-    others = "; ".join(f"{n.name}: {e}" for n, e in zip(analysis.networks, epochs, strict=True))
-    compared = (
-        "Without references there is nothing to call fast or slow; ask for some."
-        if alone
-        else f"All reach a training loss of {level:.3f}. The epoch in which each first does is the number to call fast "
-        f"or slow: {others}."
-    )
+    if len(analysis.networks) == 1:
+        said = "Without references there is nothing to call fast or slow; ask for some."
+    else:
+        each = "; ".join(f"{n.name}: {e}" for n, e in zip(analysis.networks, epochs, strict=True))
+        said = (
+            f"{sum(e > epochs[0] for e in epochs)} of the {len(epochs) - 1} others are slower than this network and "
+            f"{sum(e < epochs[0] for e in epochs)} faster, by the epoch in which the training loss first is "
+            f"{level:.3f}, which all reach ({each})."
+        )
     alt = "Training loss and validation accuracy after each epoch, one line a network; the numbers are in the table"
     return (
-        f"<h2>Convergence</h2>\n<p>{escape(compared)} Accuracies are of images that were held out.</p>\n"
+        f"<h2>Convergence</h2>\n<p>{escape(said)} Accuracies are of images that were held out.</p>\n"
         f"{_figure(lambda: _plots.draw_convergence(analysis), alt)}"
     )
 
