@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from metad2a_plugin.models.checkpoint import Checkpoint
     from metad2a_plugin.pareto import Front
     from metad2a_plugin.result import SearchResult
+    from metad2a_plugin.scoring import Scores
     from metad2a_plugin.training import TrainResult
 
 
@@ -160,6 +161,22 @@ def print_analysis(analysis: Analysis) -> None:
         console.print(warning)
 
 
+def print_scores(scores: Scores) -> None:
+    """Architectures, best first, and what their scores are."""
+    console = _console()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("rank", f"score ({scores.unit})" if scores.unit else "score", "params", "MACs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for s in scores.scores:
+        table.add_row(str(s.rank), f"{s.score:.6g}", f"{s.params_m:.3f} M", f"{s.flops_m:.1f} M")
+    console.print(table)
+    _print_architectures(console, {str(s.rank): s.architecture for s in scores.scores})
+    console.print(
+        f"{scores.dataset or scores.space}: {scores.num_classes:,} classes, {scores.input_size} pixels; "
+        f"scored by {scores.predictor}. {scores.scale}".rstrip()
+    )
+
+
 def waiting(what: str) -> AbstractContextManager[object]:
     """Say on a terminal what takes its time."""
     return Console(stderr=True).status(what)
@@ -215,3 +232,16 @@ def stages() -> Iterator[Callable[[str, int, int, str], None]]:
             bar.update(tasks[stage], completed=done, total=total, note=note)
 
         yield report
+
+
+@contextmanager
+def counting(title: str, total: int, wanted: bool = True) -> Iterator[Callable[[int], None]]:
+    """A progress bar where stderr is a terminal, gone when done; yields what says how many more are done."""
+    if not (wanted and sys.stderr.isatty()):
+        yield lambda count: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda count: bar.advance(task, count)
