@@ -79,7 +79,17 @@ until the training loss first is where both cells of the pair get, with the same
 radius on the filter-normalised plane less the trained network's; curvature: mean absolute second derivative there;
 gradient variance: of minibatches of {batch}, mean over the plane, scaled: with weights in units of their filter's norm.
 Surfaces are of {images} training images.
+
+Of the {pairs} pairs of runs with the same seed, the wide and shallow cell {wins}.
 """
+WINS = {
+    "epochs": "needs fewer epochs in {}",
+    "final_loss": "has the lower last training loss in {}",
+    "accuracy": "the higher accuracy in {}",
+    "rise": "the lower rise in {}",
+    "curvature": "the lower curvature in {}",
+    "scaled_variance": "the lower scaled gradient variance in {}",
+}
 
 
 # -- the table -------------------------------------------------------------------------------------
@@ -211,6 +221,17 @@ def measures(family: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dic
     return found
 
 
+def wins(found: Mapping[str, Any]) -> dict[str, int]:
+    """In how many pairs of runs with the same seed the wide cell is ahead, by what `WINS` names."""
+    counts = dict.fromkeys(WINS, 0)
+    for numbers in map(measures, found.values()):
+        for what in WINS:
+            sign = -1 if what == "accuracy" else 1
+            pairs = zip(numbers["wide"][what], numbers["deep"][what], strict=True)
+            counts[what] += sum(sign * wide < sign * deep for wide, deep in pairs)
+    return counts
+
+
 def study_text(found: Mapping[str, Any], options: argparse.Namespace, config: TrainConfig) -> str:
     rows = []
     for name, family in found.items():
@@ -230,6 +251,8 @@ def study_text(found: Mapping[str, Any], options: argparse.Namespace, config: Tr
         seeds=options.seeds,
         batch=LandscapeConfig.batch_size,
         images=first["landscape"]["images"],
+        pairs=len(found) * options.seeds,
+        wins=", ".join(WINS[what].format(count) for what, count in wins(found).items()),
     )
 
 
@@ -250,8 +273,8 @@ def draw(found: Mapping[str, Any], families: Mapping[str, Any], options: argpars
             ["validation,\n12 epochs", "validation,\n200 epochs", "test,\n200 epochs", "gain from\n12 to 200"],
         )
         axes.set_ylim(-0.32, 0.32)
-        axes.set_ylabel("Spearman, same operations")
-        axes.set_title(f"{common.TITLES[name]}: all live cells of the table")
+        axes.set_ylabel("Spearman among cells of the same operations")
+        axes.set_title(f"{common.TITLES[name]}: cells of the table")
         axes.legend(frameon=False)
     for (name, family), colour in zip(families.items(), ("#0072B2", "#009E73", "#D55E00"), strict=True):
         for (kind, runs), style in zip(family.items(), ("-", "--"), strict=True):
@@ -269,8 +292,10 @@ def draw(found: Mapping[str, Any], families: Mapping[str, Any], options: argpars
         title="Training study: loss around the trained network",
     )
     curves.legend(frameon=False, fontsize=9)
+    curves.set_xticks(range(0, options.epochs + 1, max(1, options.epochs // 5)))
     for axes in (first, second, curves, surfaces):
         axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     common.write_figure(options.out, "topology", figure)
 

@@ -43,3 +43,16 @@ def test_correlations_within_groups_are_averaged_with_their_sizes() -> None:
     y = torch.where(groups == 0, x, -x)
     value, cells, number = topology.grouped_spearman(x, y, groups)
     assert (cells, number) == (55, 2) and value == pytest.approx((20 - 35) / 55)
+
+
+def test_a_win_is_counted_for_runs_of_the_same_seed() -> None:
+    def run(losses: list[float], accuracy: float, rise: float) -> dict[str, object]:
+        surface = {"rise": rise, "curvature": 1.0, "variance": 1.0, "scaled_variance": 2.0}
+        return {"losses": losses, "accuracies": [accuracy], "landscape": surface}
+
+    wide = [run([2.0, 1.0], 60.0, 0.3), run([2.0, 1.5], 50.0, 0.1)]
+    deep = [run([2.0, 1.5], 50.0, 0.2), run([2.0, 1.5], 55.0, 0.2)]
+    found = topology.wins({"3 convolutions": {"wide": wide, "deep": deep}})
+    assert found == {
+        "epochs": 0, "final_loss": 1, "accuracy": 1, "rise": 1, "curvature": 0, "scaled_variance": 0
+    }  # fmt: skip
