@@ -98,12 +98,13 @@ class Analysis:
                 "cells of the same operations, wide and shallow ones tend to rank higher after 12 epochs of training "
                 "than after 200 (measured in docs/topology.md). Compare it with other cells after a full training."
             )
-        epochs, accuracies = self.convergence[1], [n.trained.accuracy for n in self.networks]
-        best = max(range(len(accuracies)), key=accuracies.__getitem__)
-        if epochs[0] == min(epochs) < max(epochs) and accuracies[best] > accuracies[0]:
+        epochs, best = self.convergence[1], max(self.networks, key=lambda n: n.trained.accuracy)
+        if epochs[0] == min(epochs) < max(epochs) and best.trained.accuracy > self.subject.trained.accuracy:
+            overlap = best.trained.interval[0] <= self.subject.trained.interval[1]
             found.append(
                 f"Fast is not best here: no network compared reached the common training loss sooner, but "
-                f"'{self.networks[best].name}' has the higher validation accuracy after the last epoch."
+                f"'{best.name}' has the higher validation accuracy after the last epoch"
+                f"{', though their 95% intervals overlap' if overlap else ''}."
             )
         return tuple(found)
 

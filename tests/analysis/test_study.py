@@ -4,6 +4,7 @@ import importlib.util
 import json
 import random
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metad2a_plugin.analysis import Analysis, LandscapeConfig, analyze
+from metad2a_plugin.analysis import Analysis, LandscapeConfig, Studied, analyze
 from metad2a_plugin.analysis import study as module
 from metad2a_plugin.analysis.topology import counterpart, describe
 from metad2a_plugin.cli import main
@@ -127,6 +128,22 @@ def test_a_dead_cell_and_a_space_without_cells_have_pages_too(tmp_path: Path) ->
     mobile.save(tmp_path / "mobile.html")
     text = (tmp_path / "mobile.html").read_text()
     assert "this part is left out" in text and mobile.subject.topology is None and "Loss surface" in text
+
+
+@pytest.mark.parametrize(("accuracy", "said"), [(95.0, ["overlap"]), (99.0, []), (80.0, None)])
+def test_fast_but_not_best_is_said(analysis: Analysis, accuracy: float, said: list[str] | None) -> None:
+    def network(studied: Studied, losses: tuple[float, float], last: float) -> Studied:
+        pairs = zip(studied.trained.history, losses, strict=True)
+        history = tuple(epoch._replace(loss=loss, accuracy=last) for epoch, loss in pairs)
+        return replace(studied, topology=None, trained=replace(
+            studied.trained, history=history, interval=(last - 4, last + 4)
+        ))  # fmt: skip
+
+    first, second = analysis.networks[:2]
+    found = replace(analysis, networks=(network(first, (1.0, 0.5), 90.0), network(second, (2.0, 1.0), accuracy)))
+    assert found.convergence == (1.0, [1, 2])
+    assert ["overlap" for text in found.warnings if "overlap" in text] == (said or [])
+    assert any("'same operations' has the higher" in text for text in found.warnings) == (said is not None)
 
 
 @pytest.mark.parametrize("seed", range(5))
