@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from metad2a_plugin._checks import one_of
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 RECORDS = ("mean", "last")
+_TIE = 1e-12  # far below what a comparison moves
 
 
 class MDENAS(Strategy):
@@ -28,8 +30,8 @@ class MDENAS(Strategy):
     `one_shot.shared_weights.SharedWeights`. Samples may repeat. An edge is an inner vertex of the encoded
     architecture, so that every search space will do.
 
-    `recommendation` is the likeliest operation of each edge, which need not have been asked for (section 3.4); `best`
-    stays the best told.
+    `recommendation` is the likeliest operation of each edge, which need not have been asked for (section 3.4), and of
+    equally likely ones the more accurate; `best` stays the best told.
 
     Args:
         space: the search space.
@@ -67,25 +69,35 @@ class MDENAS(Strategy):
 
     @property
     def recommendation(self) -> Architecture | None:
-        return self._decide(lambda scores: int(scores.argmax())) if self.history else None
+        if not self.history:
+            return None
+        # At first many are equally likely: then the better of those that were drawn.
+        order = self._known_accuracy.nan_to_num(nan=-math.inf).argsort(1).argsort(1)
+        return self._decide(self._probabilities + _TIE * order, lambda scores: int(scores.argmax()))
 
     def _ask(self, n: int) -> list[Architecture]:
-        return [self._decide(self._draw) for _ in range(n)]
+        return [self._decide(self._probabilities, self._draw) for _ in range(n)]
 
-    def _decide(self, choose: Any) -> Architecture:
-        """An architecture whose vertices are chosen one after the other by their probabilities."""
+    def _decide(self, tables: torch.Tensor, choose: Callable[[torch.Tensor], int]) -> Architecture:
+        """An architecture whose vertices are chosen one after the other by their scores ``[vertices - 2, types]``."""
         import torch
 
         prefix = torch.zeros(1, 1, dtype=torch.int64)
-        for probabilities in self._probabilities:
-            allowed = self.space.type_mask(prefix)[0]
+        for scores in tables:
             # What an earlier choice leaves may have lost all of its probability.
-            scores = torch.where(allowed, probabilities.clamp(min=1e-12), 0)
-            prefix = torch.cat([prefix, torch.tensor([[choose(scores)]])], dim=1)
+            allowed = torch.where(self.space.type_mask(prefix)[0], scores.clamp(min=_TIE), 0)
+            prefix = torch.cat([prefix, torch.tensor([[choose(allowed)]])], dim=1)
         return self.space.decode(torch.cat([prefix, torch.ones(1, 1, dtype=torch.int64)], dim=1))[0]
 
     def _draw(self, scores: torch.Tensor) -> int:
         return self.rng.choices(range(len(scores)), weights=scores.tolist())[0]
+
+    @property
+    def _known_accuracy(self) -> torch.Tensor:
+        """What is recorded of each operation, NaN where it was never drawn, float64 ``[vertices - 2, types]``."""
+        import torch
+
+        return torch.where(self._epochs > 0, self._accuracy, torch.nan)
 
     def _tell(self, architecture: Architecture, value: float) -> None:
         import torch
@@ -97,8 +109,7 @@ class MDENAS(Strategy):
         share = 1 / self._epochs[edges, drawn] if self.record == "mean" else 1.0
         self._accuracy[edges, drawn] += share * (value - self._accuracy[edges, drawn])
         # Equation 6, for each pair of operations of an edge; those never drawn have no accuracy to compare.
-        epochs = self._epochs
-        accuracy = torch.where(epochs > 0, self._accuracy, torch.nan)
+        epochs, accuracy = self._epochs, self._known_accuracy
         more = epochs[:, :, None] - epochs[:, None, :]
         better = accuracy[:, :, None] - accuracy[:, None, :]
         gain = ((more < 0) & (better > 0)).sum(2) - ((more > 0) & (better < 0)).sum(2)

@@ -35,6 +35,16 @@ def test_drawn_less_and_better_gains_drawn_more_and_worse_loses() -> None:
     assert strategy.probabilities[0, 2:].tolist() == pytest.approx([1 / 3, 1 / 3 - 0.1, 1 / 3 + 0.1])
 
 
+def test_of_equally_likely_operations_the_better_is_recommended() -> None:
+    space = ToySpace(length=3)
+    strategy = MDENAS(space)
+    first, second = space.parse("conv>skip>none"), space.parse("skip>none>conv")
+    strategy.tell(first, 3)
+    assert strategy.recommendation == first
+    strategy.tell(second, 5)
+    assert strategy.recommendation == second
+
+
 def test_the_unit_of_what_is_told_does_not_matter() -> None:
     plain, turned = MDENAS(SPACE), MDENAS(SPACE)
     for architecture, value in ((SKIP, 1), (SKIP, 3), (CONV, 4), (NONE, 5), (CONV, 1)):
