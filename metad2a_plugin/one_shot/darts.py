@@ -89,6 +89,11 @@ def unrolled_gradient(
     return [d - lr * (p - m) / (2 * eps) for d, p, m in zip(direct, plus, minus, strict=True)]
 
 
+def weighted_mean(losses: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """By weights of 0 or more, ``[b]`` each; 0 where all weights are."""
+    return (weights * losses).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
+
+
 class DARTS(Loop):
     """The search; call `run`.
 
@@ -127,7 +132,7 @@ class DARTS(Loop):
     ) -> torch.Tensor:
         """Mean of `losses`; with weights ``[b]`` of the images, by these and normalised by their sum."""
         losses = self.losses(alpha, weights, batch)
-        return losses.mean() if selection is None else (selection * losses).sum() / selection.sum()
+        return losses.mean() if selection is None else weighted_mean(losses, selection)
 
     def _step(self, step: int, train: Batch, bank: Batch) -> torch.Tensor:
         self._step_alpha(train, bank)

@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from metad2a_plugin._checks import FINITE, TINY, settings
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.one_shot.config import SearchConfig
-from metad2a_plugin.one_shot.darts import DARTS, Tensors, next_weights, unrolled_gradient
+from metad2a_plugin.one_shot.darts import DARTS, Tensors, next_weights, unrolled_gradient, weighted_mean
 from metad2a_plugin.one_shot.loop import Batch, draws
 from metad2a_plugin.training import TrainingData, seeded
 
@@ -155,8 +155,7 @@ class PassingTests(DARTS):
     ) -> torch.Tensor:
         """What V descends; `losses` are the learner's of each image of the bank, ``[b]``."""
         selection = self.selection(selector, tester, bank)
-        test = (selection * losses).sum() / selection.sum()
-        return self.config.lambda_ * self.tester_loss(tester, validation) - test
+        return self.config.lambda_ * self.tester_loss(tester, validation) - weighted_mean(losses, selection)
 
     def _answers(self, tester: Tensors, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         found: tuple[torch.Tensor, torch.Tensor] = functional_call(

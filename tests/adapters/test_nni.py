@@ -31,8 +31,6 @@ from nni_toys import experiment, run  # noqa: E402
 from strategy_options import small  # noqa: E402
 
 SPACE = NASBench201()
-BLIND = [name for name in available("strategies") if name not in ("darts", "lpt")]
-"""Strategies that need no images."""
 FEW = 77
 """Networks without convolutions, the smallest there are."""
 
@@ -63,7 +61,7 @@ pytestmark = pytest.mark.usefixtures("home")
 
 
 # -- searching -----------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", BLIND)
+@pytest.mark.parametrize("name", available("strategies"))
 def test_every_strategy_proposes_what_it_does_outside_and_hears_every_metric(
     model_space: Any, tmp_path: Path, name: str
 ) -> None:
@@ -292,7 +290,7 @@ def interrupted_at(call: int) -> Quality:
     return evaluator
 
 
-@pytest.mark.parametrize("kind", BLIND)
+@pytest.mark.parametrize("kind", available("strategies"))
 def test_a_resumed_experiment_goes_on_as_if_never_interrupted(model_space: Any, tmp_path: Path, kind: str) -> None:
     options = small(kind, tmp_path)
 

@@ -164,6 +164,14 @@ def test_a_selector_without_a_preference_leaves_the_architecture_s_gradient_alon
     torch.testing.assert_close(search.run().alpha, DARTS(IMAGES, tiny()).run().alpha, rtol=1e-2, atol=1e-5)
 
 
+def test_a_selector_that_picks_nothing_ends_no_search() -> None:
+    search = PassingTests(IMAGES, tiny(PassingTestsConfig))
+    with torch.no_grad():
+        search.selector.bias.copy_(torch.tensor([1e3, -1e3]))
+    outcome = search.run()
+    assert outcome.history[-1].selected == 0 and outcome.alpha.isfinite().all()
+
+
 def test_the_log_tells_of_the_tester() -> None:
     epochs = PassingTests(IMAGES, tiny(PassingTestsConfig, epochs=6, order=1, tester_lr=0.1)).run().history
     assert all(epoch.selected is not None and 0 < epoch.selected < 1 for epoch in epochs)
