@@ -58,7 +58,8 @@ edges of the found cell with these operations; entropy is the mixture's at the e
 OF_DATASET = {
     "cifar10": """
 At most {images} images a class, in both halves together: {steps} steps. Accuracies are those of the benchmark's tables,
-after 200 epochs; a live cell has {mean}. One epoch of a search takes {cost} of processor time.
+after 200 epochs; a live cell has {mean}. One epoch of a search takes {cost}
+of processor time.
 """,
     "clothing10": """
 At most {images} images a class, in both halves together: {steps} steps. A found cell was trained anew for 5 epochs, in
