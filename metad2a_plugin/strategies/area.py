@@ -19,7 +19,7 @@ class AREA(RegularizedEvolution):
 
     Args:
         space: the search space.
-        seed: of the draws, and of the predictor's.
+        seed: of the draws; scores do not depend on it, so a search can go on under another.
         dataset: images, anything that `load_dataset` reads; for predictors that look at them.
         candidates: how many architectures to draw and score at the first `ask`; 20, as in the paper.
         predictor: registry name, or an object, such as scores from a table; it must need no `Task`.
@@ -48,7 +48,7 @@ class AREA(RegularizedEvolution):
         super().__init__(
             space, seed=seed, population_size=population_size, sample_size=sample_size, dedupe=dedupe
         )
-        self._shortlist = Shortlist(space, predictor, dataset, seed, candidates, options)
+        self._shortlist = Shortlist(space, predictor, dataset, candidates, options)
         if candidates < population_size:
             raise ConfigError(
                 f"candidates ({candidates}) must be at least population_size ({population_size}): "
