@@ -53,6 +53,11 @@ class Agreement:
             raise ConfigError(
                 f"a ReLU is given a tensor of shape {list(values.shape)}; expected [{self.images}, ...], a row an image"
             )
+        if not any(values.stride()):  # one number, expanded: all images agree
+            units = times * (values.numel() // self.images)
+            self._both_on += units * (values.flatten()[0] > 0)
+            self.units += units
+            return
         if values.ndim == 4:  # the order of the units is of no account, that in memory is quickest
             values = values.permute(0, 2, 3, 1)
         rows = values.reshape(self.images, -1)
