@@ -2,6 +2,7 @@
 
 from metad2a_plugin.strategies.area import AREA
 from metad2a_plugin.strategies.local_search import LocalSearch
+from metad2a_plugin.strategies.mdenas import MDENAS
 from metad2a_plugin.strategies.metad2a import MetaD2AStrategy
 from metad2a_plugin.strategies.naswot import NASWOTStrategy
 from metad2a_plugin.strategies.ofa_evolution import OFAEvolution
@@ -10,6 +11,7 @@ from metad2a_plugin.strategies.regularized_evolution import RegularizedEvolution
 
 __all__ = [
     "AREA",
+    "MDENAS",
     "LocalSearch",
     "MetaD2AStrategy",
     "NASWOTStrategy",

@@ -18,10 +18,12 @@ from metad2a_plugin.errors import ArchitectureError, ConfigError, DatasetError
 from metad2a_plugin.models.checkpoint import Checkpoint
 from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperAccuracy, PaperPredictor
+from metad2a_plugin.one_shot.shared_weights import SharedWeights
 from metad2a_plugin.registry import available
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
 from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.training import TrainConfig, prepare
 
 nni = pytest.importorskip("nni", reason="NNI is not installed; see the extra 'nni'")
 
@@ -339,6 +341,19 @@ def test_a_predictor_reads_the_dataset_it_needs(tmp_path: Path, images: Path) ->
     predictor = get_predictor("metad2a")(NASBench201(), model="nasbench201-paper")
     predicted = predictor.predict(extract_task(load_dataset(images)), networks)
     assert [value for _, value in strategy.measured] == pytest.approx(predicted.tolist(), abs=1e-4)
+
+
+def test_shared_weights_evaluate_models(tmp_path: Path, images: Path) -> None:
+    config = TrainConfig(epochs=1, input_size=8, channels=4, cells=1, device="cpu")
+    shared = SharedWeights(prepare(load_dataset(images), config), config)
+    shared.train()
+    shared.save(tmp_path / "supernet.safetensors")
+    evaluator = adapter.PredictorEvaluator("supernet", images, weights=tmp_path / "supernet.safetensors")
+    strategy = adapter.SearchStrategy("mdenas", seed=1)
+    run(NasBench201(), nni.load(nni.dump(evaluator)), strategy, tmp_path, trials=3)
+    assert [value for _, value in strategy.measured] == [shared.accuracy(cell) for cell, _ in strategy.measured]
+    with pytest.raises(ConfigError, match="'supernet' needs the path of a dataset"):
+        adapter.PredictorEvaluator("supernet", weights=tmp_path / "supernet.safetensors")
 
 
 @pytest.mark.parametrize(
