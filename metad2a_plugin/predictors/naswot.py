@@ -80,7 +80,13 @@ class Agreement:
         return self.units - on[:, None] - on[None] + 2 * both
 
     def score(self) -> float:
-        """The score: log |det K|, with eigenvalues below 1 taken as 1; see `activation_score`."""
+        """Log |det K|, with eigenvalues below 1 taken as 1; see `activation_score`.
+
+        Raises:
+            ConfigError: there was no ReLU.
+        """
+        if not self.units:
+            raise ConfigError("the network has applied none of its ReLUs, so there is nothing to score")
         return float(torch.linalg.eigvalsh(self.matrix()).clamp(min=1).log().sum())
 
 
@@ -101,7 +107,7 @@ def activation_score(network: nn.Module, images: torch.Tensor) -> float:
         images: ``[n, channels, height, width]``, normalised, on the device of the network.
 
     Raises:
-        ConfigError: no ReLU, or fewer than two images.
+        ConfigError: no ReLU, one that is given anything but a row for each image, or fewer than two images.
     """
     if len(images) < 2:
         raise ConfigError(f"a minibatch needs two images or more to tell apart, got {len(images)}")

@@ -14,7 +14,7 @@ from metad2a_plugin import search
 from metad2a_plugin.data import Task, load_dataset
 from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.predictor import Predictor
-from metad2a_plugin.predictors.naswot import NASWOTPredictor, activation_score
+from metad2a_plugin.predictors.naswot import Agreement, NASWOTPredictor, activation_score
 from metad2a_plugin.registry import get_predictor
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
@@ -192,6 +192,33 @@ def test_networks_and_batches_that_cannot_be_scored() -> None:
         activation_score(toy_network(), images(1))
     with pytest.raises(ConfigError, match=r"expected \[8, \.\.\.\]"):
         activation_score(nn.Sequential(nn.Flatten(0), nn.ReLU()), images())
+
+
+def test_a_relu_that_is_never_applied_is_none() -> None:
+    class Idle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.relu = nn.ReLU()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.relu()
+
+    with pytest.raises(ConfigError, match="applied none"):
+        activation_score(Idle(), images())
+
+
+def test_trained_networks_of_the_space_are_scored_alike() -> None:
+    """Batch norms whose biases are not zero: what follows zeros is not zero then."""
+    for text in DEAD:
+        with seeded((1,), torch.device("cpu")):
+            network = SPACE.build(SPACE.parse(text), 2, channels=4, cells=2)
+            for module in network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    nn.init.normal_(module.bias)
+                    nn.init.uniform_(module.weight, 0.5, 1.5)
+        agreement = Agreement(8)
+        SPACE.visit_relus(network, images(), agreement.add)
+        assert agreement.matrix().sub(plain_kernel(network, images())).abs().max() <= 2
 
 
 def test_equal_images_give_a_finite_score() -> None:
