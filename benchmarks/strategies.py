@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 else:
     import _common as common
 
-AT, TRAINED_AT = (1, 10, 30, 100), (1, 5, 10, 15)
+AT, TRAINED_AT = (1, 10, 30, 100), (1, 3, 5, 10)
 """Queries that the tables show."""
 
 
@@ -68,9 +68,9 @@ METHODS = {
     "OFA's evolution": Method("ofa-evolution"),
     "MDENAS": Method("mdenas"),
     "random search": Method("random"),
-    "DARTS": Method("darts", looks=True, supernet=30),
-    "LPT": Method("lpt", looks=True, supernet=30),
-    "MDENAS, shared weights": Method("mdenas", supernet=150),
+    "DARTS": Method("darts", looks=True, supernet=20),
+    "LPT": Method("lpt", looks=True, supernet=20),
+    "MDENAS, shared weights": Method("mdenas", supernet=100),
 }
 
 
@@ -462,7 +462,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=30, help="runs on each table")
     parser.add_argument("--queries", type=int, default=100, help="cells looked up in a run")
     parser.add_argument("--image-repeats", type=int, default=3, help="runs on images")
-    parser.add_argument("--trained", type=int, default=15, help="cells trained in a run on images")
+    parser.add_argument("--trained", type=int, default=10, help="cells trained in a run on images")
     parser.add_argument("--methods", nargs="*", choices=list(METHODS), help="some of them only")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from metad2a_plugin.analysis import Analysis
     from metad2a_plugin.data import ImageDataset
     from metad2a_plugin.doctor import Finding
     from metad2a_plugin.models.checkpoint import Checkpoint
@@ -128,6 +129,36 @@ def print_training(dataset: ImageDataset, names: Sequence[str], results: Sequenc
     for name, r in zip(names, results, strict=True):
         if r.run_dir is not None:
             console.print(f"{name}: {r.run_dir / 'network.safetensors'}")
+
+
+def print_analysis(analysis: Analysis) -> None:
+    """Wiring, speed and surroundings of a network beside the references, and what to make of them."""
+    console = _console()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("", "width", "depth", "epochs", "early", "last", "rise", "variance", "params"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    level, epochs = analysis.convergence
+    for network, epoch in zip(analysis.networks, epochs, strict=True):
+        place = network.topology
+        table.add_row(
+            network.name,
+            *(("-", "-") if place is None else (f"{place.width:.2f}c", str(place.depth))),
+            str(epoch),
+            f"{network.early_accuracy:.1f}%",
+            f"{network.trained.accuracy:.1f}%",
+            f"{network.landscape.rise:.3f}",
+            f"{network.landscape.scaled_variance:.3g}",
+            f"{network.trained.params:.3f} M",
+        )
+    console.print(table)
+    _print_architectures(console, {n.name: n.trained.architecture_str for n in analysis.networks})
+    console.print(
+        f"Epochs until the training loss first is {level:.3f}, which all reach; validation accuracy after a quarter of "
+        f"the {analysis.config.epochs} epochs and after the last; rise of the loss around the trained network; scaled "
+        "gradient variance."
+    )
+    for warning in analysis.warnings:
+        console.print(warning)
 
 
 def print_scores(scores: Scores) -> None:

@@ -17,6 +17,7 @@ import pytest
 import torch
 from meta_toys import checkpoint, image_dataset
 from naslib_toys import PRESENT, SPACE, naslib_adapter, toy_benchmark
+from strategy_options import small
 
 from metad2a_plugin import MetaD2A, get_strategy
 from metad2a_plugin.errors import ArchitectureError, CheckpointError, ConfigError, DatasetError
@@ -167,10 +168,14 @@ def by_hand(strategy: Any, queries: int) -> list[tuple[Architecture, float]]:
 
 @pytest.mark.parametrize("name", [name for name in available("strategies") if name != "metad2a"])
 def test_the_trainer_loses_nothing_of_a_strategy(naslib: Any, name: str, tmp_path: Path) -> None:
-    trainer, optimizer = prepared(naslib, tmp_path, lambda config: naslib.StrategyOptimizer(config, name), epochs=40)
+    options = small(name, tmp_path)
+    trainer, optimizer = prepared(
+        naslib, tmp_path, lambda config: naslib.StrategyOptimizer(config, name, **options), epochs=40
+    )
     trainer.search()
-    assert optimizer.history == by_hand(get_strategy(name)(SPACE, seed=3), 40)
-    assert naslib.from_naslib(optimizer.get_final_architecture()) == optimizer.strategy.best[0]
+    alone = get_strategy(name)(SPACE, seed=3, **options)
+    assert optimizer.history == by_hand(alone, 40)
+    assert naslib.from_naslib(optimizer.get_final_architecture()) == alone.recommendation
 
 
 def test_metad2a_searches_with_images(naslib: Any, tmp_path: Path) -> None:
