@@ -187,8 +187,7 @@ class NASWOTPredictor(Predictor):
     def _score(self, architecture: Architecture) -> float:
         agreement = Agreement(len(self.images), self.device)
         with seeded((self.seed, *architecture.choices), self.device):
-            network = self.space.build(architecture, self.num_classes, **self.options)
-            network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network = self.space.build(architecture, self.num_classes, **self.options).to(self.device)
             self.space.visit_relus(network, self.images, agreement.add)
         return agreement.score()
 

@@ -19,6 +19,10 @@ VARIANTS: dict[str, Any] = {
     "naswot": lambda space, seed: NASWOTStrategy(space, seed=seed, predictor=Sum(space), candidates=7),
     "area": lambda space, seed: AREA(space, seed=seed, predictor=Sum(space)),
     "area-encoding": lambda space, seed: AREA(space, seed=seed, predictor=Sum(space), dedupe="encoding"),
+    "area-children": lambda space, seed: AREA(space, seed=seed, predictor=Sum(space), children=3),
+    "area-children-canonical": lambda space, seed: AREA(
+        space, seed=seed, predictor=Sum(space), children=3, dedupe="canonical"
+    ),
     "area-small": lambda space, seed: AREA(
         space, seed=seed, predictor=Sum(space), candidates=5, population_size=3, sample_size=2
     ),
@@ -98,6 +102,21 @@ def test_the_first_population_is_the_best_by_score() -> None:
         distances = [sum(x != y for x, y in zip(child.choices, a.choices, strict=True)) for a in first]
         assert min(distances) <= 1, "evolution goes on from there"
     assert isinstance(strategy, RegularizedEvolution)
+
+
+def test_the_best_of_several_mutations_is_proposed() -> None:
+    def mean_score(children: int) -> float:
+        predictor = Sum(SPACE)
+        strategy = AREA(SPACE, predictor=predictor, children=children)
+        for cell in strategy.ask(10):
+            strategy.tell(cell, 50.0)
+        asked = strategy.ask(40)
+        assert predictor.scored <= 20 + 40 * children and (children > 1 or predictor.scored == 20)
+        return sum(sum(a.choices) for a in asked) / 40
+
+    assert mean_score(5) > mean_score(1) + 1
+    with pytest.raises(ConfigError, match="children must be"):
+        AREA(SPACE, predictor=Sum(SPACE), children=0)
 
 
 # -- both ----------------------------------------------------------------------------------------
