@@ -53,6 +53,11 @@ class Agreement:
             raise ConfigError(
                 f"a ReLU is given a tensor of shape {list(values.shape)}; expected [{self.images}, ...], a row an image"
             )
+        if not any(values.stride()):  # one number, expanded: all images agree
+            units = times * (values.numel() // self.images)
+            self._both_on += units * (values.flatten()[0] > 0)
+            self.units += units
+            return
         if values.ndim == 4:  # the order of the units is of no account, that in memory is quickest
             values = values.permute(0, 2, 3, 1)
         rows = values.reshape(self.images, -1)
@@ -75,7 +80,13 @@ class Agreement:
         return self.units - on[:, None] - on[None] + 2 * both
 
     def score(self) -> float:
-        """The score: log |det K|, with eigenvalues below 1 taken as 1; see `activation_score`."""
+        """Log |det K|, with eigenvalues below 1 taken as 1; see `activation_score`.
+
+        Raises:
+            ConfigError: there was no ReLU.
+        """
+        if not self.units:
+            raise ConfigError("the network has applied none of its ReLUs, so there is nothing to score")
         return float(torch.linalg.eigvalsh(self.matrix()).clamp(min=1).log().sum())
 
 
@@ -96,7 +107,7 @@ def activation_score(network: nn.Module, images: torch.Tensor) -> float:
         images: ``[n, channels, height, width]``, normalised, on the device of the network.
 
     Raises:
-        ConfigError: no ReLU, or fewer than two images.
+        ConfigError: no ReLU, one that is given anything but a row for each image, or fewer than two images.
     """
     if len(images) < 2:
         raise ConfigError(f"a minibatch needs two images or more to tell apart, got {len(images)}")
@@ -176,8 +187,7 @@ class NASWOTPredictor(Predictor):
     def _score(self, architecture: Architecture) -> float:
         agreement = Agreement(len(self.images), self.device)
         with seeded((self.seed, *architecture.choices), self.device):
-            network = self.space.build(architecture, self.num_classes, **self.options)
-            network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network = self.space.build(architecture, self.num_classes, **self.options).to(self.device)
             self.space.visit_relus(network, self.images, agreement.add)
         return agreement.score()
 

@@ -19,7 +19,6 @@ class Shortlist:
         space: the search space.
         predictor: its name, or an object; it must need no `Task`.
         dataset: images for a predictor that looks at them.
-        seed: for a predictor that draws.
         candidates: how many architectures will be scored together.
         options: for the predictor, by name.
 
@@ -32,7 +31,6 @@ class Shortlist:
         space: SearchSpace,
         predictor: str | Predictor,
         dataset: Any,
-        seed: int,
         candidates: int,
         options: dict[str, Any],
     ) -> None:
@@ -40,7 +38,7 @@ class Shortlist:
 
         integer("candidates", candidates, 1)
         self.space, self.candidates = space, candidates
-        self._predictor = predictor_of(predictor, space, dataset=dataset, seed=seed, **options)
+        self._predictor = predictor_of(predictor, space, dataset=dataset, **options)
         if self._predictor.needs_task:
             raise ConfigError(
                 f"the predictor {name_of(predictor)!r} ranks by features of a dataset; "

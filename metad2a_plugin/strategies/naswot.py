@@ -21,7 +21,7 @@ class NASWOTStrategy(Strategy):
 
     Args:
         space: the search space.
-        seed: of the draws, and of the predictor's.
+        seed: of the draws; scores do not depend on it, so a search can go on under another.
         dataset: images, anything that `load_dataset` reads; for predictors that look at them.
         candidates: how many architectures to draw and score in a batch, when the first of them is asked for.
         predictor: registry name, or an object, such as scores from a table; it must need no `Task`.
@@ -43,7 +43,7 @@ class NASWOTStrategy(Strategy):
         **options: Any,
     ) -> None:
         super().__init__(space, seed=seed)
-        self._shortlist = Shortlist(space, predictor, dataset, seed, candidates, options)
+        self._shortlist = Shortlist(space, predictor, dataset, candidates, options)
         self._drawn = Visited(space)
 
     def _ask(self, n: int) -> list[Architecture]:
