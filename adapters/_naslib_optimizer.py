@@ -137,14 +137,17 @@ class StrategyOptimizer(MetaOptimizer):
         return self._query(best[0], Metric.RAW) if best and is_looked_up(self.search_space) else None
 
     def get_final_architecture(self) -> Any:
-        """The incumbent, as a graph of the given search space: with its network, unless that is a `TableSpace`.
+        """What the strategy recommends, mostly the incumbent, as a graph of the given search space.
+
+        With its network, unless that is a `TableSpace`.
 
         Raises:
             ConfigError: no query had a finite validation accuracy.
         """
-        if self.strategy.best is None:
+        found = self.strategy.recommendation
+        if found is None:
             raise ConfigError(f"no architecture has a finite validation accuracy, of {len(self.history)} queries")
-        return with_architecture(self.search_space, self.strategy.best[0], network=True)
+        return with_architecture(self.search_space, found, network=True)
 
     def get_op_optimizer(self) -> Any:
         raise NotImplementedError("no weights are trained in this search")

@@ -1,26 +1,96 @@
-"""The meta-trained predictor as a predictor of NASLib."""
+"""This package's predictors as predictors of NASLib."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from metad2a_plugin.data import extract_task, load_dataset
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.models.ensemble import Prediction
 from metad2a_plugin.models.residual import LEARN_FROM, ResidualProcess
+from metad2a_plugin.ranking import predictor_of
 from metad2a_plugin.search import MetaD2A
 
 from ._naslib_host import Predictor
 from ._naslib_optimizer import MODEL, number
 from ._naslib_space import SPACE, from_naslib
 
+if TYPE_CHECKING:
+    from metad2a_plugin.data import Task
 
-class MetaD2APredictor(Predictor):
+
+class _OfCells(Predictor):
+    """What this package's predictors have in common in NASLib: one search space, nothing to be tuned."""
+
+    def __init__(self, ss_type: str | None, encoding_type: Any, hpo_wrapper: bool) -> None:
+        super().__init__(None, encoding_type)
+        if ss_type is not None:
+            self.set_ss_type(ss_type)
+        self.hpo_wrapper = hpo_wrapper
+        self.hyperparams: Any = None
+
+    def set_ss_type(self, ss_type: str) -> None:
+        if ss_type != "nasbench201":
+            raise ConfigError(f"of NASLib's search spaces this predictor knows 'nasbench201', got {ss_type!r}")
+        self.ss_type = ss_type
+
+    def set_hyperparams(self, hyperparams: Any) -> None:
+        if hyperparams:
+            raise ConfigError(f"this predictor has no hyper-parameters, got {hyperparams!r}")
+
+
+class NamedPredictor(_OfCells):
+    """Any predictor of this package as one of NASLib, such as ``naswot``; it learns nothing from labelled cells.
+
+    Args:
+        name: registry name, see `available("predictors")`.
+        dataset: images, for predictors that look at some; anything that `load_dataset` takes.
+        seed: of the choice of images, and of the predictor.
+        encoding_type, ss_type, hpo_wrapper: NASLib's, as in `MetaD2APredictor`.
+        **options: for the predictor.
+
+    Raises:
+        ConfigError: no such predictor, it does not take these options, or it needs a dataset and has none.
+        DatasetError: the dataset cannot be read.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        dataset: Any = None,
+        *,
+        seed: int = 0,
+        encoding_type: Any = None,
+        ss_type: str | None = None,
+        hpo_wrapper: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(ss_type, encoding_type, hpo_wrapper)
+        images = None if dataset is None else load_dataset(dataset)
+        self._predictor = predictor_of(name, SPACE, options.pop("input_size", None), images, seed, **options)
+        self._task: Task | None = None
+        if self._predictor.needs_task:
+            if images is None:
+                raise ConfigError(f"the predictor {name!r} needs a dataset; give one")
+            self._task = extract_task(images, seed=seed)
+
+    def query(self, xtest: Sequence[Any], info: Any = None) -> np.ndarray:
+        """Scores of graphs or encodings, float64 ``[n]``, higher is better.
+
+        Raises:
+            ArchitectureError: not a cell of NAS-Bench-201.
+        """
+        scores = self._predictor.predict(self._task, [from_naslib(cell) for cell in xtest])
+        return scores.double().numpy()
+
+
+class MetaD2APredictor(_OfCells):
     """MetaD2A's predictor as one of NASLib: scores cells without any labelled one, and learns from those it gets.
 
     With fewer than five labelled cells, scores are accuracies of the meta-training tasks, in percent; with more, they
@@ -47,23 +117,10 @@ class MetaD2APredictor(Predictor):
         ss_type: str | None = None,
         hpo_wrapper: bool = False,
     ) -> None:
-        super().__init__(None, encoding_type)
-        if ss_type is not None:
-            self.set_ss_type(ss_type)
+        super().__init__(ss_type, encoding_type, hpo_wrapper)
         self.dataset, self.seed = dataset, seed
         self._searcher = model if isinstance(model, MetaD2A) else MetaD2A.from_pretrained(model)
-        self.hpo_wrapper = hpo_wrapper
-        self.hyperparams: Any = None
         self._process: ResidualProcess | None = None
-
-    def set_ss_type(self, ss_type: str) -> None:
-        if ss_type != "nasbench201":
-            raise ConfigError(f"of NASLib's search spaces this predictor knows 'nasbench201', got {ss_type!r}")
-        self.ss_type = ss_type
-
-    def set_hyperparams(self, hyperparams: Any) -> None:
-        if hyperparams:
-            raise ConfigError(f"this predictor has no hyper-parameters, got {hyperparams!r}")
 
     def pre_process(self) -> None:
         """Read the dataset and predict every cell, once."""

@@ -136,8 +136,8 @@ class PredictorEvaluator(OwnEvaluator):
     Args:
         predictor: registry name, see `available("predictors")`; ``"ofa-imagenet"`` predicts the ImageNet accuracy of
             networks of `ofa_space`.
-        dataset: what a predictor that `needs_task` predicts for: a path that `load_dataset` reads, or
-            ``"sklearn:digits"``.
+        dataset: what a predictor predicts for that `needs_task` or looks at images (``"naswot"``, ``"supernet"``): a
+            path that `load_dataset` reads, or ``"sklearn:digits"``.
         seed: of the choice of images.
         **options: for the predictor, such as ``resolution=160`` of ``"ofa-imagenet"``.
 
@@ -153,11 +153,13 @@ class PredictorEvaluator(OwnEvaluator):
         from metad2a_plugin.data import load_dataset
 
         self._kind = get_predictor(predictor)
+        parameters = inspect.signature(self._kind).parameters
+        self._looks = "dataset" in parameters
         try:
             inspect.signature(self._kind).bind(None, **options)
         except TypeError as error:
             raise ConfigError(f"the predictor {predictor!r}: {error}") from None
-        if self._kind.needs_task and dataset is None:
+        if (self._kind.needs_task or self._looks) and dataset is None:
             raise ConfigError(f"the predictor {predictor!r} needs the path of a dataset, such as 'sklearn:digits'")
         self._dataset = None if dataset is None else _source(dataset)
         self._images = None if self._dataset is None else load_dataset(self._dataset)
@@ -172,12 +174,15 @@ class PredictorEvaluator(OwnEvaluator):
     def _task(self) -> Task | None:
         from metad2a_plugin.data import extract_task
 
-        return None if self._images is None else extract_task(self._images, seed=self._seed)
+        if self._images is None or not self._kind.needs_task:
+            return None
+        return extract_task(self._images, seed=self._seed)
 
     def _of(self, space: SearchSpace) -> Predictor:
         """The predictor for a space, made once."""
         if self._bound is None or self._bound.space.name != space.name:
-            self._bound = self._kind(space, **self._options)
+            images = {"dataset": self._images} if self._looks else {}
+            self._bound = self._kind(space, **images, **self._options)
         return self._bound
 
     def _execute(self, model: ExecutableModelSpace) -> float:

@@ -30,7 +30,7 @@ from ._naslib_compat import INSTALL, prepare
 
 try:
     from ._naslib_optimizer import MetaD2AOptimizer, StrategyOptimizer
-    from ._naslib_predictor import MetaD2AEnsemble, MetaD2APredictor
+    from ._naslib_predictor import MetaD2AEnsemble, MetaD2APredictor, NamedPredictor
     from ._naslib_search import OneShotResult, make_config, search, search_one_shot
     from ._naslib_space import (
         TableSpace,
@@ -52,6 +52,7 @@ __all__ = [
     "MetaD2AEnsemble",
     "MetaD2AOptimizer",
     "MetaD2APredictor",
+    "NamedPredictor",
     "OneShotResult",
     "StrategyOptimizer",
     "TableSpace",

@@ -24,7 +24,7 @@ from metad2a_plugin.candidates.find import Effort
 from metad2a_plugin.candidates.generate import Draw
 from metad2a_plugin.models.checkpoint import shipped
 from metad2a_plugin.predictors.imagenet import ImageNetPredictor
-from metad2a_plugin.ranking import Job, Ranker
+from metad2a_plugin.ranking import Job, Ranker, predictor_of
 from metad2a_plugin.search import pareto_space
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.strategies import OFAEvolution
@@ -108,7 +108,7 @@ def _searched(
     options: Any, bound: int, seed: int, source: Callable[[], Draw] | None = None, candidates: int | None = None
 ) -> Run:
     begin = time.perf_counter()
-    ranker = Ranker.of("ofa-imagenet", SPACE, None, SPACE.input_size)
+    ranker = Ranker.of(predictor_of("ofa-imagenet", SPACE, SPACE.input_size), "ofa-imagenet", None)
     job = Job(Bounds(SPACE, max_flops=bound), ranker, source() if source else None)
     result = job.rank(Effort(candidates, seed=seed)).result(slice(TOP))
     return judge(options.data, result.architectures, result.queries, time.perf_counter() - begin)

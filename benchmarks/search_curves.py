@@ -75,16 +75,21 @@ class Bench:
 
     def curve(self, method: str, run: int, queries: int) -> list[tuple[float, float]]:
         """Validation and test accuracy of the incumbent after each query."""
-        told, scored = (self.data.table.accuracies(self.name, split) for split in ("valid", "test"))
-        strategy, incumbent, found = self.strategy(method, run), (-np.inf, -np.inf), []
-        for _ in range(queries):
-            for cell in strategy.ask(1):
-                index = self.data.table.index_of(cell)
-                strategy.tell(cell, told[index])
-                if told[index] > incumbent[0]:
-                    incumbent = (float(told[index]), float(scored[index]))
-            found.append(incumbent)
-        return found
+        return incumbents(self.data, self.name, self.strategy(method, run), queries)
+
+
+def incumbents(data: common.Data, name: str, strategy: Strategy, queries: int) -> list[tuple[float, float]]:
+    """Validation and test accuracy of the best by validation after each query, for a dataset of the table."""
+    told, scored = (data.table.accuracies(name, split) for split in ("valid", "test"))
+    incumbent, found = (-np.inf, -np.inf), []
+    for _ in range(queries):
+        for cell in strategy.ask(1):
+            index = data.table.index_of(cell)
+            strategy.tell(cell, told[index])
+            if told[index] > incumbent[0]:
+                incumbent = (float(told[index]), float(scored[index]))
+        found.append(incumbent)
+    return found
 
 
 def some_images(task: Task, seed: int) -> Task:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from metad2a_plugin.errors import ConfigError
@@ -64,3 +65,29 @@ def settings(config: Any, least: Mapping[str, int], ranges: Mapping[str, tuple[f
         value = getattr(config, name)
         if not isinstance(value, (int, float)) or not low <= value <= high:
             raise ConfigError(f"{name} must be {expected}, got {value!r}")
+
+
+def parse_options(texts: Sequence[str]) -> dict[str, Any]:
+    """Options as they are written on a command line, each ``NAME=VALUE``.
+
+    A value is read as JSON where it is JSON, else taken as text; a hyphen in a name is an underscore.
+
+    >>> parse_options(["batch-size=64", "dedupe=canonical", "cells=[1, 2]", "adapt=false"])
+    {'batch_size': 64, 'dedupe': 'canonical', 'cells': [1, 2], 'adapt': False}
+
+    Raises:
+        ConfigError: no ``=``, a name that is none, or one that is given twice.
+    """
+    options: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or not name.isidentifier():
+            raise ConfigError(f"the option {text!r} must be NAME=VALUE, such as batch-size=64")
+        if name in options:
+            raise ConfigError(f"the option {name!r} is given twice")
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
+    return options

@@ -35,6 +35,15 @@ def write_figure(path: str | os.PathLike[str], make: Callable[[], Figure]) -> No
     suffix = path.suffix.lower()
     if suffix not in (".svg", ".png"):
         raise ConfigError(f"drawings are written as .svg or .png, got {path.name!r}; change the file's suffix")
+    write_atomically(path, rendered(make, suffix))
+
+
+def rendered(make: Callable[[], Figure], suffix: str) -> bytes:
+    """What `make` draws as a file of that suffix, ``.svg`` or ``.png``.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     try:
         from matplotlib import style
     except ImportError:
@@ -44,7 +53,7 @@ def write_figure(path: str | os.PathLike[str], make: Callable[[], Figure]) -> No
     with style.context(["default", {"svg.hashsalt": "metad2a"}]):
         metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
         make().savefig(buffer, format=suffix[1:], dpi=200, facecolor="white", metadata=metadata)
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def draw_front(

@@ -9,19 +9,23 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from metad2a_plugin._checks import integer
+from metad2a_plugin._checks import integer, parse_options
 from metad2a_plugin._files import data_folder
 from metad2a_plugin.errors import ConfigError, MetaD2AError, require
 
 if TYPE_CHECKING:
+    from metad2a_plugin.data import ImageDataset
     from metad2a_plugin.search import MetaD2A
     from metad2a_plugin.spaces.base import Architecture, SearchSpace
+    from metad2a_plugin.strategy import Strategy
+    from metad2a_plugin.training import TrainConfig, TrainingData
 
 DEFAULT_SPACE = "nasbench201"
 
@@ -71,7 +75,9 @@ Predictor = Annotated[
 Candidates = Annotated[
     int | None,
     typer.Option(
-        help="Networks to generate and rank; by default all of a space of up to 20,000, else 700.", show_default=False
+        help="Networks to generate and rank; by default all of a space of up to 20,000, else 700, but 100 with "
+        "--predictor naswot.",
+        show_default=False,
     ),
 ]
 Refine = Annotated[
@@ -110,6 +116,11 @@ InputSize = Annotated[
 ]
 Width = Annotated[
     float | None, typer.Option(help="Multiplier of all channels, of mobilenetv3; 1.0 by default.", show_default=False)
+]
+
+Options = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="Of the strategy or predictor; may be repeated.", show_default=False),
 ]
 
 
@@ -312,6 +323,25 @@ def train(
     ] = None,
     top: Annotated[int, typer.Option(help="How many of the best to train.")] = 3,
     random: Annotated[int, typer.Option(min=0, help="Also train so many random architectures, to compare.")] = 0,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            help="Train what a search strategy asks for ('metad2a list strategies'), which is told each accuracy.",
+            show_default=False,
+        ),
+    ] = None,
+    queries: Annotated[
+        int | None,
+        typer.Option(help="Architectures that the strategy asks for; 20 by default.", show_default=False),
+    ] = None,
+    shared_weights: Annotated[
+        bool,
+        typer.Option(
+            "--shared-weights",
+            help="Train one supernet for all queries, an epoch each, and only what the strategy recommends on its own.",
+        ),
+    ] = False,
+    option: Options = None,
     model: Model = None,
     space: Space = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training part.")] = 30,
@@ -340,7 +370,8 @@ def train(
     """Train architectures on a dataset and report their validation accuracy.
 
     Without --architecture or --result, the training part is searched first and the best are trained: then the search
-    has not seen the validation images.
+    has not seen the validation images. With --strategy, the validation accuracies guide the search: those of the best
+    are then somewhat too high.
     """
     import random as randomness
 
@@ -350,6 +381,7 @@ def train(
     from metad2a_plugin.report import print_training
     from metad2a_plugin.training import TrainConfig, prepare, train_many
 
+    plan = _plan(strategy, queries, shared_weights, option, seed)
     if onnx:
         require("onnx", "ONNX export", "onnx", "onnxscript")
     integer("top", top, 1)
@@ -357,6 +389,10 @@ def train(
         raise ConfigError("--architecture and --result both say what to train; give one of them")
     if model and (architecture or result):
         raise ConfigError("--model searches for what to train; leave it out where --architecture or --result says that")
+    if plan and (architecture or result or model):
+        raise ConfigError(
+            "--strategy says what to train: leave --architecture and --result out; a model is --option model=NAME"
+        )
     searcher = None
     searched_for = ""
     of: SearchSpace
@@ -369,6 +405,9 @@ def train(
         # Trained as they were searched for, unless said otherwise.
         width = found.get("options", {}).get("width") if width is None else width
         input_size = found.get("input_size") if input_size is None else input_size
+    elif plan:
+        of, best = get_space(space or DEFAULT_SPACE), []
+        plan.check(of)
     else:
         searcher = _searcher(model, space, "cpu")
         of, best = searcher.space, []
@@ -391,6 +430,9 @@ def train(
     images = images.verified(config.input_size)
     if result and searched_for != images.name:
         warnings.warn(f"{str(result)!r} was searched for {searched_for!r}, not for {images.name!r}", stacklevel=1)
+    data = prepare(images, config)
+    if plan:
+        best = plan.run(of, images.split(validation, config.split_seed)[0], data, config, out)[:top]
     if searcher is not None:
         # Only the training part is shown to the search: the validation images stay unseen.
         train_part, _ = images.split(validation, config.split_seed)
@@ -399,12 +441,76 @@ def train(
     chosen = {f"{'given' if architecture else 'rank'} {i}": cell for i, cell in enumerate(best, 1)}
     rng = randomness.Random(seed)
     chosen |= {f"random {i}": _random_live(of, rng) for i in range(1, random + 1)}
-    data = prepare(images, config)
     trained = train_many(of, list(chosen.values()), data, config, out)
     print_training(images, list(chosen), trained)
     for run in trained:
         if onnx and run.run_dir is not None:
             export_onnx(run.run_dir / "network.onnx", run.network)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A search by training."""
+
+    make: Callable[..., Callable[[SearchSpace], Strategy]]
+    looks: bool
+    queries: int
+    shared: bool
+
+    def check(self, space: SearchSpace) -> None:
+        """Refuse early what can be told without images."""
+        if self.shared and space.name != DEFAULT_SPACE:
+            raise ConfigError(f"--shared-weights needs the supernet of {DEFAULT_SPACE!r}, not {space.name!r}")
+        if not self.looks:
+            self.make()(space)
+
+    def run(
+        self, space: SearchSpace, images: ImageDataset, data: TrainingData, config: TrainConfig, out: Path
+    ) -> list[Architecture]:
+        """What was found, best first; `images` are the training part, for strategies that look at a dataset."""
+        from metad2a_plugin.report import stages
+        from metad2a_plugin.trained_search import Query, search_by_shared_weights, search_by_training
+
+        strategy = self.make(**({"dataset": images} if self.looks else {}))(space)
+        with stages() as progress:
+
+            def report(query: Query) -> None:
+                found = max(value for _, value in strategy.history)
+                note = f"validation accuracy {query.accuracy:.1f}%, best {found:.1f}%"
+                progress("query", query.number, self.queries, note)
+
+            search = search_by_shared_weights if self.shared else search_by_training
+            results = search(strategy, data, config, self.queries, run_dir=out, report=report)
+        recommended = strategy.recommendation
+        if recommended is None:
+            raise ConfigError("the strategy asked for nothing that could be trained")
+        if self.shared or not isinstance(results, list):
+            return [recommended]
+        trained = [result.architecture for result in results]
+        return trained if recommended in trained else [recommended, *trained]
+
+
+def _plan(
+    strategy: str | None, queries: int | None, shared: bool, option: list[str] | None, seed: int
+) -> _Plan | None:
+    """With everything checked that can be checked before there is a dataset."""
+    import inspect
+
+    if strategy is None:
+        if queries is not None or shared or option:
+            raise ConfigError("--queries, --shared-weights and --option are for a search with --strategy")
+        return None
+    from metad2a_plugin._checks import parse_options
+    from metad2a_plugin.registry import bind_strategy, get_strategy
+
+    options = parse_options(option or [])
+    looks = "dataset" in inspect.signature(get_strategy(strategy)).parameters
+    if looks and "dataset" in options:
+        raise ConfigError("the strategy is shown the training part of the dataset; leave --option dataset out")
+    bind_strategy(strategy, seed=seed, **options)
+    queries = 20 if queries is None else queries
+    integer("queries", queries, 1)
+    return _Plan(partial(bind_strategy, strategy, seed=seed, **options), looks, queries, shared)
 
 
 def _best_of(path: Path, top: int, wanted: str | None) -> tuple[SearchSpace, list[Architecture], dict[str, Any]]:
@@ -435,6 +541,62 @@ def _random_live(space: SearchSpace, rng: Any) -> Architecture:
     while space.is_dead(cell := space.sample(rng)):
         pass
     return cell
+
+
+# -- train-supernet ------------------------------------------------------------------------------
+@app.command("train-supernet")
+def train_supernet(
+    dataset: Dataset,
+    out: Annotated[Path, typer.Argument(help="The file, which ends in .safetensors.", show_default=False)],
+    epochs: Annotated[int, typer.Option(help="Passes over the training part.")] = 50,
+    batch_size: Annotated[int, typer.Option(help="Largest batch.")] = 128,
+    lr: Annotated[float, typer.Option(help="Highest learning rate.")] = 0.1,
+    input_size: InputSize = None,
+    channels: Annotated[int, typer.Option(help="Of the first stage.")] = 16,
+    cells: Annotated[int, typer.Option(help="Per stage.")] = 5,
+    flip: Annotated[bool, typer.Option(help="Mirror images at random; for photographs.")] = False,
+    validation: Annotated[float, typer.Option(help="Share of the images held out.")] = 0.2,
+    run_dir: Annotated[Path, typer.Option(help="Unfinished work; the same command goes on from there.")] = Path(
+        "runs/train-supernet"
+    ),
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="A torch device; auto takes a GPU where there is one.")] = "auto",
+) -> None:
+    """Train one network of all cells of nasbench201, whose shared weights then score any of them.
+
+    Use the file as --predictor supernet --option weights=FILE, and in NNI's PredictorEvaluator.
+    """
+    from metad2a_plugin.data import load_dataset
+    from metad2a_plugin.one_shot.shared_weights import SharedWeights
+    from metad2a_plugin.report import stages
+    from metad2a_plugin.training import Epoch, TrainConfig, prepare
+
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"{str(out)!r} must end in .safetensors")
+    config = TrainConfig(
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        flip=flip,
+        input_size=32 if input_size is None else input_size,
+        channels=channels,
+        cells=cells,
+        validation=validation,
+        seed=seed,
+        device=device,
+    )
+    for folder in (out.parent, run_dir):
+        _writable(folder)
+    shared = SharedWeights(prepare(load_dataset(dataset), config), config)
+    with stages() as progress:
+
+        def report(epoch: Epoch) -> None:
+            note = f"loss {epoch.loss:.3f}, 3x3 convolutions {epoch.accuracy:.1f}%"
+            progress("epoch", epoch.epoch, epochs, note)
+
+        shared.train(report, run_dir)
+    shared.save(out)
+    typer.echo(f"supernet: {out}")
 
 
 # -- export --------------------------------------------------------------------------------------
@@ -739,6 +901,134 @@ def convert_benchmark(
         convert(source, out, curves=curves, progress=progress)
     benchmark = open_benchmark(out)
     typer.echo(f"{out}: {len(benchmark.indices):,} cells, {out.stat().st_size / 1e6:.1f} MB")
+
+
+# -- analyze -------------------------------------------------------------------------------------
+@app.command()
+def analyze(
+    architecture: Annotated[str, typer.Argument(help="An architecture string, as a search prints it.")],
+    dataset: Annotated[str, typer.Option(help="What to train on, as for the other commands.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The page, an .html file.")] = Path("analysis.html"),
+    space: Space = None,
+    references: Annotated[
+        int, typer.Option(help="Networks to compare with: the same operations wired otherwise, then random ones.")
+    ] = 2,
+    epochs: Annotated[int, typer.Option(help="Passes over the training part.")] = 12,
+    input_size: Annotated[int, typer.Option(help="Side of the images, pixels.")] = 32,
+    channels: Annotated[
+        int | None, typer.Option(help="Of the first stage, of nasbench201; 8 by default.", show_default=False)
+    ] = None,
+    cells: Annotated[
+        int | None, typer.Option(help="Per stage, of nasbench201; 1 by default.", show_default=False)
+    ] = None,
+    width: Width = None,
+    flip: Annotated[bool, typer.Option(help="Mirror images at random; for photographs.")] = False,
+    max_images_per_class: Annotated[int, typer.Option(help="Use at most so many images of a class.")] = 100,
+    json: Annotated[Path | None, typer.Option(help="Write the numbers here.", show_default=False)] = None,
+    run_dir: Annotated[Path, typer.Option(help="Where runs are kept; the same command goes on from there.")] = Path(
+        "runs/analyze"
+    ),
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="A torch device; auto takes a GPU where there is one.")] = "auto",
+) -> None:
+    """Show why an architecture trains fast or slowly: its wiring, convergence and loss surface, on one page."""
+    import json as text
+
+    from metad2a_plugin._files import write_atomically
+    from metad2a_plugin.analysis import analyze as run
+    from metad2a_plugin.analysis.topology import has_cells
+    from metad2a_plugin.data import load_dataset
+    from metad2a_plugin.registry import get_space
+    from metad2a_plugin.report import print_analysis
+    from metad2a_plugin.training import TrainConfig
+
+    require("draw", "the page of an analysis", "matplotlib")
+    if out.suffix not in (".html", ".htm"):
+        raise ConfigError(f"{str(out)!r} must end in .html")
+    for path in (out, *([json] if json else [])):
+        _writable(path.parent)
+        if path.is_dir():
+            raise ConfigError(f"{str(path)!r} is a folder; name a file")
+    _writable(run_dir)
+    of = get_space(space or DEFAULT_SPACE)
+    cell = of.parse(architecture)
+    small = (8, 1) if has_cells(of) else (None, None)  # networks that train in a minute on a CPU
+    config = TrainConfig(
+        epochs=epochs,
+        flip=flip,
+        input_size=input_size,
+        channels=small[0] if channels is None else channels,
+        cells=small[1] if cells is None else cells,
+        width=width,
+        seed=seed,
+        device=device,
+    )
+    of.cost(cell, **config.options)  # refuses options that the space does not have
+    images = load_dataset(dataset, max_images_per_class=max_images_per_class, seed=config.split_seed)
+    analysis = run(of, cell, images, config, references=references, run_dir=run_dir)
+    print_analysis(analysis)
+    analysis.save(out)
+    typer.echo(f"page: {out}")
+    if json is not None:
+        write_atomically(json, (text.dumps(analysis.to_dict(), indent=1) + "\n").encode())
+        typer.echo(f"numbers: {json}")
+
+
+# -- score ---------------------------------------------------------------------------------------
+@app.command()
+def score(
+    architecture: Annotated[
+        list[str] | None, typer.Argument(help="What to score, in the space's format.", show_default=False)
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "--dataset",
+            "-d",
+            help="As for the other commands; may be left out with a --predictor that needs none.",
+            show_default=False,
+        ),
+    ] = None,
+    predictor: Annotated[str, typer.Option(help="What scores ('metad2a list predictors').")] = "metad2a",
+    space: Space = None,
+    random: Annotated[int, typer.Option(min=0, help="Also score so many random architectures.")] = 0,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Of the predictor, such as batch-size=64 of naswot; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    input_size: InputSize = None,
+    json: Annotated[Path | None, typer.Option(help="Write the scores here.", show_default=False)] = None,
+    seed: Seed = 0,
+) -> None:
+    """Score given architectures by any predictor, without training any."""
+    import random as randomness
+
+    options = parse_options(option or ())
+    for name in options:
+        if name in ("space", "architectures", "predictor", "dataset", "input_size", "seed"):
+            raise ConfigError(f"{name!r} is no --option NAME=VALUE but an argument of this command; see --help")
+    if json is not None:
+        _writable(json.parent)
+    if not architecture and not random:
+        raise ConfigError("give architectures to score, or --random with how many to draw")
+    from metad2a_plugin.registry import get_space
+
+    of = get_space(space or DEFAULT_SPACE)
+    given = [of.parse(text) for text in architecture or ()]
+    rng = randomness.Random(seed)
+    given += [_random_live(of, rng) for _ in range(random)]
+    from metad2a_plugin.report import print_scores
+    from metad2a_plugin.scoring import score_architectures
+
+    scores = score_architectures(of, given, predictor, dataset, input_size=input_size, seed=seed, **options)
+    print_scores(scores)
+    if json is not None:
+        scores.save(json)
+        typer.echo(f"scores: {json}")
 
 
 # -- similar tasks -------------------------------------------------------------------------------

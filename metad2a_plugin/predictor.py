@@ -28,11 +28,14 @@ class Predictor(ABC):
         needs_task: False where scores do not depend on a dataset.
         unit: of the scores, such as ``%``; empty where they have none.
         scale: a sentence on what the scores are, for those who read a search's result.
+        candidates: networks that a search scores unless told, of a predictor that takes its time; None where it can
+            score thousands.
     """
 
     needs_task: bool = False
     unit: str = ""
     scale: str = ""
+    candidates: int | None = None
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space

@@ -33,40 +33,77 @@ class Ranker:
     Attributes:
         name, unit, scale: see `SearchResult`.
         score: the predictor, for one dataset.
+        candidates: see `Predictor`.
     """
 
     name: str
     unit: str
     scale: str
     score: Score
+    candidates: int | None = None
 
     @classmethod
-    def of(cls, given: Predictor | str, space: SearchSpace, task: Task | None, input_size: int) -> Ranker:
-        """A predictor, or the one of a name; one that takes a ``resolution`` gets `input_size`.
+    def of(cls, predictor: Predictor, name: str, task: Task | None) -> Ranker:
+        """A predictor of that name, for a task.
 
         Raises:
-            ConfigError: no such predictor, it is of another space, it does not know the size, or needs a dataset.
+            ConfigError: it needs a task and there is none.
         """
-        predictor = predictor_of(given, space, input_size)
-        name = given if isinstance(given, str) else type(predictor).__name__
         if predictor.needs_task and task is None:
             raise ConfigError(f"the predictor {name!r} needs a dataset; give one")
 
         def score(vertices: torch.Tensor) -> Prediction:
             return Prediction(predictor.predict_encoded(task, vertices), predictor.spread(vertices))
 
-        return cls(name, predictor.unit, predictor.scale or f"Networks are ranked by the predictor {name}.", score)
+        scale = predictor.scale or f"Networks are ranked by the predictor {name}."
+        return cls(name, predictor.unit, scale, score, predictor.candidates)
 
 
-def predictor_of(given: Predictor | str, space: SearchSpace, input_size: int) -> Predictor:
-    """The object itself, or one of the class of that name; errors as in `Ranker.of`."""
+def predictor_of(
+    given: Predictor | str,
+    space: SearchSpace,
+    input_size: int | None = None,
+    dataset: Any = None,
+    seed: int | None = None,
+    **options: Any,
+) -> Predictor:
+    """The object itself, or one of the class of that name.
+
+    A class that takes an ``input_size`` or a ``resolution`` gets `input_size`, one that takes a ``dataset`` gets the
+    images (others are shown a `Task` with each call), and one that takes a ``seed`` gets that, where these are given.
+
+    Args:
+        given: a predictor, or its registry name.
+        space: the search space.
+        input_size: side of the images, in pixels; None leaves it to the predictor.
+        dataset: anything that `load_dataset` takes.
+        seed: of what the predictor draws.
+        **options: for the class; an object takes none.
+
+    Raises:
+        ConfigError: no such predictor, it is of another space, it does not know the size, it needs images and has none,
+            or does not take the options.
+    """
     if isinstance(given, Predictor):
         if given.space.name != space.name:
             raise ConfigError(f"the predictor is of the space {given.space.name!r}, not {space.name!r}")
+        if options:
+            raise ConfigError(f"a predictor that is an object takes no options, got {', '.join(options)}")
         return given
     kind = get_predictor(given)
-    sized = "resolution" in inspect.signature(kind).parameters
-    return kind(space, resolution=input_size) if sized else kind(space)  # type: ignore[call-arg]
+    signature = inspect.signature(kind)
+    offered = {"resolution": input_size, "input_size": input_size, "dataset": dataset, "seed": seed}
+    options = {k: v for k, v in offered.items() if k in signature.parameters and v is not None} | options
+    try:
+        signature.bind(None, **options)
+    except TypeError as error:
+        raise ConfigError(f"the predictor {given!r}: {error}") from None
+    return kind(space, **options)
+
+
+def name_of(predictor: Predictor | str) -> str:
+    """The registry name that was given, or that of the class."""
+    return predictor if isinstance(predictor, str) else type(predictor).__name__
 
 
 @dataclass(frozen=True)
@@ -104,6 +141,7 @@ class Job:
         """
         begin = time.perf_counter()
         space = self.bounds.space
+        effort = effort.unless_told(self.ranker.candidates)
         found = find(space, self.ranker.score, self.draw, self.bounds.limits(self.num_classes), effort)
         source: Source = "exhaustive" if effort.exhaustive(space) else "random" if self.draw is None else "generated"
         return self.ranking(found, source, time.perf_counter() - begin)

@@ -38,8 +38,13 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "nasbench201": "metad2a_plugin.spaces.nasbench201:NASBench201",
     },
     "strategies": {
+        "area": "metad2a_plugin.strategies.area:AREA",
+        "darts": "metad2a_plugin.strategies.one_shot:DARTSStrategy",
         "local-search": "metad2a_plugin.strategies.local_search:LocalSearch",
+        "lpt": "metad2a_plugin.strategies.one_shot:LPTStrategy",
+        "mdenas": "metad2a_plugin.strategies.mdenas:MDENAS",
         "metad2a": "metad2a_plugin.strategies.metad2a:MetaD2AStrategy",
+        "naswot": "metad2a_plugin.strategies.naswot:NASWOTStrategy",
         "ofa-evolution": "metad2a_plugin.strategies.ofa_evolution:OFAEvolution",
         "random": "metad2a_plugin.strategies.random_search:RandomSearch",
         "regularized-evolution": "metad2a_plugin.strategies.regularized_evolution:RegularizedEvolution",
@@ -48,8 +53,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "predictors": {
         "flops": "metad2a_plugin.predictors.cost:FlopsPredictor",
         "metad2a": "metad2a_plugin.predictors.metad2a:MetaD2APredictor",
+        "naswot": "metad2a_plugin.predictors.naswot:NASWOTPredictor",
         "ofa-imagenet": "metad2a_plugin.predictors.imagenet:ImageNetPredictor",
         "params": "metad2a_plugin.predictors.cost:ParamsPredictor",
+        "supernet": "metad2a_plugin.predictors.supernet:SupernetPredictor",
     },
     "encoders": {
         "default": "metad2a_plugin.data.encoders:DefaultEncoder",

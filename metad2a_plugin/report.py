@@ -12,11 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from metad2a_plugin.analysis import Analysis
     from metad2a_plugin.data import ImageDataset
     from metad2a_plugin.doctor import Finding
     from metad2a_plugin.models.checkpoint import Checkpoint
     from metad2a_plugin.pareto import Front
     from metad2a_plugin.result import SearchResult
+    from metad2a_plugin.scoring import Scores
     from metad2a_plugin.similarity.similar import Similarity
     from metad2a_plugin.training import TrainResult
 
@@ -153,6 +155,52 @@ def print_similarity(found: Similarity, nearest: Sequence[str]) -> None:
     )
 
 
+def print_analysis(analysis: Analysis) -> None:
+    """Wiring, speed and surroundings of a network beside the references, and what to make of them."""
+    console = _console()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("", "width", "depth", "epochs", "early", "last", "rise", "variance", "params"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    level, epochs = analysis.convergence
+    for network, epoch in zip(analysis.networks, epochs, strict=True):
+        place = network.topology
+        table.add_row(
+            network.name,
+            *(("-", "-") if place is None else (f"{place.width:.2f}c", str(place.depth))),
+            str(epoch),
+            f"{network.early_accuracy:.1f}%",
+            f"{network.trained.accuracy:.1f}%",
+            f"{network.landscape.rise:.3f}",
+            f"{network.landscape.scaled_variance:.3g}",
+            f"{network.trained.params:.3f} M",
+        )
+    console.print(table)
+    _print_architectures(console, {n.name: n.trained.architecture_str for n in analysis.networks})
+    console.print(
+        f"Epochs until the training loss first is {level:.3f}, which all reach; validation accuracy after a quarter of "
+        f"the {analysis.config.epochs} epochs and after the last; rise of the loss around the trained network; scaled "
+        "gradient variance."
+    )
+    for warning in analysis.warnings:
+        console.print(warning)
+
+
+def print_scores(scores: Scores) -> None:
+    """Architectures, best first, and what their scores are."""
+    console = _console()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("rank", f"score ({scores.unit})" if scores.unit else "score", "params", "MACs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for s in scores.scores:
+        table.add_row(str(s.rank), f"{s.score:.6g}", f"{s.params_m:.3f} M", f"{s.flops_m:.1f} M")
+    console.print(table)
+    _print_architectures(console, {str(s.rank): s.architecture for s in scores.scores})
+    console.print(
+        f"{scores.dataset or scores.space}: {scores.num_classes:,} classes, {scores.input_size} pixels; "
+        f"scored by {scores.predictor}. {scores.scale}".rstrip()
+    )
+
+
 def waiting(what: str) -> AbstractContextManager[object]:
     """Say on a terminal what takes its time."""
     return Console(stderr=True).status(what)
@@ -208,3 +256,16 @@ def stages() -> Iterator[Callable[[str, int, int, str], None]]:
             bar.update(tasks[stage], completed=done, total=total, note=note)
 
         yield report
+
+
+@contextmanager
+def counting(title: str, total: int, wanted: bool = True) -> Iterator[Callable[[int], None]]:
+    """A progress bar where stderr is a terminal, gone when done; yields what says how many more are done."""
+    if not (wanted and sys.stderr.isatty()):
+        yield lambda count: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda count: bar.advance(task, count)

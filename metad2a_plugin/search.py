@@ -29,7 +29,7 @@ from metad2a_plugin.models.ensemble import Prediction
 from metad2a_plugin.models.generator import TEMPERATURE
 from metad2a_plugin.pareto import POINTS, QUERIES, Front, Sweep, costed, front
 from metad2a_plugin.predictor import Predictor
-from metad2a_plugin.ranking import Job, Ranker, Ranking, predictor_of
+from metad2a_plugin.ranking import Job, Ranker, Ranking, name_of, predictor_of
 from metad2a_plugin.registry import get_space
 from metad2a_plugin.result import FAR, LEVEL, Candidate, SearchResult
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
@@ -174,7 +174,7 @@ class MetaD2A:
             predictor: ranks instead of the checkpoint's own: a name (``metad2a list predictors``), or an object. One
                 that takes a ``resolution`` gets `input_size`.
             candidates: different networks to generate and rank; None ranks the whole space where it has at most
-                20,000 architectures, and generates 700 elsewhere.
+                20,000 architectures, and generates 700 elsewhere, unless the predictor has a number of its own.
             refine: further queries of the predictor, where those so far promise most; None is 300, or 0 where the space
                 is ranked completely or `candidates` are given, as in the paper.
             max_params, max_flops: hard limits in millions, counted for `input_size`, `width` and the dataset's classes.
@@ -183,7 +183,7 @@ class MetaD2A:
             latency_tables: files of look-up tables in OFA's format, by the name of your device; see `LookUpTable`.
             input_size: side of the images the network will see, in pixels; None takes the space's own.
             width: multiplier of all channels, of ``mobilenetv3``; None is 1.0.
-            seed: of the choice of images and of the generator.
+            seed: of the choice of images, of the generator and of a predictor that draws.
             progress: show progress bars if stderr is a terminal.
             **options: for `extract_task`.
 
@@ -288,8 +288,8 @@ class MetaD2A:
         options: Mapping[str, Any],
     ) -> Job:
         """With everything checked before the dataset is read."""
-        if predictor is not None:
-            predictor_of(predictor, self.space, bounds.input_size)
+        images = None if isinstance(dataset, Task) else dataset
+        other = None if predictor is None else predictor_of(predictor, self.space, bounds.input_size, images, seed)
         _check_names(options)
         begin = time.perf_counter()
         task = None if dataset is None else self.task(dataset, seed=seed, progress=progress, **options)
@@ -297,10 +297,8 @@ class MetaD2A:
         mine, draw = self.checkpoint, None
         if task is not None and mine.generator is not None:
             draw = self.source(task, seed)
-        if predictor is not None:
-            return Job(
-                bounds, Ranker.of(predictor, self.space, task, bounds.input_size), draw, task, mine.name, None, features
-            )
+        if predictor is not None and other is not None:
+            return Job(bounds, Ranker.of(other, name_of(predictor), task), draw, task, mine.name, None, features)
         ranker = Ranker(mine.name, "%", _scale(mine), lambda vertices: self.predict(task, vertices))
         distance = None if task is None else mine.predictor.distance(task)
         return Job(bounds, ranker, draw, task, mine.name, distance, features)
@@ -346,7 +344,7 @@ def search_space(
     """
     integer("top", top, 1)
     effort = Effort(candidates, refine, seed)
-    return _plain_job(predictor, Bounds.named(_space(space), limits)).rank(effort).result(slice(top))
+    return _plain_job(predictor, Bounds.named(_space(space), limits), seed).rank(effort).result(slice(top))
 
 
 def pareto_space(
@@ -368,15 +366,16 @@ def pareto_space(
     Raises:
         ConfigError: as in `search_space`.
     """
-    return front(_plain_job(predictor, costed(_space(space), cost, limits)), cost, Sweep(points, queries, seed))
+    return front(_plain_job(predictor, costed(_space(space), cost, limits), seed), cost, Sweep(points, queries, seed))
 
 
 def _space(space: SearchSpace | str) -> SearchSpace:
     return get_space(space) if isinstance(space, str) else space
 
 
-def _plain_job(predictor: Predictor | str, bounds: Bounds) -> Job:
-    return Job(bounds, Ranker.of(predictor, bounds.space, None, bounds.input_size))
+def _plain_job(predictor: Predictor | str, bounds: Bounds, seed: int) -> Job:
+    made = predictor_of(predictor, bounds.space, bounds.input_size, seed=seed)
+    return Job(bounds, Ranker.of(made, name_of(predictor), None))
 
 
 def _scale(checkpoint: Checkpoint) -> str:

@@ -75,6 +75,14 @@ class Strategy(ABC):
         """The incumbent: the best told pair, the earliest among equals."""
         return max(self.history, key=lambda pair: pair[1], default=None)
 
+    @property
+    def recommendation(self) -> Architecture | None:
+        """What the search would have its user take: the incumbent, unless a strategy knows better.
+
+        None as long as there is nothing to recommend.
+        """
+        return None if self.best is None else self.best[0]
+
     # Plain containers only: hosts store states with loaders that refuse pickled objects.
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, in lists, dicts, numbers and strings."""

@@ -395,14 +395,18 @@ def train_network(
         ConfigError: the loss is not finite, or the data were prepared with another config.
     """
     _check_split(data, config)
-    fit = _Fit(network, data, config, usable(config.device), type(network).__name__)
+    fit = Fit(network, data, config, usable(config.device), type(network).__name__)
     while len(fit.history) < config.epochs:
         report(fit.step())
     return tuple(fit.history)
 
 
-class _Fit:
-    """A network in training; its state is the network, the optimiser and the history."""
+class Fit:
+    """A network in training; its state is the network, the optimiser and the history.
+
+    Attributes:
+        history: one `Epoch` for each `step` so far.
+    """
 
     def __init__(
         self, network: nn.Module, data: TrainingData, config: TrainConfig, device: torch.device, name: str
@@ -416,9 +420,43 @@ class _Fit:
         self._steps = self._batches * config.epochs
 
     def step(self) -> Epoch:
-        """Train the next epoch and validate."""
+        """Train the next epoch and validate.
+
+        Raises:
+            ConfigError: the loss is not finite.
+        """
         self.history.append(self._epoch(len(self.history)))
         return self.history[-1]
+
+    @property
+    def weights(self) -> nn.Module:
+        """What is saved of the network."""
+        return self.network
+
+    def state(self) -> bytes:
+        """All that it takes to go on, for `load_state`."""
+        buffer = io.BytesIO()
+        state = {
+            "network": self.weights.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": [tuple(epoch) for epoch in self.history],
+        }
+        torch.save(state, buffer)
+        return buffer.getvalue()
+
+    def load_state(self, path: Path) -> None:
+        """Go on from a file of `state`.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            self.weights.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.history = [Epoch(*line) for line in state["history"]]
+        except UNREADABLE as error:
+            raise _damaged(path, error) from error
 
     def _epoch(self, index: int) -> Epoch:
         begin, config, data = time.perf_counter(), self.config, self.data
@@ -459,7 +497,10 @@ class _Fit:
         """Accuracy and balanced accuracy of the validation part, in percent."""
         self.network.eval()
         batches = self.data.validation_images.split(_EVALUATION_BATCH)
-        answers = torch.cat([self.network(batch.to(self.device)).argmax(1).cpu() for batch in batches])
+        return self._accuracies(torch.cat([self.network(batch.to(self.device)).argmax(1).cpu() for batch in batches]))
+
+    def _accuracies(self, answers: torch.Tensor) -> tuple[float, float]:
+        """Accuracy and balanced accuracy of answers for the validation part, in percent."""
         labels = self.data.validation_labels
         right = (answers == labels).double()
         images = labels.bincount()
@@ -468,7 +509,7 @@ class _Fit:
 
 
 # -- one run -------------------------------------------------------------------------------------
-class _Run(_Fit):
+class _Run(Fit):
     """One architecture in training, with its files."""
 
     network: ImageClassifier
@@ -504,7 +545,7 @@ class _Run(_Fit):
             report(self.history[-1])
             return self._result()
         if self.dir and (self.dir / "checkpoint.pt").exists():
-            self._load_checkpoint(self.dir / "checkpoint.pt")
+            self.load_state(self.dir / "checkpoint.pt")
             report(self.history[-1])
         while len(self.history) < self.config.epochs:
             epoch = self.step()
@@ -549,27 +590,15 @@ class _Run(_Fit):
         parts = (_FORMAT, self.network.metadata()["architecture"], config, self.data.fingerprint)
         return f"{self.space.name}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
 
+    @property
+    def weights(self) -> nn.Module:
+        return self.network.network
+
     def _save_checkpoint(self, folder: Path) -> None:
-        buffer = io.BytesIO()
-        state = {
-            "network": self.network.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "history": [tuple(epoch) for epoch in self.history],
-        }
-        torch.save(state, buffer)
-        write_atomically(folder / "checkpoint.pt", buffer.getvalue())
+        write_atomically(folder / "checkpoint.pt", self.state())
         lines = [Epoch._fields, *self.history]
         text = "".join(",".join(str(value) for value in line) + "\n" for line in lines)
         write_atomically(folder / "epochs.csv", text.encode())
-
-    def _load_checkpoint(self, path: Path) -> None:
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            self.network.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.history = [Epoch(*line) for line in state["history"]]
-        except UNREADABLE as error:
-            raise _damaged(path, error) from error
 
     def _load_finished(self, folder: Path) -> None:
         path = folder / "result.json"
@@ -589,7 +618,7 @@ class _Run(_Fit):
 def _damaged(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(
         f"{str(path)!r} cannot be read ({type(error).__name__}: {error}); remove the folder {str(path.parent)!r} to "
-        "train this architecture again from the start"
+        "train again from the start"
     )
 
 

@@ -17,11 +17,14 @@ from PIL import Image
 
 from metad2a_plugin import search, training
 from metad2a_plugin.cli import main
+from metad2a_plugin.data import load_dataset
 from metad2a_plugin.export import load_network
 from metad2a_plugin.meta import train
 from metad2a_plugin.models.checkpoint import load_checkpoint
+from metad2a_plugin.predictors.supernet import SupernetPredictor
 from metad2a_plugin.registry import get_strategy
 from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
+from metad2a_plugin.strategies import RandomSearch, random_search
 
 CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
 MOBILE = "+".join(["k3e3-k5e4"] * 5)
@@ -170,6 +173,44 @@ def test_export_writes_a_network_that_loads(work: Path, capsys: Any) -> None:
     assert f"{network.cost.params:.3f} M parameters" in capsys.readouterr().out
     assert main(["export", "made/net.safetensors", "copy.safetensors"]) == 0
     assert load_network(work / "copy.safetensors").cost == network.cost
+
+
+def test_train_asks_a_strategy_what_to_train(work: Path, capsys: Any) -> None:
+    given = ["--strategy", "regularized-evolution", "--queries", "3", "--option", "population-size=2"]
+    arguments = ["train", "images.npz", *given, "--option", "sample-size=1", "--top", "2", "--out", "kept", *TINY]
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    assert "query 3/3" in err and out.count("network.safetensors") == 2
+    assert len(list((work / "kept").glob("nasbench201-*"))) == 3
+
+
+def test_train_shares_weights_and_trains_what_is_recommended(work: Path, capsys: Any) -> None:
+    arguments = ["train", "images.npz", "--strategy", "mdenas", "--shared-weights", "--queries", "2", "--out", "kept"]
+    assert main([*arguments, *TINY]) == 0
+    out, err = capsys.readouterr()
+    assert "query 2/2" in err and out.count("network.safetensors") == 1
+    assert main([*arguments, *TINY]) == 0
+    assert "query" not in capsys.readouterr().err, "a finished search is not repeated"
+
+
+def test_a_strategy_that_looks_at_images_is_shown_the_training_part(work: Path, monkeypatch: Any) -> None:
+    seen = []
+
+    class Looks(RandomSearch):
+        def __init__(self, space: Any, *, seed: int = 0, dataset: Any = None) -> None:
+            super().__init__(space, seed=seed)
+            seen.append(len(dataset))
+
+    monkeypatch.setattr(random_search, "RandomSearch", Looks)
+    assert main(["train", "images.npz", "--strategy", "random", "--queries", "1", "--out", "kept", *TINY]) == 0
+    assert seen == [len(load_dataset("images.npz").split(0.2)[0])]
+
+
+def test_a_supernet_is_trained_once_and_predicts(work: Path, capsys: Any) -> None:
+    assert main(["train-supernet", "images.npz", "s.safetensors", *TINY, "--epochs", "2"]) == 0
+    assert "supernet: s.safetensors" in capsys.readouterr().out
+    predictor = SupernetPredictor(SPACE, "images.npz", weights="s.safetensors")
+    assert 0 <= float(predictor.predict(None, [SPACE.parse(CELL)])[0]) <= 100
 
 
 def test_other_spaces_are_trained_and_exported(work: Path, capsys: Any) -> None:
@@ -354,6 +395,18 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
     "no such command": (["serch"], "No such command 'serch'", nothing),
     "no such option": ([*SEARCH, "--tpo", "3"], "No such option: --tpo", nothing),
     "no dataset": (["train"], "Missing argument", nothing),
+    "queries without a strategy": ([*TRAIN, "--queries", "3"], "are for a search with --strategy", nothing),
+    "a strategy and an architecture": ([*TRAIN, "--strategy", "random", "-a", CELL], "says what to train", nothing),
+    "an unknown strategy": ([*TRAIN, "--strategy", "randon"], "did you mean 'random'", nothing),
+    "an option it does not have": ([*TRAIN, "--strategy", "random", "--option", "x=1"], "unexpected", nothing),
+    "an option out of range": (
+        [*TRAIN, "--strategy", "mdenas", "--option", "learning-rate=-1"], "must be a positive number", nothing,
+    ),
+    "shared weights of another space": (
+        [*TRAIN, "--strategy", "mdenas", "--shared-weights", "--space", "mobilenetv3"], "needs the supernet", nothing,
+    ),
+    "no queries": ([*TRAIN, "--strategy", "random", "--queries", "0"], "queries must be", nothing),
+    "a supernet of another suffix": (["train-supernet", "images.npz", "s.pt"], "must end in .safetensors", nothing),
     "search a missing dataset": (["search", "gone", "--model", "MODEL"], "no file or folder 'gone'", nothing),
     "search a text file": (["search", "a.csv", "--model", "MODEL"], "cannot read a dataset", text("a.csv", "1,2")),
     "search a broken zip": (["search", "a.zip", "--model", "MODEL"], "not a readable zip", text("a.zip", "hello")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -47,6 +47,10 @@ class Effort:
         if self.refine is not None:
             integer("refine", self.refine, 0)
         integer("seed", self.seed, 0)
+
+    def unless_told(self, candidates: int | None) -> Effort:
+        """With so many candidates, if no number was given here and there is one."""
+        return self if candidates is None or self.candidates is not None else replace(self, candidates=candidates)
 
     def exhaustive(self, space: SearchSpace) -> bool:
         """Whether every network of the space is ranked."""

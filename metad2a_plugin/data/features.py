@@ -5,13 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,6 +20,7 @@ from metad2a_plugin.data.dataset import ImageDataset, drop_empty_classes, report
 from metad2a_plugin.data.encoders import ImageEncoder, get_encoder
 from metad2a_plugin.data.task import Task
 from metad2a_plugin.errors import ConfigError, DatasetError
+from metad2a_plugin.report import counting
 
 _FORMAT = 1
 
@@ -94,7 +92,7 @@ def _encode(dataset: ImageDataset, encoder: ImageEncoder, batch_size: int, progr
     rows: list[torch.Tensor] = []
     kept: list[int] = []
     broken: dict[str, str] = {}
-    with _progress(f"Encoding {dataset.name}", len(dataset), progress) as advance:
+    with counting(f"Encoding {dataset.name}", len(dataset), progress) as advance:
         for start in range(0, len(dataset), batch_size):
             indices = range(start, min(start + batch_size, len(dataset)))
             images, bad = dataset.decode(indices, encoder.size)
@@ -116,19 +114,6 @@ def _check(encoder: ImageEncoder, features: torch.Tensor, count: int) -> torch.T
     if not torch.isfinite(features).all():
         raise ConfigError(f"encoder {encoder.name!r} returned NaN or infinite features; check its weights")
     return features.detach().to("cpu", torch.float32)
-
-
-@contextmanager
-def _progress(title: str, total: int, wanted: bool) -> Iterator[Any]:
-    if not (wanted and sys.stderr.isatty()):
-        yield lambda count: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda count: bar.advance(task, count)
 
 
 # -- cache ---------------------------------------------------------------------------------------

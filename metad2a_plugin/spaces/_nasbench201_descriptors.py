@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 # Operation indices of each input-output path: 3<-0; 3<-1<-0; 3<-2<-0; 3<-2<-1<-0.
-_PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))
+PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))
 _NONE, _SKIP, _CONV1, _CONV3, _POOL = range(5)
 NUM_CELLS = 5**6
 
@@ -59,11 +59,11 @@ def structure(ops: torch.Tensor) -> torch.Tensor:
     ``max/min/mean_*`` run over the cell's live paths (-1 for a dead cell); ``gain_*`` is the log of the sum
     over paths of the product of one gain per operation, a data-free measure of signal flow.
     """
-    alive = torch.stack([(ops[:, list(path)] != _NONE).all(1) for path in _PATHS], dim=1)
+    alive = torch.stack([(ops[:, list(path)] != _NONE).all(1) for path in PATHS], dim=1)
 
     def along_paths(weight: Sequence[float]) -> torch.Tensor:
         value = torch.tensor(weight)[ops]
-        return torch.stack([value[:, list(path)].sum(1) for path in _PATHS], dim=1)
+        return torch.stack([value[:, list(path)].sum(1) for path in PATHS], dim=1)
 
     count = [(ops == op).sum(1).float() for op in (_SKIP, _CONV1, _CONV3, _POOL)]
     params = 0.028 * count[1] + 0.243 * count[2]

@@ -11,21 +11,22 @@ from torch import nn
 from metad2a_plugin.spaces.nasbench201 import CELL_EDGES, OPS
 
 
-def relu_conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+def relu_conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, **norm: bool) -> nn.Sequential:
+    """The three layers; `norm` are options of the batch norm."""
     return nn.Sequential(
         nn.ReLU(),
         nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(outputs),
+        nn.BatchNorm2d(outputs, **norm),
     )
 
 
-def operation(op: str, channels: int) -> nn.Module:
-    """The module of an operation other than ``none``."""
+def operation(op: str, channels: int, **norm: bool) -> nn.Module:
+    """The module of an operation other than ``none``; `norm` are options of its batch norm."""
     if op == "skip_connect":
         return nn.Identity()
     if op == "avg_pool_3x3":
         return nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
-    return relu_conv_bn(channels, channels, 1 if op == "nor_conv_1x1" else 3)
+    return relu_conv_bn(channels, channels, 1 if op == "nor_conv_1x1" else 3, **norm)
 
 
 class Cell(nn.Module):
@@ -56,10 +57,10 @@ class Cell(nn.Module):
 class Reduction(nn.Module):
     """Residual block that halves the resolution (rounding up) and widens; ``[b, c, h, w]`` to ``[b, d, h/2, w/2]``."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, **norm: bool) -> None:
         super().__init__()
         self.residual = nn.Sequential(
-            relu_conv_bn(inputs, outputs, 3, stride=2), relu_conv_bn(outputs, outputs, 3)
+            relu_conv_bn(inputs, outputs, 3, stride=2, **norm), relu_conv_bn(outputs, outputs, 3, **norm)
         )
         self.shortcut = nn.Sequential(
             nn.AvgPool2d(2, stride=2, ceil_mode=True), nn.Conv2d(inputs, outputs, 1, bias=False)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from metad2a_plugin.nn.relus import Visit
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Architecture:
@@ -251,3 +253,12 @@ class SearchSpace(ABC):
     @abstractmethod
     def cost(self, architecture: Architecture, **options: Any) -> Cost:
         """Parameters and FLOPs of the built network."""
+
+    def visit_relus(self, network: nn.Module, images: torch.Tensor, visit: Visit) -> None:
+        """Show `visit` what each ReLU of a network of `build` is given; see `nn.relus.visit_relus`.
+
+        Override it where a space can do so without computing all of the network.
+        """
+        from metad2a_plugin.nn.relus import visit_relus
+
+        visit_relus(network, images, visit)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from metad2a_plugin.nn.relus import Visit
+
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """The operations; a choice is an index into it."""
 
@@ -252,6 +254,15 @@ class NASBench201(SearchSpace):
         channels, cells = _options(options, channels=16, cells=5)
         _require_positive(num_classes=num_classes, channels=channels, cells=cells)
         return NASBench201Network(self.validate(architecture).choices, num_classes, channels, cells)
+
+    def visit_relus(self, network: nn.Module, images: torch.Tensor, visit: Visit) -> None:
+        from metad2a_plugin.spaces._nasbench201_network import NASBench201Network
+        from metad2a_plugin.spaces._nasbench201_relus import visit_relus
+
+        if isinstance(network, NASBench201Network):
+            visit_relus(network, images, visit)
+        else:
+            super().visit_relus(network, images, visit)
 
     def cost(self, architecture: Architecture, **options: Any) -> Cost:
         """Parameters and FLOPs of the built network, equal to the published ones for the published settings.

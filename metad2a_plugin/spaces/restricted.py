@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from metad2a_plugin.nn.relus import Visit
+
 
 class RestrictedSpace(SearchSpace):
     """The architectures of a space whose decisions take allowed options only.
@@ -149,6 +151,9 @@ class RestrictedSpace(SearchSpace):
 
     def cost(self, architecture: Architecture, **options: Any) -> Cost:
         return self.whole.cost(self.validate(architecture), **options)
+
+    def visit_relus(self, network: nn.Module, images: torch.Tensor, visit: Visit) -> None:
+        self.whole.visit_relus(network, images, visit)
 
 
 def options_of(architectures: Iterable[Architecture]) -> tuple[tuple[int, ...], ...]:

@@ -48,6 +48,14 @@ class Visited:
             self._choices.add(architecture.choices)
         return None
 
+    def draw(self, n: int, rng: random.Random) -> list[Architecture]:
+        """`sample` so many different ones, which are visited then; fewer when nothing is left."""
+        drawn: list[Architecture] = []
+        while len(drawn) < n and (architecture := self.sample(rng)):
+            self.add(architecture)
+            drawn.append(architecture)
+        return drawn
+
     def choose(self, architectures: Iterable[Architecture], rng: random.Random) -> Architecture | None:
         """Draw uniformly from those of `architectures` that were not visited; None when there are none."""
         fresh = [a for a in architectures if a not in self]

@@ -26,11 +26,7 @@ class RandomSearch(Strategy):
         self._visited = Visited(space, dedupe)
 
     def _ask(self, n: int) -> list[Architecture]:
-        proposals: list[Architecture] = []
-        while len(proposals) < n and (architecture := self._visited.sample(self.rng)):
-            self._visited.add(architecture)
-            proposals.append(architecture)
-        return proposals
+        return self._visited.draw(n, self.rng)
 
     def _tell(self, architecture: Architecture, value: float) -> None:
         self._visited.add(architecture)

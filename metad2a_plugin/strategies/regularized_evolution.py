@@ -66,6 +66,9 @@ class RegularizedEvolution(Strategy):
         if len(population) < self.population_size:
             return self._sample()
         parent, _ = max(self.rng.choices(population, k=self.sample_size), key=lambda pair: pair[1])
+        return self._child(parent)
+
+    def _child(self, parent: Architecture) -> Architecture | None:
         if self._visited is None:
             return self.space.mutate(parent, self.rng)
         return self._visited.choose(self.space.neighbors(parent), self.rng) or self._sample()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from metad2a_plugin._checks import one_of
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.registry import available, bind_strategy
+from metad2a_plugin.registry import available, bind_strategy, get_strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.restricted import RestrictedSpace, options_of
 from metad2a_plugin.strategy import Strategy
@@ -16,7 +17,7 @@ from metad2a_plugin.strategy import Strategy
 if TYPE_CHECKING:
     from metad2a_plugin.similarity.library import TaskLibrary
 
-_WHOLE = ("metad2a", "task-similarity")  # rank, or restrict, a whole space themselves
+_WHOLE = ("darts", "lpt", "metad2a", "task-similarity")  # rank, or restrict, a whole space themselves
 
 
 class TaskSimilarityStrategy(Strategy):
@@ -35,7 +36,7 @@ class TaskSimilarityStrategy(Strategy):
         library: a `TaskLibrary` or its folder; None takes the shipped one.
         nearest: how many of the nearest tasks give their good cells.
         distance: ``"frechet"`` or ``"log-determinant"``.
-        **options: of the inner strategy.
+        **options: of the inner strategy; one that looks at a dataset gets this one.
 
     Attributes:
         tasks: names of the nearest tasks, the nearest first.
@@ -63,7 +64,9 @@ class TaskSimilarityStrategy(Strategy):
         if dataset is None:
             raise ConfigError("task-similarity looks for known tasks like yours: give a dataset")
         names = [name for name in available("strategies") if name not in _WHOLE]
-        self._make = bind_strategy(one_of("inner strategy", strategy, names), seed=seed, **options)
+        if "dataset" in inspect.signature(get_strategy(one_of("inner strategy", strategy, names))).parameters:
+            options["dataset"] = dataset
+        self._make = bind_strategy(strategy, seed=seed, **options)
         from metad2a_plugin.similarity.similar import similar_tasks
 
         found = similar_tasks(dataset, library, distance=distance, seed=seed)
@@ -80,6 +83,10 @@ class TaskSimilarityStrategy(Strategy):
     def _tell(self, architecture: Architecture, value: float) -> None:
         if architecture in self.part:
             self._inner.tell(architecture, value)
+
+    @property
+    def recommendation(self) -> Architecture | None:
+        return self._inner.recommendation or super().recommendation
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {

@@ -17,8 +17,10 @@ import pytest
 import torch
 from meta_toys import checkpoint, image_dataset
 from naslib_toys import PRESENT, SPACE, naslib_adapter, toy_benchmark
+from strategy_options import small
 
-from metad2a_plugin import MetaD2A, get_strategy
+from metad2a_plugin import MetaD2A, get_predictor, get_strategy
+from metad2a_plugin.data import extract_task
 from metad2a_plugin.errors import ArchitectureError, CheckpointError, ConfigError, DatasetError
 from metad2a_plugin.registry import available
 from metad2a_plugin.spaces.base import Architecture
@@ -167,10 +169,14 @@ def by_hand(strategy: Any, queries: int) -> list[tuple[Architecture, float]]:
 
 @pytest.mark.parametrize("name", [name for name in available("strategies") if name != "metad2a"])
 def test_the_trainer_loses_nothing_of_a_strategy(naslib: Any, name: str, tmp_path: Path) -> None:
-    trainer, optimizer = prepared(naslib, tmp_path, lambda config: naslib.StrategyOptimizer(config, name), epochs=40)
+    options = small(name, tmp_path)
+    trainer, optimizer = prepared(
+        naslib, tmp_path, lambda config: naslib.StrategyOptimizer(config, name, **options), epochs=40
+    )
     trainer.search()
-    assert optimizer.history == by_hand(get_strategy(name)(SPACE, seed=3), 40)
-    assert naslib.from_naslib(optimizer.get_final_architecture()) == optimizer.strategy.best[0]
+    alone = get_strategy(name)(SPACE, seed=3, **options)
+    assert optimizer.history == by_hand(alone, 40)
+    assert naslib.from_naslib(optimizer.get_final_architecture()) == alone.recommendation
 
 
 def test_metad2a_searches_with_images(naslib: Any, tmp_path: Path) -> None:
@@ -418,6 +424,24 @@ def test_labels_that_are_no_numbers_are_left_out(naslib: Any) -> None:
     assert np.array_equal(found.query(forms), clean.query(forms))
     with pytest.raises(ConfigError, match="20 cells and 3 labels"):
         found.fit(forms, [1, 2, 3])
+
+
+def test_any_predictor_scores_by_its_name(naslib: Any) -> None:
+    cells, images = CELLS[:4], image_dataset()
+    small = {"batch_size": 8, "channels": 2, "cells": 1, "input_size": 8}
+    for name, dataset, options in (("flops", None, {}), ("naswot", images, small), ("metad2a", images, {})):
+        found = naslib.NamedPredictor(name, dataset, ss_type="nasbench201", **options)
+        found.fit([], [])
+        scores = found.query(list(naslib.to_one_hot(cells)), None)
+        looks = {"dataset": images} if name == "naswot" else {}
+        task = extract_task(images) if name == "metad2a" else None
+        expected = get_predictor(name)(SPACE, **looks, **options).predict(task, cells)
+        assert scores.dtype == np.float64 and np.allclose(scores, expected.numpy(), rtol=1e-5)
+    for name in ("naswot", "metad2a"):
+        with pytest.raises(ConfigError, match="dataset"):
+            naslib.NamedPredictor(name)
+    with pytest.raises(ConfigError, match="did you mean 'naswot'"):
+        naslib.NamedPredictor("naswott")
 
 
 def test_the_ensemble_says_mean_and_spread(naslib: Any) -> None:

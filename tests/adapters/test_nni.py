@@ -28,6 +28,7 @@ from nni.nas.nn.pytorch import ModelSpace, MutableLinear  # noqa: E402
 from nni.nas.space import SimplifiedModelSpace  # noqa: E402
 from nni.nas.strategy.middleware import Chain, Filter, MultipleEvaluation  # noqa: E402
 from nni_toys import experiment, run  # noqa: E402
+from strategy_options import small  # noqa: E402
 
 SPACE = NASBench201()
 FEW = 77
@@ -64,9 +65,10 @@ pytestmark = pytest.mark.usefixtures("home")
 def test_every_strategy_proposes_what_it_does_outside_and_hears_every_metric(
     model_space: Any, tmp_path: Path, name: str
 ) -> None:
-    strategy = adapter.SearchStrategy(name, seed=3)
+    options = small(name, tmp_path)
+    strategy = adapter.SearchStrategy(name, seed=3, **options)
     found = run(model_space, Quality(), strategy, tmp_path, trials=25)
-    alone = get_strategy(name)(SPACE, seed=3)
+    alone = get_strategy(name)(SPACE, seed=3, **options)
     for _ in range(25):
         [cell] = alone.ask()
         alone.tell(cell, SPACE.index(cell) / 100)
@@ -290,15 +292,18 @@ def interrupted_at(call: int) -> Quality:
 
 @pytest.mark.parametrize("kind", available("strategies"))
 def test_a_resumed_experiment_goes_on_as_if_never_interrupted(model_space: Any, tmp_path: Path, kind: str) -> None:
-    whole = adapter.SearchStrategy(kind, seed=5)
+    options = small(kind, tmp_path)
+
+    def strategy() -> Any:
+        return adapter.SearchStrategy(kind, seed=5, **options)
+
+    whole = strategy()
     run(model_space, Quality(), whole, tmp_path, trials=20)
     name = f"resumed{random.randrange(10**6)}"
-    first = experiment(
-        model_space, interrupted_at(8), adapter.SearchStrategy(kind, seed=5), tmp_path, trials=21, name=name
-    )
+    first = experiment(model_space, interrupted_at(8), strategy(), tmp_path, trials=21, name=name)
     first.run()  # NNI saves and stops on Ctrl-C
     assert len(first.strategy.measured) == 7
-    second = experiment(model_space, Quality(), adapter.SearchStrategy(kind, seed=5), tmp_path, trials=21, name=name)
+    second = experiment(model_space, Quality(), strategy(), tmp_path, trials=21, name=name)
     second.resume()
     second.stop()
     assert second.strategy.measured == whole.measured

@@ -32,7 +32,7 @@ def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_table(root / "nas_bench_201", quality, rng)
     (root / "images").mkdir()
     write_images(root / "images" / "imagenet64.zip", folders, 4, rng)
-    for name in ("cifar10_train", "mnist_train", "clothing10", "caltech101"):
+    for name in ("cifar10_train", "cifar10_test", "mnist_train", "clothing10", "caltech101"):
         write_images(root / "images" / f"{name}.zip", ["cat", "dog", "owl"], 4, rng)
     features = rng.normal(size=(4 * CLASSES, 256)).astype(np.float16)
     np.savez(root / "images" / "imagenet64_teacher_features.npz", features=features)
@@ -66,7 +66,9 @@ def write_table(folder: Path, quality: np.ndarray, rng: np.random.Generator) -> 
         for dataset, base in (("cifar10", 70), ("imagenet16", 20))
         for split in ("valid", "test")
     }
+    columns |= {f"{name}_ep12": 0.7 * values for name, values in columns.items()}
     columns |= {name: np.full(len(quality), 0.3) for name in ("cifar10_valid_seedstd", "imagenet16_valtest_seedstd")}
+    columns |= {f"{name}_train_s_200ep": 1000 + quality for name in ("cifar10valid", "imagenet16")}
     columns["n_seeds"] = np.full(len(quality), 3)
     with gzip.open(folder / "nb201.csv.gz", "wt", compresslevel=1) as stream:
         writer = csv.writer(stream)

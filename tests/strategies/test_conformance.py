@@ -5,7 +5,7 @@ import pytest
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.registry import BUILT_IN, bind_strategy, get_space, get_strategy
 from metad2a_plugin.spaces.base import SearchSpace
-from metad2a_plugin.strategies import LocalSearch, OFAEvolution, RandomSearch, RegularizedEvolution
+from metad2a_plugin.strategies import MDENAS, LocalSearch, OFAEvolution, RandomSearch, RegularizedEvolution
 from metad2a_plugin.strategy import Strategy
 from metad2a_plugin.testing import StrategyConformance
 
@@ -16,6 +16,8 @@ VARIANTS = {
     "evolution-small": lambda space, seed: RegularizedEvolution(space, seed=seed, population_size=4, sample_size=2),
     "evolution-encoding": lambda space, seed: RegularizedEvolution(space, seed=seed, dedupe="encoding"),
     "evolution-canonical": lambda space, seed: RegularizedEvolution(space, seed=seed, dedupe="canonical"),
+    "mdenas": lambda space, seed: MDENAS(space, seed=seed),
+    "mdenas-last": lambda space, seed: MDENAS(space, seed=seed, record="last", learning_rate=0.2),
     "ofa-evolution": lambda space, seed: OFAEvolution(space, seed=seed),
     "ofa-evolution-small": lambda space, seed: OFAEvolution(space, seed=seed, population_size=4, parent_ratio=0.5),
     "local-steepest": lambda space, seed: LocalSearch(space, seed=seed),

@@ -7,7 +7,7 @@ import pytest
 from similarity_toys import build, noise, stripes
 
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.registry import get_space, get_strategy
+from metad2a_plugin.registry import available, get_space, get_strategy
 from metad2a_plugin.similarity.library import TaskLibrary, load_library
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.strategies import TaskSimilarityStrategy
@@ -15,6 +15,7 @@ from metad2a_plugin.strategy import Strategy
 from metad2a_plugin.testing import StrategyConformance, ToySpace
 
 SPACE = get_space("nasbench201")
+WHOLE = {"darts", "lpt", "metad2a", "task-similarity"}
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,16 @@ def test_searches_the_operations_of_the_good_cells_of_the_nearest_task(library):
     assert len(asked) == strategy.part.size and strategy.ask(1) == []
     for edge in range(6):
         assert {a.choices[edge] for a in asked} == {choices[edge] for choices in good}
+
+
+@pytest.mark.parametrize("inner", [name for name in available("strategies") if name not in WHOLE])
+def test_any_strategy_searches_the_part(inner, library):
+    strategy = TaskSimilarityStrategy(SPACE, dataset=noise(), library=library, strategy=inner)
+    for turn in range(6):
+        for architecture in strategy.ask(2):
+            assert architecture in strategy.part
+            strategy.tell(architecture, float(turn))
+    assert strategy.recommendation in strategy.part
 
 
 def test_more_tasks_allow_more(library):

@@ -1,0 +1,6 @@
+"""Analyses of architectures: the wiring of cells, and how trained networks converge and lie in their surroundings."""
+
+from metad2a_plugin.analysis.landscape import LandscapeConfig
+from metad2a_plugin.analysis.study import Analysis, Studied, analyze
+
+__all__ = ["Analysis", "LandscapeConfig", "Studied", "analyze"]

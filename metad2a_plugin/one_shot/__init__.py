@@ -1,0 +1,1 @@
+"""Searches on a network that all architectures share."""

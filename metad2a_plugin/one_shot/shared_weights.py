@@ -1,0 +1,206 @@
+"""Accuracies of architectures whose weights all come from one supernet of NAS-Bench-201.
+
+Two ways to train it: one path drawn at random for each batch (Guo et al., *Single Path One-Shot NAS*, ECCV 2020,
+section 3.3), or one epoch along the path of each architecture that a search asks for (MDENAS, section 3.4).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import nn
+
+from metad2a_plugin._device import usable
+from metad2a_plugin._files import write_atomically
+from metad2a_plugin.data.dataset import ImageDataset
+from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.export import NormalizedNetwork
+from metad2a_plugin.spaces._nasbench201_supernet import NASBench201Supernet
+from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.spaces.nasbench201 import CELL_EDGES, OPS, NASBench201
+from metad2a_plugin.training import Epoch, Fit, TrainConfig, TrainingData, prepare
+
+FORMAT = "metad2a-supernet-1"
+_SPACE = NASBench201()
+_BATCH = 512  # images of an evaluation, whose statistics batch norm uses
+
+
+class _Path(nn.Module):
+    """A supernet along one path; without `choices` another live one for each batch."""
+
+    def __init__(self, supernet: NASBench201Supernet) -> None:
+        super().__init__()
+        self.supernet = supernet
+        self.choices: tuple[int, ...] | None = None
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.supernet(images, _random_choices() if self.choices is None else self.choices)
+
+
+def _random_choices() -> tuple[int, ...]:
+    """Of a live cell, drawn from the global generator, which an epoch of training has seeded."""
+    while True:
+        choices = tuple(torch.randint(len(OPS), (len(CELL_EDGES),)).tolist())
+        if not _SPACE.is_dead(Architecture(_SPACE.name, choices)):
+            return choices
+
+
+class SharedWeights(Fit):
+    """A supernet in training on the training part of a dataset; accuracies are those of its validation part.
+
+    Args:
+        data: of `prepare`, with the same config.
+        config: how it is trained, and the supernet's `channels` and `cells`; `epochs` is the length of the
+            learning rate's schedule, after which `evaluate` trains no more.
+
+    Raises:
+        ConfigError: the config has a `width`, or the device cannot be used.
+    """
+
+    network: NormalizedNetwork
+
+    def __init__(self, data: TrainingData, config: TrainConfig) -> None:
+        if config.width is not None:
+            raise ConfigError("the supernet is of NAS-Bench-201, which has channels and cells, but no width")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.path = _Path(NASBench201Supernet(len(data.class_names), **config.options))  # type: ignore[arg-type]
+        network = NormalizedNetwork(self.path, data.mean, data.std)
+        super().__init__(network, data, config, usable(config.device), "the supernet")
+        self._trained = False
+        # Images come sorted by class, and batch norm needs mixed batches.
+        order = torch.randperm(len(data.validation_labels), generator=torch.Generator().manual_seed(0))
+        self._validation = order.tensor_split(-(-len(order) // _BATCH))
+
+    @property
+    def supernet(self) -> NASBench201Supernet:
+        return self.path.supernet
+
+    @property
+    def finished(self) -> bool:
+        """Whether the schedule has come to its end."""
+        return self._trained or len(self.history) >= self.config.epochs
+
+    @property
+    def key(self) -> str:
+        """Of all that a training depends on, but the device: a name for its files."""
+        config = {name: value for name, value in asdict(self.config).items() if name != "device"}
+        return hashlib.sha256(json.dumps((FORMAT, self.data.fingerprint, config)).encode()).hexdigest()[:16]
+
+    def train(
+        self, report: Callable[[Epoch], None] = lambda epoch: None, run_dir: str | os.PathLike[str] | None = None
+    ) -> None:
+        """Train what is left of the schedule along random paths.
+
+        Args:
+            report: called after each epoch; its accuracy is that of the cell of 3x3 convolutions.
+            run_dir: after each epoch the state is saved in it, and an interrupted training goes on from there.
+
+        Raises:
+            ConfigError: the loss is not finite.
+            CheckpointError: the state in `run_dir` is damaged.
+        """
+        state = None if run_dir is None else Path(run_dir) / f"supernet-{self.key}" / "state.pt"
+        if state is not None and state.exists():
+            self.load_state(state)
+        while not self.finished:
+            self.path.choices = None
+            epoch = self.step()
+            if state is not None:
+                write_atomically(state, self.state())
+            report(epoch)
+
+    def evaluate(self, architecture: Architecture) -> float:
+        """Train one epoch along the path of an architecture, as long as the schedule lasts; then its accuracy.
+
+        Raises:
+            ArchitectureError: not a cell of NAS-Bench-201.
+            ConfigError: the loss is not finite.
+        """
+        self.path.choices = _SPACE.validate(architecture).choices
+        return self.accuracy(architecture) if self.finished else self.step().accuracy
+
+    def accuracy(self, architecture: Architecture) -> float:
+        """Of the validation images, in percent, with the present weights.
+
+        Raises:
+            ArchitectureError: not a cell of NAS-Bench-201.
+        """
+        self.path.choices = _SPACE.validate(architecture).choices
+        return self._validate()[0]
+
+    @torch.no_grad()
+    def _validate(self) -> tuple[float, float]:
+        if self.path.choices is None:
+            self.path.choices = (OPS.index("nor_conv_3x3"),) * len(CELL_EDGES)
+        self.network.eval()
+        labels, images = self.data.validation_labels, self.data.validation_images
+        answers = torch.empty_like(labels)
+        for rows in self._validation:
+            answers[rows] = self.network(images[rows].to(self.device)).argmax(1).cpu()
+        return self._accuracies(answers)
+
+    # -- files -----------------------------------------------------------------------------------
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights and what they belong to as one safetensors file.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in self.supernet.state_dict().items()}
+        about = {
+            "class_names": self.data.class_names,
+            "config": asdict(self.config),
+        }
+        write_atomically(path, to_safetensors(tensors, metadata={"format": FORMAT, "supernet": json.dumps(about)}))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], dataset: ImageDataset, device: str = "cpu") -> SharedWeights:
+        """A trained supernet, to be asked for accuracies on the validation part of the dataset it was trained on.
+
+        Args:
+            path: a file of `save`.
+            dataset: that dataset; it is split as it was for the training.
+            device: where it runs.
+
+        Raises:
+            CheckpointError: no such file, or of another kind.
+            DatasetError: the dataset has other classes.
+        """
+        tensors, about = _read(Path(path))
+        names = tuple(about["class_names"])
+        if dataset.class_names != names:
+            raise CheckpointError(
+                f"the supernet {str(path)!r} was trained on the classes {', '.join(names[:5])}, ... ({len(names)}), "
+                f"the dataset {dataset.name!r} has {', '.join(dataset.class_names[:5])}, ... "
+                f"({len(dataset.class_names)}); give the dataset it was trained on"
+            )
+        config = TrainConfig(**{**about["config"], "device": device})
+        shared = cls(prepare(dataset, config), config)
+        shared.supernet.load_state_dict(tensors)
+        shared._trained = True
+        return shared
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, "pt") as file:
+            found = file.metadata() or {}
+            if found.get("format") != FORMAT:
+                raise ValueError(f"its format is {found.get('format')!r}")
+            about: dict[str, Any] = json.loads(found["supernet"])
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - not a dict
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{str(path)!r} is no supernet of NAS-Bench-201 ({error}); write one with metad2a train-supernet"
+        ) from error
+

@@ -1,0 +1,71 @@
+"""Accuracies by the weights that a trained supernet of NAS-Bench-201 shares among all cells."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from metad2a_plugin.data import load_dataset
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.one_shot.shared_weights import SharedWeights
+from metad2a_plugin.predictor import Predictor
+from metad2a_plugin.spaces.base import Architecture, SearchSpace
+
+if TYPE_CHECKING:
+    from metad2a_plugin.data import Task
+
+
+class SupernetPredictor(Predictor):
+    """Scores a cell by its accuracy with shared weights on the validation part of the dataset, in percent.
+
+    Such accuracies compare cells, poorly, and are not what a cell reaches that is trained on its own (Yu et al.,
+    *Evaluating the Search Phase of Neural Architecture Search*, ICLR 2020).
+
+    Args:
+        space: ``nasbench201``.
+        dataset: the dataset that the supernet was trained on; anything that `load_dataset` takes.
+        weights: a file of ``metad2a train-supernet``.
+        device: where it runs.
+
+    Raises:
+        ConfigError: no dataset, no file, or another search space.
+        CheckpointError: the file is none of a supernet, or of other classes.
+        DatasetError: the dataset cannot be read.
+    """
+
+    unit = "%"
+    scale = "Accuracies are those of shared weights: they compare cells, and metad2a train measures them."
+    candidates = 200
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        dataset: Any = None,
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        device: str = "cpu",
+    ) -> None:
+        super().__init__(space)
+        if space.name != "nasbench201":
+            raise ConfigError(f"the supernet is of 'nasbench201', not of {space.name!r}")
+        if weights is None:
+            raise ConfigError("the predictor 'supernet' needs weights=FILE; metad2a train-supernet writes one")
+        if dataset is None:
+            raise ConfigError("the predictor 'supernet' needs the dataset that its supernet was trained on")
+        if not Path(weights).is_file():
+            raise ConfigError(f"no file {os.fspath(weights)!r}; metad2a train-supernet writes one")
+        self._source, self._weights, self._device = dataset, weights, device
+
+    @cached_property
+    def _shared(self) -> SharedWeights:
+        return SharedWeights.load(self._weights, load_dataset(self._source), self._device)
+
+    def predict(self, task: Task | None, architectures: Sequence[Architecture]) -> torch.Tensor:
+        for architecture in architectures:
+            self.space.validate(architecture)
+        return torch.tensor([self._shared.accuracy(a) for a in architectures], dtype=torch.float32)

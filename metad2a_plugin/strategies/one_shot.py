@@ -1,0 +1,161 @@
+"""DARTS and Learning by Passing Tests as strategies: they search in a supernet, and then ask in its order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from metad2a_plugin._checks import one_of
+from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.strategy import Strategy
+
+if TYPE_CHECKING:
+    import torch
+
+    from metad2a_plugin.data import ImageDataset
+    from metad2a_plugin.one_shot.config import SearchConfig
+    from metad2a_plugin.one_shot.loop import Loop
+    from metad2a_plugin.one_shot.outcome import SearchEpoch
+
+
+class DARTSStrategy(Strategy):
+    """Asks for cells in the order of their probability under the mixture that DARTS finds on a dataset.
+
+    The search in the supernet runs at the first `ask`, or when `search` is called. What is told does not change the
+    order. Asked are cells that join their input and output; of those that compute the same only the likeliest one.
+
+    `recommendation` is the incumbent once something was told, before that the likeliest cell, or None as long as there
+    was no search.
+
+    Args:
+        space: ``nasbench201``.
+        seed: of the search.
+        dataset: the images to search with: an `ImageDataset` or anything `load_dataset` takes. Half of them train
+            the weights, the others the architecture.
+        run_dir: where the search keeps its state, so that an interrupted one goes on; see `one_shot.darts.DARTS`.
+        **settings: those of `one_shot.config.SearchConfig`, but for the seed.
+
+    Raises:
+        ConfigError: no dataset, another search space, or a setting is unknown or out of range.
+        DatasetError: the dataset cannot be used.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        seed: int = 0,
+        dataset: Any = None,
+        run_dir: str | os.PathLike[str] | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(space, seed=seed)
+        if space.name != "nasbench201":
+            raise ConfigError(f"the supernet is of 'nasbench201', not of {space.name!r}; search that space")
+        _, kind = self._method()
+        for name in settings:
+            one_of("setting", name, (field.name for field in fields(kind) if field.name != "seed"))
+        self.config, self._settings = kind(**settings, seed=seed), settings
+        if dataset is None:
+            raise ConfigError("a search in a supernet trains it on images: give a dataset")
+        from metad2a_plugin.data import ImageDataset, load_dataset
+
+        self._dataset: ImageDataset = dataset if isinstance(dataset, ImageDataset) else load_dataset(dataset)
+        self._run_dir = run_dir
+        self._alpha: torch.Tensor | None = None
+        self._asked: set[int] = set()
+
+    def _method(self) -> tuple[type[Loop], type[SearchConfig]]:
+        """The search and its settings."""
+        from metad2a_plugin.one_shot.config import SearchConfig
+        from metad2a_plugin.one_shot.darts import DARTS
+
+        return DARTS, SearchConfig
+
+    def search(self, on_epoch: Callable[[SearchEpoch], None] = lambda epoch: None) -> torch.Tensor:
+        """Search in the supernet, unless that was done.
+
+        Args:
+            on_epoch: called after each epoch.
+
+        Returns:
+            Architecture parameters ``[6, 5]``; their softmax is the mixture.
+
+        Raises:
+            ConfigError: the loss is not finite, or `run_dir` cannot be written.
+            CheckpointError: the state in `run_dir` is damaged.
+        """
+        if self._alpha is None:
+            self._alpha = self._method()[0](self._dataset, self.config, self._run_dir).run(on_epoch).alpha
+        return self._alpha
+
+    @property
+    def recommendation(self) -> Architecture | None:
+        if self.history or self._alpha is None:
+            return super().recommendation
+        return self.space.decode(self._ranking[0][:1])[0]
+
+    def _ask(self, n: int) -> list[Architecture]:
+        self.search()
+        vertices, functions = self._ranking
+        chosen = [i for i, function in enumerate(functions) if function not in self._asked][:n]
+        self._asked.update(functions[i] for i in chosen)
+        return self.space.decode(vertices[chosen])
+
+    def _tell(self, architecture: Architecture, value: float) -> None:
+        self._asked.update(self._functions(self.space.encode([architecture])))
+
+    @cached_property
+    def _ranking(self) -> tuple[torch.Tensor, list[int]]:
+        """The likeliest cell of each function, the likeliest first, ``[n, 8]``, and their functions."""
+        from metad2a_plugin.one_shot.outcome import rank_cells
+
+        vertices, scores = rank_cells(self.search(), self.config.allow_none)
+        vertices = vertices[~self.space.dead_mask(vertices) & scores.isfinite()]
+        first: dict[int, int] = {}
+        for i, function in enumerate(self._functions(vertices)):
+            first.setdefault(function, i)
+        return vertices[list(first.values())], list(first)
+
+    def _functions(self, vertices: torch.Tensor) -> list[int]:
+        """A number each, equal where cells compute the same."""
+        return self.space.places(self.space.simplify(vertices)).tolist()
+
+    def state_dict(self) -> dict[str, Any]:
+        alpha = None if self._alpha is None else self._alpha.tolist()
+        settings = {name: self._settings[name] for name in sorted(self._settings)}
+        return super().state_dict() | {"alpha": alpha, "asked": sorted(self._asked), "settings": settings}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`; what had been searched is not searched again.
+
+        Raises:
+            CheckpointError: the state is of another strategy, search space, or of other settings.
+        """
+        super().load_state_dict(state)
+        import torch
+
+        if state["settings"] != self._settings:
+            raise CheckpointError(
+                f"this state is of a search with the settings {state['settings']}, not {self._settings}; "
+                "load it where it was saved from"
+            )
+        self._alpha = None if state["alpha"] is None else torch.tensor(state["alpha"])
+        self._asked = set(state["asked"])
+        self.__dict__.pop("_ranking", None)
+
+
+class LPTStrategy(DARTSStrategy):
+    """`DARTSStrategy` with a tester that selects the images on which the architecture is judged.
+
+    See `one_shot.passing_tests`, whose `PassingTestsConfig` has the settings.
+    """
+
+    def _method(self) -> tuple[type[Loop], type[SearchConfig]]:
+        from metad2a_plugin.one_shot.passing_tests import PassingTests, PassingTestsConfig
+
+        return PassingTests, PassingTestsConfig
