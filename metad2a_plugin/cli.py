@@ -1095,7 +1095,6 @@ def build_tasks(
         typer.Option(help="A folder of datasets: each folder, .zip and .npz in it is a task.", show_default=False),
     ] = None,
     backbone: Annotated[str, typer.Option(help="Small network tasks are compared by: plain or residual.")] = "plain",
-    space: Annotated[str, typer.Option(help="Search space of the cells.")] = DEFAULT_SPACE,
     count: Annotated[int, typer.Option(help="Random cells that are trained on each task.")] = 12,
     good: Annotated[int, typer.Option(help="How many of the best are a task's good cells.")] = 4,
     epochs: Annotated[int, typer.Option(help="Of each cell's training.")] = 10,
@@ -1106,7 +1105,7 @@ def build_tasks(
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
-    """Build a library of known tasks: a small network of each, and random cells really trained on it.
+    """Build a library of known tasks: a small network of each, and random nasbench201 cells really trained on it.
 
     The same command goes on after an interruption.
     """
@@ -1117,7 +1116,7 @@ def build_tasks(
     from metad2a_plugin.similarity.themes import read_themes, theme_datasets
 
     config = TaskConfig(backbone=backbone, seed=seed, device=device)
-    cells = CellConfig(space=space, count=count, good=good, epochs=epochs, images=max_images, seed=seed)
+    cells = CellConfig(count=count, good=good, epochs=epochs, images=max_images, seed=seed)
     _writable(out)
     sources = _datasets_of(folder) if folder else {}
     for given in dataset or ():

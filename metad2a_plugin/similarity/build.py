@@ -38,7 +38,7 @@ class CellConfig:
     """Which cells are trained on each task, and how; `TrainConfig` says the rest.
 
     Attributes:
-        space: search space.
+        space: search space, whose networks take `channels` and `cells`.
         count: random live cells, no two of equal networks; the same for all tasks.
         good: how many of the best are a task's good cells.
         images: of a task, at most, evenly over its classes.
@@ -122,7 +122,7 @@ def build_library(
         KnownTask(
             name,
             datasets[name].summary().partition(": ")[2],
-            datasets[name].class_names,
+            parts[name].class_names,
             parts[name].fingerprint,
             accuracy(networks[name], parts[name]),
             results[0].majority_accuracy,

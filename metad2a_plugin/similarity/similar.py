@@ -86,7 +86,8 @@ class Similarity:
             [*row, self.distances[name]]
             for name, row in zip(names, self.library.distances[self.distance], strict=True)
         ]
-        write_figure(path, lambda: heat_map(matrix, names, [*names, self.dataset], f"{self.distance} distance"))
+        targets = [*names, f"{self.dataset} (new)"]
+        write_figure(path, lambda: heat_map(matrix, names, targets, f"{self.distance} distance"))
 
 
 def similar_tasks(
