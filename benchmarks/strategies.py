@@ -419,6 +419,8 @@ def run(options: argparse.Namespace) -> None:
     on_images: Curves = {}
     for name, method in chosen.items():
         key = asdict(method) | {"config": asdict(CONFIG), "queries": options.trained, "images": IMAGES_A_CLASS}
+        if method.supernet and method.looks:
+            key |= {"search": SUPERNET}
         work = training.one_shot if method.supernet else partial(training.bench().curve, queries=options.trained)
         on_images[name] = []
         for seed in range(options.image_repeats):
