@@ -48,6 +48,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "ofa-evolution": "metad2a_plugin.strategies.ofa_evolution:OFAEvolution",
         "random": "metad2a_plugin.strategies.random_search:RandomSearch",
         "regularized-evolution": "metad2a_plugin.strategies.regularized_evolution:RegularizedEvolution",
+        "task-similarity": "metad2a_plugin.strategies.task_similarity:TaskSimilarityStrategy",
     },
     "predictors": {
         "flops": "metad2a_plugin.predictors.cost:FlopsPredictor",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from metad2a_plugin.pareto import Front
     from metad2a_plugin.result import SearchResult
     from metad2a_plugin.scoring import Scores
+    from metad2a_plugin.similarity.similar import Similarity
     from metad2a_plugin.training import TrainResult
 
 
@@ -129,6 +130,29 @@ def print_training(dataset: ImageDataset, names: Sequence[str], results: Sequenc
     for name, r in zip(names, results, strict=True):
         if r.run_dir is not None:
             console.print(f"{name}: {r.run_dir / 'network.safetensors'}")
+
+
+def print_similarity(found: Similarity, nearest: Sequence[str]) -> None:
+    """The known tasks, the nearest first, and the good cells of the nearest."""
+    console = _console()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("task", "distance", "images and classes"):
+        table.add_column(name, justify="right" if name == "distance" else "left", no_wrap=name != "images and classes")
+    tasks = {task.name: task for task in found.library.tasks}
+    for name, value in found.distances.items():
+        table.add_row(name, f"{value:.3f}", tasks[name].description)
+    console.print(table)
+    for name in nearest:
+        task, cells = tasks[name], found.library.good_cells(name)
+        console.print(
+            f"\nGood cells of {name}, the best {len(cells)} of {len(task.cells)} trained there, with their validation "
+            f"accuracy (always answering the most frequent class reaches {task.majority_accuracy:.1f}%):"
+        )
+        _print_architectures(console, {f"{i}. {c.accuracy:.1f}%": c.architecture for i, c in enumerate(cells, 1)})
+    console.print(
+        f"{found.dataset}: {found.distance} distance of each known task to it, from a small network of "
+        f"{found.accuracy:.1f}% validation accuracy, trained on {found.images:,} images."
+    )
 
 
 def print_analysis(analysis: Analysis) -> None:

@@ -8,6 +8,7 @@ from metad2a_plugin.strategies.naswot import NASWOTStrategy
 from metad2a_plugin.strategies.ofa_evolution import OFAEvolution
 from metad2a_plugin.strategies.random_search import RandomSearch
 from metad2a_plugin.strategies.regularized_evolution import RegularizedEvolution
+from metad2a_plugin.strategies.task_similarity import TaskSimilarityStrategy
 
 __all__ = [
     "AREA",
@@ -18,4 +19,5 @@ __all__ = [
     "OFAEvolution",
     "RandomSearch",
     "RegularizedEvolution",
+    "TaskSimilarityStrategy",
 ]
