@@ -39,6 +39,8 @@ else:
 
 AT, TRAINED_AT = (1, 10, 30, 100), (1, 3, 5, 10)
 """Queries that the tables show."""
+TIMED = 10
+"""Networks whose scoring is timed where scores are taken over."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,21 @@ class Scores(Predictor):
         score, seconds = self._kept[key]
         self.seconds += seconds
         return score
+
+    def adopt(self, source: Path) -> None:
+        """Take over the scores that ``benchmarks/naswot.py`` has kept, with the time that a few take here."""
+        lines = [json.loads(line) for line in source.read_text().splitlines()] if source.exists() else []
+        cells = list(common.SPACE.enumerate())
+        new = {common.SPACE.format(cells[line["index"]]): line["score"] for line in lines}
+        new = {key: score for key, score in new.items() if key not in self._kept}
+        timed = [common.SPACE.parse(key) for key in list(new)[:TIMED]]
+        here = self.predict(None, timed).tolist()
+        if not np.allclose(here, [new[common.SPACE.format(cell)] for cell in timed], rtol=1e-5):
+            raise SystemExit(f"{source} holds scores of another minibatch; run benchmarks/naswot.py again")
+        if timed:
+            typical = float(np.median([self._kept[common.SPACE.format(cell)][1] for cell in timed]))
+            self._kept |= {key: [score, typical] for key, score in new.items() if key not in self._kept}
+            write_atomically(self._path, json.dumps(self._kept).encode())
 
 
 @dataclass(frozen=True)
@@ -402,12 +419,16 @@ def run(options: argparse.Namespace) -> None:
     on_images: Curves = {}
     for name, method in chosen.items():
         key = asdict(method) | {"config": asdict(CONFIG), "queries": options.trained, "images": IMAGES_A_CLASS}
+        if method.supernet and method.looks:
+            key |= {"search": SUPERNET}
         work = training.one_shot if method.supernet else partial(training.bench().curve, queries=options.trained)
         on_images[name] = []
         for seed in range(options.image_repeats):
             kept = folder / "images" / name / f"{seed}.json"
             on_images[name].append(common.remember(kept, key, partial(work, method, seed)))
         print(f"images: {name} done", flush=True)
+    if any(method.scores for method in chosen.values()):
+        Scores(data.images("cifar10"), folder / "naswot.json").adopt(options.runs / "naswot" / "cifar10.jsonl")
     on_tables: dict[str, Curves] = {}
     for dataset in common.TITLES:
         bench = table_bench(data, dataset, folder)

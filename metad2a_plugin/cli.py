@@ -454,6 +454,7 @@ class _Plan:
 
     make: Callable[..., Callable[[SearchSpace], Strategy]]
     looks: bool
+    keeps: bool
     queries: int
     shared: bool
 
@@ -471,8 +472,12 @@ class _Plan:
         from metad2a_plugin.report import stages
         from metad2a_plugin.trained_search import Query, search_by_shared_weights, search_by_training
 
-        strategy = self.make(**({"dataset": images} if self.looks else {}))(space)
+        given: dict[str, Any] = {"dataset": images} if self.looks else {}
+        if self.keeps:
+            given["run_dir"] = out
+        strategy = self.make(**given)(space)
         with stages() as progress:
+            strategy.prepare(progress)
 
             def report(query: Query) -> None:
                 found = max(value for _, value in strategy.history)
@@ -504,13 +509,16 @@ def _plan(
     from metad2a_plugin.registry import bind_strategy, get_strategy
 
     options = parse_options(option or [])
-    looks = "dataset" in inspect.signature(get_strategy(strategy)).parameters
+    parameters = inspect.signature(get_strategy(strategy)).parameters
+    looks = "dataset" in parameters
+    # A search of its own goes on where the trainings do, unless it is kept elsewhere.
+    keeps = "run_dir" in parameters and "run_dir" not in options
     if looks and "dataset" in options:
         raise ConfigError("the strategy is shown the training part of the dataset; leave --option dataset out")
     bind_strategy(strategy, seed=seed, **options)
     queries = 20 if queries is None else queries
     integer("queries", queries, 1)
-    return _Plan(partial(bind_strategy, strategy, seed=seed, **options), looks, queries, shared)
+    return _Plan(partial(bind_strategy, strategy, seed=seed, **options), looks, keeps, queries, shared)
 
 
 def _best_of(path: Path, top: int, wanted: str | None) -> tuple[SearchSpace, list[Architecture], dict[str, Any]]:

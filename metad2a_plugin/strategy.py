@@ -21,6 +21,8 @@ from typing import Any
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 
+Progress = Callable[[str, int, int, str], None]
+
 
 class Strategy(ABC):
     """Proposes architectures (`ask`) and learns from their values (`tell`; higher is better).
@@ -41,6 +43,13 @@ class Strategy(ABC):
 
     @abstractmethod
     def _tell(self, architecture: Architecture, value: float) -> None: ...
+
+    def prepare(self, progress: Progress = lambda stage, done, total, note: None) -> None:  # noqa: B027 - most need none
+        """Do what takes long before the first `ask`, which does it otherwise, without a word.
+
+        Args:
+            progress: called with the name of a stage, how much of it is done, of how much, and a note.
+        """
 
     def ask(self, n: int = 1) -> list[Architecture]:
         """Propose at most `n` architectures; fewer (or none) only when the strategy is exhausted.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from metad2a_plugin._checks import one_of
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.strategy import Strategy
+from metad2a_plugin.strategy import Progress, Strategy
 
 if TYPE_CHECKING:
     import torch
@@ -92,6 +92,12 @@ class DARTSStrategy(Strategy):
         if self._alpha is None:
             self._alpha = self._method()[0](self._dataset, self.config, self._run_dir).run(on_epoch).alpha
         return self._alpha
+
+    def prepare(self, progress: Progress = lambda stage, done, total, note: None) -> None:
+        def report(epoch: SearchEpoch) -> None:
+            progress("search, epoch", epoch.epoch, self.config.epochs, f"loss {epoch.loss:.3f}")
+
+        self.search(report)
 
     @property
     def recommendation(self) -> Architecture | None:
