@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
             kept = options.runs / "mdenas" / dataset
             runs = [
                 common.remember(
-                    kept / f"{record}-{seed}.json", {"steps": STEPS}, partial(run_of, data, dataset, record, seed)
+                    kept / f"{record}-{seed}.json", {"steps": list(STEPS)}, partial(run_of, data, dataset, record, seed)
                 )
                 for seed in range(options.repeats)
             ]

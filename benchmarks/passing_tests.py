@@ -51,9 +51,10 @@ NOTES = """
 Mean and standard deviation of {seeds} seeds. Each seed has one supernet ({channels} channels, {cells} cell a stage),
 one split of the images into halves, at {input_size} pixels, and {epochs} epochs of batches of {batch_size} images; LPT
 is second-order DARTS and the tester. The rate of the architecture parameters is {alpha_lr:g} and not the papers' 3e-4,
-for their searches take some 20,000 steps; no setting was chosen by any accuracy. `skip_connect` and `none` count the
-edges of the found cell with these operations; entropy is the mixture's at the end, 1.609 for all operations alike;
-`selected` is the mean weight that the selector gave an image in the last epoch: all at 1 is DARTS.
+for their searches take some 20,000 steps, and so is LPT's `selector_lr`; images are mirrored at random;
+no setting was chosen by any accuracy. `skip_connect` and `none` count the edges of the found cell with these
+operations; entropy is the mixture's at the end, 1.609 for all operations alike; `selected` is the mean weight that the
+selector gave an image in the last epoch: all at 1 is DARTS.
 """
 OF_DATASET = {
     "cifar10": """

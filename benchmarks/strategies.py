@@ -77,7 +77,11 @@ METHODS = {
 
 
 class Scores(Predictor):
-    """NASWOT's scores of one minibatch, each computed once and kept in a file; counts the seconds they took."""
+    """NASWOT's scores of one minibatch, each computed once and kept in a file.
+
+    Attributes:
+        seconds: that those scores took which were kept, and so cost nothing now.
+    """
 
     def __init__(self, dataset: ImageDataset, path: Path, **options: Any) -> None:
         super().__init__(common.SPACE)
@@ -97,6 +101,7 @@ class Scores(Predictor):
             score = float(self._predictor.predict(None, [architecture])[0])
             self._kept[key] = [score, time.process_time() - begin]
             write_atomically(self._path, json.dumps(self._kept).encode())
+            return score
         score, seconds = self._kept[key]
         self.seconds += seconds
         return score
@@ -155,7 +160,8 @@ class Bench:
             options["dataset"] = self.images(seed)
         scores = None
         if method.scores:
-            scores = Scores(self.scored, self.folder / "naswot.json", **self.settings)
+            name = "-".join(["naswot", *(f"{key}{value}" for key, value in self.settings.items())])
+            scores = Scores(self.scored, self.folder / f"{name}.json", **self.settings)
             options["predictor"] = scores
         make: Callable[..., Strategy] = get_strategy(method.name)
         return make(common.SPACE, seed=seed, **options), scores
@@ -381,7 +387,8 @@ def draw(on_tables: Mapping[str, Curves], on_images: Curves, out: Path) -> None:
             values = np.array([[row["test"] for row in run[:shortest]] for run in runs])
             band(axes, np.arange(1, shortest + 1), values, name)
             tops.append(values.mean(0).max())
-        axes.set_ylim(max(tops) - 6 * (3 if dataset == "imagenet16-120" else 1), max(tops) + 0.5)
+        if tops:
+            axes.set_ylim(max(tops) - 6 * (3 if dataset == "imagenet16-120" else 1), max(tops) + 0.5)
         axes.set_title(f"{common.TITLES[dataset]}, 200 epochs, looked up")
         axes.set_xlabel("trained networks (queries)")
     for name, runs in on_images.items():

@@ -22,6 +22,7 @@ from metad2a_plugin.errors import ConfigError, MetaD2AError, require
 
 if TYPE_CHECKING:
     from metad2a_plugin.data import ImageDataset
+    from metad2a_plugin.predictor import Predictor as AnyPredictor
     from metad2a_plugin.search import MetaD2A
     from metad2a_plugin.spaces.base import Architecture, SearchSpace
     from metad2a_plugin.strategy import Strategy
@@ -131,6 +132,7 @@ def search(
     model: Model = None,
     space: Space = None,
     predictor: Predictor = None,
+    option: Options = None,
     candidates: Candidates = None,
     refine: Refine = None,
     top: Top = 10,
@@ -158,12 +160,17 @@ def search(
     limits = _bounds(max_params, max_flops, max_latency, latency_table, input_size, width)
     effort: dict[str, Any] = {"top": top, "candidates": candidates, "refine": refine, "seed": seed}
     if dataset is not None:
-        result = _searcher(model, space, device).search(dataset, predictor=predictor, **effort, **limits)
+        searcher = _searcher(model, space, device)
+        by = _with_options(predictor, option, searcher.space, input_size, dataset, seed)
+        result = searcher.search(dataset, predictor=by, **effort, **limits)
     else:
+        from metad2a_plugin.registry import get_space
         from metad2a_plugin.search import search_space
 
-        of, by = _without_dataset(model, space, predictor)
-        result = search_space(of, by, **effort, **limits)
+        name, predictor = _without_dataset(model, space, predictor)
+        of = get_space(name)
+        by = _with_options(predictor, option, of, input_size, None, seed)
+        result = search_space(of, by or predictor, **effort, **limits)
     from metad2a_plugin.report import print_search
 
     print_search(result)
@@ -238,6 +245,28 @@ def pareto(
     if draw is not None:
         front.draw(draw)
         typer.echo(f"figure: {draw}")
+
+
+def _with_options(
+    predictor: str | None,
+    option: list[str] | None,
+    space: SearchSpace,
+    input_size: int | None,
+    dataset: str | None,
+    seed: int,
+) -> AnyPredictor | str | None:
+    """The predictor made with its options; its name where there are none."""
+    if not option:
+        return predictor
+    if predictor is None:
+        raise ConfigError("--option is for a --predictor")
+    from metad2a_plugin._checks import parse_options
+    from metad2a_plugin.ranking import predictor_of
+
+    options = parse_options(option)
+    if taken := sorted(options.keys() & {"input_size", "dataset", "seed"}):
+        raise ConfigError(f"{taken[0]} is an argument of the command, not an --option")
+    return predictor_of(predictor, space, input_size, dataset, seed, **options)
 
 
 def _without_dataset(model: str | None, space: str | None, predictor: str | None) -> tuple[str, str]:
@@ -431,14 +460,14 @@ def train(
     if result and searched_for != images.name:
         warnings.warn(f"{str(result)!r} was searched for {searched_for!r}, not for {images.name!r}", stacklevel=1)
     data = prepare(images, config)
-    if plan:
-        best = plan.run(of, images.split(validation, config.split_seed)[0], data, config, out)[:top]
     if searcher is not None:
         # Only the training part is shown to the search: the validation images stay unseen.
         train_part, _ = images.split(validation, config.split_seed)
         ranked = searcher.search(train_part, top=top, input_size=config.input_size, width=width, seed=seed)
         best = ranked.architectures
     chosen = {f"{'given' if architecture else 'rank'} {i}": cell for i, cell in enumerate(best, 1)}
+    if plan:
+        chosen = plan.run(of, images.split(validation, config.split_seed)[0], data, config, out, top)
     rng = randomness.Random(seed)
     chosen |= {f"random {i}": _random_live(of, rng) for i in range(1, random + 1)}
     trained = train_many(of, list(chosen.values()), data, config, out)
@@ -457,24 +486,34 @@ class _Plan:
     keeps: bool
     queries: int
     shared: bool
+    network: tuple[str, ...]
+    settings: dict[str, Any]
 
     def check(self, space: SearchSpace) -> None:
         """Refuse early what can be told without images."""
         if self.shared and space.name != DEFAULT_SPACE:
             raise ConfigError(f"--shared-weights needs the supernet of {DEFAULT_SPACE!r}, not {space.name!r}")
+        if self.shared and self.keeps:
+            raise ConfigError("this strategy searches in a supernet of its own; leave --shared-weights out")
         if not self.looks:
             self.make()(space)
 
     def run(
-        self, space: SearchSpace, images: ImageDataset, data: TrainingData, config: TrainConfig, out: Path
-    ) -> list[Architecture]:
-        """What was found, best first; `images` are the training part, for strategies that look at a dataset."""
+        self, space: SearchSpace, images: ImageDataset, data: TrainingData, config: TrainConfig, out: Path, top: int
+    ) -> dict[str, Architecture]:
+        """What is recommended, where that is not the best told, and the `top` of what was trained, best first.
+
+        `images` are the training part, for strategies that look at a dataset.
+        """
         from metad2a_plugin.report import stages
         from metad2a_plugin.trained_search import Query, search_by_shared_weights, search_by_training
 
         given: dict[str, Any] = {"dataset": images} if self.looks else {}
         if self.keeps:
             given["run_dir"] = out
+        if self.settings.get("predictor", "naswot") == "naswot":  # others may have no networks
+            own = {name: getattr(config, name) for name in self.network if name not in self.settings}
+            given |= {name: value for name, value in own.items() if value is not None}
         strategy = self.make(**given)(space)
         with stages() as progress:
             strategy.prepare(progress)
@@ -484,15 +523,20 @@ class _Plan:
                 note = f"validation accuracy {query.accuracy:.1f}%, best {found:.1f}%"
                 progress("query", query.number, self.queries, note)
 
-            search = search_by_shared_weights if self.shared else search_by_training
-            results = search(strategy, data, config, self.queries, run_dir=out, report=report)
+            trained: list[Architecture] = []
+            if self.shared:
+                search_by_shared_weights(
+                    strategy, data, config, self.queries, run_dir=out, settings=self.settings, report=report
+                )
+            else:
+                results = search_by_training(strategy, data, config, self.queries, run_dir=out, report=report)
+                trained = [result.architecture for result in results]
         recommended = strategy.recommendation
         if recommended is None:
             raise ConfigError("the strategy asked for nothing that could be trained")
-        if self.shared or not isinstance(results, list):
-            return [recommended]
-        trained = [result.architecture for result in results]
-        return trained if recommended in trained else [recommended, *trained]
+        ranked = {f"rank {i}": cell for i, cell in enumerate(trained[:top], 1)}
+        # Of equal accuracies the incumbent is the earliest, and so is the first of the ranks.
+        return ranked if trained and recommended == trained[0] else {"recommended": recommended, **ranked}
 
 
 def _plan(
@@ -509,16 +553,20 @@ def _plan(
     from metad2a_plugin.registry import bind_strategy, get_strategy
 
     options = parse_options(option or [])
-    parameters = inspect.signature(get_strategy(strategy)).parameters
+    kind = get_strategy(strategy)
+    parameters = inspect.signature(kind).parameters
     looks = "dataset" in parameters
     # A search of its own goes on where the trainings do, unless it is kept elsewhere.
     keeps = "run_dir" in parameters and "run_dir" not in options
+    if "seed" in options:
+        raise ConfigError("give the seed as --seed, not as --option")
     if looks and "dataset" in options:
         raise ConfigError("the strategy is shown the training part of the dataset; leave --option dataset out")
     bind_strategy(strategy, seed=seed, **options)
     queries = 20 if queries is None else queries
     integer("queries", queries, 1)
-    return _Plan(partial(bind_strategy, strategy, seed=seed, **options), looks, keeps, queries, shared)
+    make = partial(bind_strategy, strategy, seed=seed, **options)
+    return _Plan(make, looks, keeps, queries, shared, kind.network_settings, options)
 
 
 def _best_of(path: Path, top: int, wanted: str | None) -> tuple[SearchSpace, list[Architecture], dict[str, Any]]:

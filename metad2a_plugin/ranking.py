@@ -62,6 +62,7 @@ class Ranker:
 def predictor_of(
     given: Predictor | str,
     space: SearchSpace,
+    /,
     input_size: int | None = None,
     dataset: Any = None,
     seed: int | None = None,

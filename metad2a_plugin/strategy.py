@@ -30,7 +30,13 @@ class Strategy(ABC):
     Args:
         space: the search space.
         seed: the same seed and the same tells give the same asks.
+
+    Attributes:
+        network_settings: of `TrainConfig`, those that the strategy takes too, because it has networks of its own that
+            should be like those that will be trained; `metad2a train` hands them on.
     """
+
+    network_settings: tuple[str, ...] = ()
 
     def __init__(self, space: SearchSpace, *, seed: int = 0) -> None:
         self.space = space

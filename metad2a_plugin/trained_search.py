@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,6 +78,7 @@ def search_by_shared_weights(
     queries: int,
     *,
     run_dir: str | os.PathLike[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
     report: _Report = lambda query: None,
 ) -> SharedWeights:
     """Train a supernet for one epoch along each architecture that a strategy asks for, and tell it that accuracy.
@@ -91,7 +92,9 @@ def search_by_shared_weights(
         data: of `prepare`, with the same config.
         config: of the supernet; one epoch a query, whatever its `epochs`.
         queries: architectures to ask for.
-        run_dir: after each query the search is saved in a folder in it that is named by what the search depends on.
+        run_dir: after each query the search is saved in a folder in it that is named by what the search depends on:
+            the images, the config, the strategy's seed and its plain public attributes.
+        settings: what else tells the strategy from others, in plain values, such as options that it does not show.
         report: called after each query.
 
     Raises:
@@ -102,7 +105,7 @@ def search_by_shared_weights(
     if strategy.space.name != "nasbench201":
         raise ConfigError(f"shared weights are of 'nasbench201', the strategy searches {strategy.space.name!r}")
     shared = SharedWeights(data, replace(config, epochs=queries))
-    saved = None if run_dir is None else _Saved(Path(run_dir), strategy, shared)
+    saved = None if run_dir is None else _Saved(Path(run_dir), strategy, shared, settings or {})
     if saved is not None:
         saved.resume()
     for number in range(len(strategy.history) + 1, queries + 1):
@@ -119,11 +122,13 @@ def search_by_shared_weights(
 class _Saved:
     """A search of shared weights in a folder: ``search.json``, and the supernet's state after as many queries."""
 
-    def __init__(self, run_dir: Path, strategy: Strategy, shared: SharedWeights) -> None:
+    def __init__(
+        self, run_dir: Path, strategy: Strategy, shared: SharedWeights, settings: Mapping[str, Any]
+    ) -> None:
         self.strategy, self.shared = strategy, shared
-        # A new strategy's state tells its options apart, as far as they show; its seed is in its generator.
-        parts = (shared.key, strategy.state_dict())
-        self.dir = run_dir / f"shared-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
+        plain = {k: v for k, v in vars(strategy).items() if isinstance(v, (bool, int, float, str)) and k[0] != "_"}
+        parts = (shared.key, strategy.state_dict(), plain, dict(settings))
+        self.dir = run_dir / f"shared-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]}"
 
     def _weights(self) -> Path:
         return self.dir / f"supernet-{len(self.strategy.history)}.pt"

@@ -206,6 +206,38 @@ def test_a_strategy_that_looks_at_images_is_shown_the_training_part(work: Path, 
     assert seen == [len(load_dataset("images.npz").split(0.2)[0])]
 
 
+def test_a_recommendation_that_is_not_the_best_told_is_shown_as_such(work: Path, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setattr(RandomSearch, "recommendation", property(lambda self: self.space.parse(CELL)))
+    given = ["--strategy", "random", "--queries", "2", "--top", "1", "--out", "kept"]
+    assert main(["train", "images.npz", *given, *TINY]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("recommended") and CELL in line for line in lines)
+    assert any(line.strip().startswith("rank 1") for line in lines) and "rank 2" not in "".join(lines)
+
+
+def test_networks_of_a_strategy_s_own_are_like_those_that_are_trained(work: Path, monkeypatch: Any) -> None:
+    made = []
+
+    class Own(RandomSearch):
+        network_settings = ("channels", "input_size", "width")
+
+        def __init__(self, space: Any, *, seed: int = 0, **options: Any) -> None:
+            super().__init__(space, seed=seed)
+            made.append(options)
+
+    monkeypatch.setattr(random_search, "RandomSearch", Own)
+    given = ["--strategy", "random", "--queries", "1", "--out", "kept", "--option", "channels=2"]
+    assert main(["train", "images.npz", *given, *TINY]) == 0
+    assert made[-1] == {"channels": 2, "input_size": 8}
+
+
+def test_search_gives_a_predictor_its_options(work: Path, capsys: Any) -> None:
+    small = ["--option", "channels=2", "--option", "cells=1", "--option", "batch-size=4", "--input-size", "8"]
+    given = ["search", "images.npz", "--predictor", "naswot", "--candidates", "4", "--top", "2"]
+    assert main([*given, *small]) == 0
+    assert "4 " in capsys.readouterr().out
+
+
 def test_a_supernet_is_trained_once_and_predicts(work: Path, capsys: Any) -> None:
     assert main(["train-supernet", "images.npz", "s.safetensors", *TINY, "--epochs", "2"]) == 0
     assert "supernet: s.safetensors" in capsys.readouterr().out
@@ -405,6 +437,11 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
     "shared weights of another space": (
         [*TRAIN, "--strategy", "mdenas", "--shared-weights", "--space", "mobilenetv3"], "needs the supernet", nothing,
     ),
+    "the seed as an option": ([*TRAIN, "--strategy", "random", "--option", "seed=1"], "as --seed", nothing),
+    "shared weights for what has a supernet": (
+        [*TRAIN, "--strategy", "lpt", "--shared-weights"], "supernet of its own", nothing,
+    ),
+    "an option of no predictor": ([*SEARCH, "--option", "x=1"], "is for a --predictor", nothing),
     "no queries": ([*TRAIN, "--strategy", "random", "--queries", "0"], "queries must be", nothing),
     "a supernet of another suffix": (["train-supernet", "images.npz", "s.pt"], "must end in .safetensors", nothing),
     "search a missing dataset": (["search", "gone", "--model", "MODEL"], "no file or folder 'gone'", nothing),

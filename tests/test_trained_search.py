@@ -119,3 +119,11 @@ def test_a_search_of_shared_weights_is_resumed_with_its_own_settings_only(data, 
     search_by_shared_weights(strategy, data, replace(CONFIG, lr=0.05), 1, run_dir=tmp_path)
     assert len(strategy.history) == 1
     assert json.loads(next(tmp_path.rglob("search.json")).read_text())["strategy"] == "MDENAS"
+
+
+def test_a_search_of_another_strategy_s_settings_is_another_search(data, tmp_path: Path) -> None:
+    for strategy in (MDENAS(SPACE), MDENAS(SPACE, learning_rate=0.3), RegularizedEvolution(SPACE, sample_size=2)):
+        search_by_shared_weights(strategy, data, CONFIG, 1, run_dir=tmp_path)
+        assert len(strategy.history) == 1
+    search_by_shared_weights(MDENAS(SPACE), data, CONFIG, 1, run_dir=tmp_path, settings={"what": "it does not show"})
+    assert len(list(tmp_path.iterdir())) == 4

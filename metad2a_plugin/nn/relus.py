@@ -35,10 +35,10 @@ def visit_relus(network: nn.Module, images: torch.Tensor, visit: Visit) -> None:
             "write functional.relu as a module"
         )
 
-    def show(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        visit(inputs[0], 1)
+    def show(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        visit(inputs[0] if inputs else named["input"], 1)
 
-    hooks = [relu.register_forward_pre_hook(show) for relu in relus]
+    hooks = [relu.register_forward_pre_hook(show, with_kwargs=True) for relu in relus]
     try:
         with torch.no_grad(), _training(network):
             network(images)

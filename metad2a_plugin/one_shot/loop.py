@@ -161,7 +161,7 @@ class Loop(ABC):
             raise ConfigError(
                 f"the supernet's loss became {loss} (architecture half: {mixture_loss}) in epoch {index + 1} with "
                 f"lr={config.lr:g} and alpha_lr={config.alpha_lr:g}; search with a lower one, such as "
-                f"lr={config.lr / 10:g}"
+                f"lr={config.lr / 10:g}, or with a tester with a lower tester_lr, selector_lr or gamma"
             )
         entropy = float(torch.special.entr(mixture).sum(1).mean())
         return SearchEpoch(

@@ -159,6 +159,7 @@ class SharedWeights(Fit):
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self.supernet.state_dict().items()}
         about = {
             "class_names": self.data.class_names,
+            "data": self.data.fingerprint,
             "config": asdict(self.config),
         }
         write_atomically(path, to_safetensors(tensors, metadata={"format": FORMAT, "supernet": json.dumps(about)}))
@@ -173,8 +174,9 @@ class SharedWeights(Fit):
             device: where it runs.
 
         Raises:
-            CheckpointError: no such file, or of another kind.
-            DatasetError: the dataset has other classes.
+            CheckpointError: no such file, of another kind, or the dataset is another: its validation part may hold
+                images that the supernet was trained on.
+            DatasetError: the dataset cannot be used.
         """
         tensors, about = _read(Path(path))
         names = tuple(about["class_names"])
@@ -185,7 +187,13 @@ class SharedWeights(Fit):
                 f"({len(dataset.class_names)}); give the dataset it was trained on"
             )
         config = TrainConfig(**{**about["config"], "device": device})
-        shared = cls(prepare(dataset, config), config)
+        data = prepare(dataset, config)
+        if data.fingerprint != about["data"]:
+            raise CheckpointError(
+                f"the supernet {str(path)!r} was trained on other images than those of {dataset.name!r}, some of which "
+                "it may have seen: give the dataset it was trained on, all of it"
+            )
+        shared = cls(data, config)
         shared.supernet.load_state_dict(tensors)
         shared._trained = True
         return shared
@@ -198,8 +206,12 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             if found.get("format") != FORMAT:
                 raise ValueError(f"its format is {found.get('format')!r}")
             about: dict[str, Any] = json.loads(found["supernet"])
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - not a dict
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            config = TrainConfig(**about["config"])
+            made = NASBench201Supernet(len(about["class_names"]), **config.options)  # type: ignore[arg-type]
+            made.load_state_dict(tensors)
+            return tensors, about | {"data": str(about["data"])}
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"{str(path)!r} is no supernet of NAS-Bench-201 ({error}); write one with metad2a train-supernet"
         ) from error

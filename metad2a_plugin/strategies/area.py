@@ -36,6 +36,8 @@ class AREA(RegularizedEvolution):
         DatasetError: the dataset cannot be used.
     """
 
+    network_settings = ("channels", "cells", "width", "input_size", "device")
+
     def __init__(
         self,
         space: SearchSpace,
@@ -68,7 +70,11 @@ class AREA(RegularizedEvolution):
             drawn = Visited(self.space).draw(self._shortlist.candidates, self.rng)
             self._shortlist.score(drawn, self.population_size)
             self._scored = True
-        return self._shortlist.pop() or super()._propose()
+        while architecture := self._shortlist.pop():
+            # Told before, or a twin of one that was proposed.
+            if self._visited is None or architecture not in self._visited:
+                return architecture
+        return super()._propose()
 
     def _child(self, parent: Architecture) -> Architecture | None:
         first = super()._child(parent)

@@ -38,8 +38,8 @@ class MDENAS(Strategy):
         seed: the same seed and the same tells give the same samples.
         learning_rate: what a comparison moves, alpha of equation 6; 0.01 in the paper.
         record: the accuracy of an operation is the ``"mean"`` of all architectures with it, or that of the
-            ``"last"`` one, as equation 5 reads. The latter is right where shared weights get better with each query;
-            on values that stay as they are it is mostly chance and stops at worse cells.
+            ``"last"`` one, as equation 5 reads. The latter is meant for shared weights, which get better with each
+            query; on values that stay as they are it is mostly chance, and the search stops at worse cells.
 
     Raises:
         ConfigError: `learning_rate` is not positive, or another `record`.
@@ -49,8 +49,9 @@ class MDENAS(Strategy):
         self, space: SearchSpace, *, seed: int = 0, learning_rate: float = 0.01, record: str = "mean"
     ) -> None:
         super().__init__(space, seed=seed)
-        if not isinstance(learning_rate, (int, float)) or not 0 < learning_rate < math.inf:
-            raise ConfigError(f"learning_rate must be a positive number, such as 0.01, got {learning_rate!r}")
+        number = isinstance(learning_rate, (int, float)) and not isinstance(learning_rate, bool)
+        if not number or not 0 < learning_rate <= 100:
+            raise ConfigError(f"learning_rate must be a positive number up to 100, such as 0.01, got {learning_rate!r}")
         self.learning_rate = learning_rate
         self.record = one_of("record", record, RECORDS)
         import torch

@@ -32,6 +32,8 @@ class NASWOTStrategy(Strategy):
         DatasetError: the dataset cannot be used.
     """
 
+    network_settings = ("channels", "cells", "width", "input_size", "device")
+
     def __init__(
         self,
         space: SearchSpace,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,8 @@ class DARTSStrategy(Strategy):
         DatasetError: the dataset cannot be used.
     """
 
+    network_settings = ("batch_size", "channels", "cells", "flip", "input_size", "device")
+
     def __init__(
         self,
         space: SearchSpace,
@@ -59,7 +61,7 @@ class DARTSStrategy(Strategy):
         _, kind = self._method()
         for name in settings:
             one_of("setting", name, (field.name for field in fields(kind) if field.name != "seed"))
-        self.config, self._settings = kind(**settings, seed=seed), settings
+        self.config = kind(**settings, seed=seed)
         if dataset is None:
             raise ConfigError("a search in a supernet trains it on images: give a dataset")
         from metad2a_plugin.data import ImageDataset, load_dataset
@@ -133,22 +135,31 @@ class DARTSStrategy(Strategy):
 
     def state_dict(self) -> dict[str, Any]:
         alpha = None if self._alpha is None else self._alpha.tolist()
-        settings = {name: self._settings[name] for name in sorted(self._settings)}
-        return super().state_dict() | {"alpha": alpha, "asked": sorted(self._asked), "settings": settings}
+        searched = {"settings": self._key(), "dataset": self._dataset.content_hash}
+        return super().state_dict() | {"alpha": alpha, "asked": sorted(self._asked), **searched}
+
+    def _key(self) -> dict[str, Any]:
+        """What a search depends on, but the seed, which a state brings, and the device."""
+        return {name: value for name, value in asdict(self.config).items() if name not in ("seed", "device")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`; what had been searched is not searched again.
 
         Raises:
-            CheckpointError: the state is of another strategy, search space, or of other settings.
+            CheckpointError: the state is of another strategy, search space or dataset, or of other settings.
         """
         super().load_state_dict(state)
         import torch
 
-        if state["settings"] != self._settings:
+        mine = self._key()
+        if other := {k: v for k, v in state["settings"].items() if mine.get(k) != v}:
             raise CheckpointError(
-                f"this state is of a search with the settings {state['settings']}, not {self._settings}; "
+                f"this state is of a search with {other}, not {({k: mine.get(k) for k in other})}; "
                 "load it where it was saved from"
+            )
+        if state["dataset"] != self._dataset.content_hash:
+            raise CheckpointError(
+                f"this state is of a search on other images than those of {self._dataset.name!r}; give the same dataset"
             )
         self._alpha = None if state["alpha"] is None else torch.tensor(state["alpha"])
         self._asked = set(state["asked"])

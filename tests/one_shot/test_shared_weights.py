@@ -74,6 +74,12 @@ def test_a_file_brings_the_same_accuracies(trained: SharedWeights, saved: Path) 
         SharedWeights.load(saved, coloured(20, 20))
 
 
+def test_other_images_are_refused_some_of_which_it_may_have_seen(saved: Path) -> None:
+    for other in (coloured(60, 40, 40, seed=1), DATASET.split(0.2)[0]):
+        with pytest.raises(CheckpointError, match="trained on other images"):
+            SharedWeights.load(saved, other)
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.safetensors").write_text("hello")
     for name in ("text.safetensors", "absent.safetensors"):

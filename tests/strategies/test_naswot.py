@@ -7,6 +7,7 @@ import pytest
 from naswot_toys import TINY, Sum, noise
 
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.predictors.cost import ParamsPredictor
 from metad2a_plugin.registry import get_strategy
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.spaces.nasbench201 import NASBench201
@@ -158,3 +159,13 @@ def test_mistakes_are_refused_when_it_is_made(kind: Any) -> None:
 def test_a_population_needs_enough_candidates() -> None:
     with pytest.raises(ConfigError, match="at least population_size"):
         AREA(SPACE, predictor="flops", candidates=9)
+
+
+def test_area_asks_for_no_network_twice_where_it_is_told_to() -> None:
+    space = ToySpace(length=4)
+    for seed in range(20):
+        strategy = AREA(space, seed=seed, predictor=ParamsPredictor(space), dedupe="canonical")
+        first = RegularizedEvolution(space, seed=seed).ask(1)[0]
+        strategy.tell(first, 50.0)
+        keys = [space.canonical(a) for a in (first, *strategy.ask(10))]
+        assert len(set(keys)) == len(keys)

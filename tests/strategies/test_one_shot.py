@@ -145,7 +145,10 @@ def test_wrong_settings_are_refused_at_once(settings: dict[str, Any], message: s
 
 
 def test_a_state_of_other_settings_is_refused() -> None:
-    with pytest.raises(CheckpointError, match="a search with the settings"):
+    with pytest.raises(CheckpointError, match=r"a search with \{'epochs': 1\}, not \{'epochs': 2\}"):
         make(epochs=2).load_state_dict(make().state_dict())
+    make(allow_none=True).load_state_dict(make().state_dict())  # its default
+    with pytest.raises(CheckpointError, match="on other images"):
+        make(dataset=IMAGES.subset(range(10))).load_state_dict(make().state_dict())
     with pytest.raises(CheckpointError, match="not 'LPTStrategy'"):
         make("lpt").load_state_dict(make().state_dict())
