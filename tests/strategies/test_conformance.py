@@ -17,7 +17,6 @@ VARIANTS = {
     "evolution-encoding": lambda space, seed: RegularizedEvolution(space, seed=seed, dedupe="encoding"),
     "evolution-canonical": lambda space, seed: RegularizedEvolution(space, seed=seed, dedupe="canonical"),
     "mdenas": lambda space, seed: MDENAS(space, seed=seed),
-    "mdenas-last": lambda space, seed: MDENAS(space, seed=seed, record="last", learning_rate=0.2),
     "ofa-evolution": lambda space, seed: OFAEvolution(space, seed=seed),
     "ofa-evolution-small": lambda space, seed: OFAEvolution(space, seed=seed, population_size=4, parent_ratio=0.5),
     "local-steepest": lambda space, seed: LocalSearch(space, seed=seed),
