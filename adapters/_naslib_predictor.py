@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from metad2a_plugin.data import extract_task, load_dataset
+from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.models.ensemble import Prediction
 from metad2a_plugin.models.residual import LEARN_FROM, ResidualProcess
 from metad2a_plugin.ranking import predictor_of
+from metad2a_plugin.scoring import task_of
 from metad2a_plugin.search import MetaD2A
 
 from ._naslib_host import Predictor
@@ -22,7 +23,7 @@ from ._naslib_optimizer import MODEL, number
 from ._naslib_space import SPACE, from_naslib
 
 if TYPE_CHECKING:
-    from metad2a_plugin.data import Task
+    pass
 
 
 class _OfCells(Predictor):
@@ -74,11 +75,7 @@ class NamedPredictor(_OfCells):
         super().__init__(ss_type, encoding_type, hpo_wrapper)
         images = None if dataset is None else load_dataset(dataset)
         self._predictor = predictor_of(name, SPACE, options.pop("input_size", None), images, seed, **options)
-        self._task: Task | None = None
-        if self._predictor.needs_task:
-            if images is None:
-                raise ConfigError(f"the predictor {name!r} needs a dataset; give one")
-            self._task = extract_task(images, seed=seed)
+        self._task = task_of(self._predictor, name, images, seed)
 
     def query(self, xtest: Sequence[Any], info: Any = None) -> np.ndarray:
         """Scores of graphs or encodings, float64 ``[n]``, higher is better.

@@ -260,13 +260,18 @@ def _with_options(
         return predictor
     if predictor is None:
         raise ConfigError("--option is for a --predictor")
-    from metad2a_plugin._checks import parse_options
     from metad2a_plugin.ranking import predictor_of
 
-    options = parse_options(option)
-    if taken := sorted(options.keys() & {"input_size", "dataset", "seed"}):
-        raise ConfigError(f"{taken[0]} is an argument of the command, not an --option")
-    return predictor_of(predictor, space, input_size, dataset, seed, **options)
+    return predictor_of(predictor, space, input_size, dataset, seed, **_predictor_options(option))
+
+
+def _predictor_options(texts: list[str] | None) -> dict[str, Any]:
+    """Options of a predictor, none of which is what the commands have arguments for."""
+    options = parse_options(texts or ())
+    for name in options:
+        if name in ("space", "architectures", "predictor", "dataset", "input_size", "seed"):
+            raise ConfigError(f"{name!r} is no --option NAME=VALUE but an argument of this command; see --help")
+    return options
 
 
 def _without_dataset(model: str | None, space: str | None, predictor: str | None) -> tuple[str, str]:
@@ -549,7 +554,6 @@ def _plan(
         if queries is not None or shared or option:
             raise ConfigError("--queries, --shared-weights and --option are for a search with --strategy")
         return None
-    from metad2a_plugin._checks import parse_options
     from metad2a_plugin.registry import bind_strategy, get_strategy
 
     options = parse_options(option or [])
@@ -562,10 +566,10 @@ def _plan(
         raise ConfigError("give the seed as --seed, not as --option")
     if looks and "dataset" in options:
         raise ConfigError("the strategy is shown the training part of the dataset; leave --option dataset out")
-    bind_strategy(strategy, seed=seed, **options)
+    make = partial(bind_strategy, strategy, seed=seed, **options)
+    make()  # refuses what is no option of it
     queries = 20 if queries is None else queries
     integer("queries", queries, 1)
-    make = partial(bind_strategy, strategy, seed=seed, **options)
     return _Plan(make, looks, keeps, queries, shared, kind.network_settings, options)
 
 
@@ -1063,10 +1067,7 @@ def score(
     """Score given architectures by any predictor, without training any."""
     import random as randomness
 
-    options = parse_options(option or ())
-    for name in options:
-        if name in ("space", "architectures", "predictor", "dataset", "input_size", "seed"):
-            raise ConfigError(f"{name!r} is no --option NAME=VALUE but an argument of this command; see --help")
+    options = _predictor_options(option)
     if json is not None:
         _writable(json.parent)
     if not architecture and not random:

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from metad2a_plugin._progress import Progress
+
 if TYPE_CHECKING:
     from metad2a_plugin.analysis import Analysis
     from metad2a_plugin.data import ImageDataset
@@ -228,7 +230,7 @@ def print_metrics(checkpoint: Checkpoint) -> None:
 
 
 @contextmanager
-def stages() -> Iterator[Callable[[str, int, int, str], None]]:
+def stages() -> Iterator[Progress]:
     """A progress bar per stage on a terminal; elsewhere a line now and then."""
     if not sys.stderr.isatty():
 

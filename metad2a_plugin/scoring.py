@@ -103,11 +103,10 @@ def score_architectures(
     images = None if dataset is None else load_dataset(dataset)
     classes = space.num_classes if images is None else images.num_classes
     made = predictor_of(predictor, space, size, images, seed, **options)
-    if made.needs_task and images is None:
-        raise ConfigError(f"the predictor {name_of(predictor)!r} needs a dataset; give one")
+    task = task_of(made, name_of(predictor), images, seed)
     of = {name: value for name, value in options.items() if name in NETWORK_OPTIONS}
     params, flops = space.costs(space.encode(wanted), num_classes=classes, input_size=size, **of)
-    values = made.predict(_task(made, images, seed), wanted).tolist()
+    values = made.predict(task, wanted).tolist()
     order = sorted(range(len(wanted)), key=lambda i: -values[i])
     return Scores(
         space=space.name,
@@ -124,10 +123,16 @@ def score_architectures(
     )
 
 
-def _task(predictor: Predictor, images: ImageDataset | None, seed: int) -> Task | None:
-    """The images as the predictor wants to see them."""
-    if images is None or not predictor.needs_task:
+def task_of(predictor: Predictor, name: str, images: ImageDataset | None, seed: int) -> Task | None:
+    """The images as the predictor of that name wants to see them; None where it needs no task.
+
+    Raises:
+        ConfigError: it needs a task, and there are no images.
+    """
+    if not predictor.needs_task:
         return None
+    if images is None:
+        raise ConfigError(f"the predictor {name!r} needs a dataset; give one")
     if isinstance(predictor, MetaD2APredictor):
         return predictor.searcher.task(images, seed=seed)  # by the encoder of its checkpoint
     return extract_task(images, seed=seed)

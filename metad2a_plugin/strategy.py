@@ -18,10 +18,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from metad2a_plugin._progress import Progress
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-
-Progress = Callable[[str, int, int, str], None]
 
 
 class Strategy(ABC):

@@ -14,6 +14,7 @@ from typing import Any
 
 from metad2a_plugin._checks import integer
 from metad2a_plugin._files import UNREADABLE, write_atomically
+from metad2a_plugin._progress import Progress
 from metad2a_plugin.analysis.landscape import Landscape, LandscapeConfig, epochs_to_common_loss, landscape
 from metad2a_plugin.analysis.topology import Topology, counterpart, describe, has_cells
 from metad2a_plugin.data.dataset import ImageDataset
@@ -223,7 +224,7 @@ def _landscape(
         ) from error
 
 
-def _stages(wanted: bool) -> AbstractContextManager[Callable[[str, int, int, str], None]]:
+def _stages(wanted: bool) -> AbstractContextManager[Progress]:
     if not wanted:
         return nullcontext(lambda stage, done, total, note: None)
     from metad2a_plugin.report import stages
@@ -231,5 +232,5 @@ def _stages(wanted: bool) -> AbstractContextManager[Callable[[str, int, int, str
     return stages()
 
 
-def _told(report: Callable[[str, int, int, str], None], stage: str) -> Callable[[int, int], None]:
+def _told(report: Progress, stage: str) -> Callable[[int, int], None]:
     return lambda done, total: report(stage, done, total, "")

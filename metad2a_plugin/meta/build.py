@@ -41,11 +41,11 @@ from filelock import FileLock, Timeout
 from metad2a_plugin._checks import integer
 from metad2a_plugin._device import usable
 from metad2a_plugin._files import write_atomically
+from metad2a_plugin._progress import Progress
 from metad2a_plugin.data import DatasetWarning, ImageDataset, extract_task, get_encoder, load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError, require
 from metad2a_plugin.meta.plan import Plan, PlanConfig
 from metad2a_plugin.meta.supernet import LabelledImages, SupernetConfig, accuracy, train_supernet
-from metad2a_plugin.meta.train import Progress
 from metad2a_plugin.spaces._mobilenetv3_supernet import load_supernet, save_supernet
 
 COLUMNS = ("row", "task", "arch_str", "accuracy", "split")

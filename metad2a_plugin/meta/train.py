@@ -18,6 +18,7 @@ from safetensors.torch import save as to_safetensors
 
 from metad2a_plugin._checks import one_of
 from metad2a_plugin._files import write_atomically
+from metad2a_plugin._progress import Progress
 from metad2a_plugin.data import DatasetWarning, ImageDataset, extract_task, get_encoder
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.meta.card import card
@@ -53,7 +54,6 @@ _POPULATION = 4096  # networks that stand for all of a larger one
 
 _FITS = 1  # changes whenever a kept fit could not be told from one of other code
 
-Progress = Callable[[str, int, int, str], None]
 """Called with the name of a stage, steps done, steps in all, and a note."""
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save
 import metad2a_plugin
 from metad2a_plugin._checks import integer
 from metad2a_plugin._files import UNREADABLE, write_atomically
+from metad2a_plugin._progress import Progress
 from metad2a_plugin.data import ImageDataset
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.registry import get_space
@@ -29,8 +30,6 @@ from metad2a_plugin.similarity.library import Cell, KnownTask, TaskLibrary
 from metad2a_plugin.similarity.measure import TaskConfig, accuracy, fisher_on, task_data, train_task_network
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.training import TrainConfig, TrainingData, TrainResult, prepare, train_many
-
-Progress = Callable[[str, int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from metad2a_plugin._checks import one_of
+from metad2a_plugin._progress import Progress
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.strategy import Progress, Strategy
+from metad2a_plugin.strategy import Strategy
 
 if TYPE_CHECKING:
     import torch

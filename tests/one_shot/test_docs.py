@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import re
-from pathlib import Path
-
 import pytest
+from page_scripts import printed_by, scripts_of
 
-PAGE = Path(__file__).parents[2] / "docs" / "one_shot.md"
-SCRIPTS = re.findall(r"<!-- script: (\S+) -->\n```python\n(.*?)```\n\n```\n(.*?)```", PAGE.read_text(), re.DOTALL)
+SCRIPTS = scripts_of("one_shot.md")
 
 
 @pytest.mark.parametrize(("name", "script", "output"), SCRIPTS, ids=[name for name, *_ in SCRIPTS])
 def test_a_script_prints_what_the_page_says(name: str, script: str, output: str) -> None:
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(compile(script, name, "exec"), {"__name__": "__main__"})
-    assert printed.getvalue() == output
+    assert printed_by(name, script) == output
 
 
 def test_every_script_is_found() -> None:

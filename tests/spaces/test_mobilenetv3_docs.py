@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import io
-import re
-from pathlib import Path
 
 import pytest
+from page_scripts import printed_by, scripts_of
 
-PAGE = Path(__file__).parents[2] / "docs" / "mobilenetv3.md"
-SCRIPTS = re.findall(r"<!-- script: (\S+) -->\n```python\n(.*?)```\n\n```\n(.*?)```", PAGE.read_text(), re.DOTALL)
+SCRIPTS = scripts_of("mobilenetv3.md")
 
 
 @pytest.mark.parametrize(("name", "script", "output"), SCRIPTS, ids=[name for name, *_ in SCRIPTS])
@@ -20,10 +16,7 @@ def test_a_script_prints_what_the_page_says(name: str, script: str, output: str)
         pytest.importorskip("metad2a_plugin.adapters", reason="adapters are inside the package once it is installed")
         if not all(map(importlib.util.find_spec, ("ofa", "torchvision"))):
             pytest.skip("ofa and torchvision are not installed (pip install 'metad2a-plugin[ofa]')")
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(compile(script, name, "exec"), {"__name__": "__main__"})
-    assert printed.getvalue() == output
+    assert printed_by(name, script) == output
 
 
 def test_every_script_is_found() -> None:
