@@ -26,8 +26,8 @@ from metad2a_plugin.meta.build import build_database
 from metad2a_plugin.meta.database import load_database
 from metad2a_plugin.meta.plan import Plan, PlanConfig
 from metad2a_plugin.meta.supernet import LabelledImages, SupernetConfig, accuracy, train_supernet
-from metad2a_plugin.spaces._mobilenetv3_supernet import MobileNetV3Supernet, load_supernet, save_supernet
-from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3.supernet import MobileNetV3Supernet, load_supernet, save_supernet
 
 pytestmark = pytest.mark.filterwarnings("ignore::metad2a_plugin.data.DatasetWarning")
 SPACE = MobileNetV3Space()
@@ -195,7 +195,7 @@ def test_an_interrupt_ends_all_processes_soon_and_in_one_sentence(built: Path, i
     settings += ["--width", "0.15", "--input-size", "32", "--epochs", "1", "--teacher", "none", "--tasks", "400"]
     for name in ("build.json", "tasks.csv", "map_clsloc.txt"):
         (out / name).unlink()
-    command = [sys.executable, "-m", "metad2a_plugin.cli", "build-database", out, "--images", images, *settings]
+    command = [sys.executable, "-m", "metad2a_plugin.cli.main", "build-database", out, "--images", images, *settings]
     command += ["--valid-tasks", "2", "--workers", "2"]
     path = out / "rows.csv"
     with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, start_new_session=True) as process:

@@ -1,0 +1,7 @@
+"""``python -m metad2a_plugin.cli``, the same as ``metad2a``."""
+
+import sys
+
+from metad2a_plugin.cli.main import main
+
+sys.exit(main())
