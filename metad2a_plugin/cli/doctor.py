@@ -76,7 +76,7 @@ def attempt(question: str, timeout: float) -> tuple[str | None, list[str]]:
         What it found and its notes; or None and the reason.
     """
     # The same packages as here, whatever folder this runs in.
-    code = f"import sys; sys.path[:] = {sys.path!r}; from metad2a_plugin import doctor; doctor.answer({question!r})"
+    code = f"import sys; sys.path[:] = {sys.path!r}; from metad2a_plugin.cli import doctor; doctor.answer({question!r})"
     # Files and no pipes: a process that the host has left behind would keep those open.
     # A home of its own, where hosts keep lists, logs and what they compile: nothing is left behind.
     with (

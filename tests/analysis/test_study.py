@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from metad2a_plugin.analysis import Analysis, LandscapeConfig, Studied, analyze
-from metad2a_plugin.analysis import study as module
+from metad2a_plugin.analysis import run as module
 from metad2a_plugin.analysis.page import write_page
 from metad2a_plugin.analysis.topology import counterpart, describe
 from metad2a_plugin.cli.main import main

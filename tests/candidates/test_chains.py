@@ -10,7 +10,7 @@ import torch
 
 from metad2a_plugin import get_space
 from metad2a_plugin.candidates.chains import Chains
-from metad2a_plugin.testing.spaces import ToySpace
+from metad2a_plugin.testing import ToySpace
 
 TOY, MOBILE = ToySpace(length=4), get_space("mobilenetv3")
 

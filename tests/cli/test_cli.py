@@ -15,17 +15,16 @@ import pytest
 from meta_toys import SPACE, FitConfig, checkpoint, class_images, coloured, mobile_toy, toy, write_folder
 from PIL import Image
 
+from metad2a_plugin import search, training
 from metad2a_plugin.cli.main import main
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.meta import train
 from metad2a_plugin.models.checkpoint import load_checkpoint
 from metad2a_plugin.plugins.registry import get_strategy
 from metad2a_plugin.predictors.supernet import SupernetPredictor
-from metad2a_plugin.search.metad2a import metad2a as search
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.strategies import RandomSearch, random_search
 from metad2a_plugin.training.files import load_network
-from metad2a_plugin.training.run import run as training
 
 CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
 MOBILE = "+".join(["k3e3-k5e4"] * 5)

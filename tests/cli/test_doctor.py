@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from metad2a_plugin.cli import doctor, main
 from metad2a_plugin.cli.doctor import ABSENT, PROBLEM, WORKS, Finding
-from metad2a_plugin.cli.main import doctor, main
 from metad2a_plugin.errors import HostError
 
 pytest.importorskip("metad2a_plugin.adapters", reason="adapters are inside the package once it is installed")

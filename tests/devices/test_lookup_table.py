@@ -11,7 +11,7 @@ import torch
 from metad2a_plugin.devices.lookup_table import LookUpTable
 from metad2a_plugin.errors import ArchitectureError, ConfigError, MissingExtraError
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
-from metad2a_plugin.testing.spaces import ToySpace
+from metad2a_plugin.testing import ToySpace
 
 SPACE = MobileNetV3Space()
 SMALL = SPACE.parse("+".join(["k3e3-k3e3"] * 5))

@@ -15,7 +15,7 @@ from metad2a_plugin.meta.metrics import pearson, spearman
 from metad2a_plugin.meta.train import population
 from metad2a_plugin.meta.validation import validate
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
-from metad2a_plugin.testing.spaces import ToySpace
+from metad2a_plugin.testing import ToySpace
 
 LIVE = ~SPACE.dead_mask(CELLS)
 TRUTH = quality(CELLS)

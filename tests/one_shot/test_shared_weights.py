@@ -11,7 +11,7 @@ from metad2a_plugin import get_space
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.one_shot.shared_weights import SharedWeights
 from metad2a_plugin.predictors.supernet import SupernetPredictor
-from metad2a_plugin.testing.spaces import PredictorConformance, ToySpace
+from metad2a_plugin.testing import PredictorConformance, ToySpace
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.images import prepare
 

@@ -25,7 +25,7 @@ from metad2a_plugin.predictors.imagenet import (
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.spaces.mobilenetv3.layout import RESOLUTIONS
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
-from metad2a_plugin.testing.spaces import PredictorConformance, ToySpace
+from metad2a_plugin.testing import PredictorConformance, ToySpace
 
 SPACE = MobileNetV3Space()
 RNG = random.Random(0)

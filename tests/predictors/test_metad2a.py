@@ -12,7 +12,7 @@ from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.plugins.registry import get_predictor
 from metad2a_plugin.predictors.metad2a import MetaD2APredictor
 from metad2a_plugin.spaces.base import SearchSpace
-from metad2a_plugin.testing.spaces import PredictorConformance, ToySpace
+from metad2a_plugin.testing import PredictorConformance, ToySpace
 
 SEARCHER = MetaD2A(checkpoint())
 

@@ -12,8 +12,8 @@ from torch.func import functional_call
 
 from metad2a_plugin.errors import ArchitectureError, CheckpointError
 from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.spaces.mobilenetv3 import network as networks
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
-from metad2a_plugin.spaces.mobilenetv3.space import network as networks
 from metad2a_plugin.spaces.mobilenetv3.supernet import MobileNetV3Supernet, load_supernet, plain_name, save_supernet
 
 SPACE = MobileNetV3Space()

@@ -19,7 +19,7 @@ from metad2a_plugin.spaces import Architecture
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.spaces.nasbench201.cell import CELL_EDGES, DATAFLOW, EDGES, OPS
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
-from metad2a_plugin.testing.spaces import ToySpace
+from metad2a_plugin.testing import ToySpace
 
 SPACE = NASBench201()
 GOOD = "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"

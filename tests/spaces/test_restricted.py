@@ -10,7 +10,7 @@ from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
 from metad2a_plugin.spaces.restricted import RestrictedSpace, options_of
-from metad2a_plugin.testing.spaces import SearchSpaceConformance, ToySpace
+from metad2a_plugin.testing import SearchSpaceConformance, ToySpace
 
 ALLOWED = ((1, 3), (0, 2, 4), (3,), (1, 2), (0, 3), (0, 1, 3))
 

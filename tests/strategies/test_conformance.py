@@ -7,7 +7,7 @@ from metad2a_plugin.plugins.registry import BUILT_IN, bind_strategy, get_space, 
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.strategies import MDENAS, LocalSearch, OFAEvolution, RandomSearch, RegularizedEvolution
-from metad2a_plugin.testing.spaces import StrategyConformance
+from metad2a_plugin.testing import StrategyConformance
 
 VARIANTS = {
     "random": lambda space, seed: RandomSearch(space, seed=seed),

@@ -9,7 +9,7 @@ from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.plugins.strategy import maximize
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.strategies import MDENAS
-from metad2a_plugin.testing.spaces import ToySpace
+from metad2a_plugin.testing import ToySpace
 
 SPACE = ToySpace(length=1)
 NONE, SKIP, CONV = (SPACE.parse(op) for op in ("none", "skip", "conv"))

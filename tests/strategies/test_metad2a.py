@@ -16,7 +16,7 @@ from metad2a_plugin.plugins.registry import get_strategy
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.strategies.metad2a import MetaD2AStrategy
-from metad2a_plugin.testing.spaces import StrategyConformance, ToySpace
+from metad2a_plugin.testing import StrategyConformance, ToySpace
 
 SEARCHER = MetaD2A(checkpoint())
 

@@ -13,7 +13,7 @@ from metad2a_plugin.predictors.cost import ParamsPredictor
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
 from metad2a_plugin.strategies import AREA, NASWOTStrategy, RandomSearch, RegularizedEvolution
-from metad2a_plugin.testing.spaces import StrategyConformance, ToySpace
+from metad2a_plugin.testing import StrategyConformance, ToySpace
 
 SPACE = NASBench201()
 VARIANTS: dict[str, Any] = {

@@ -14,7 +14,7 @@ from metad2a_plugin.one_shot.outcome import SearchEpoch, rank_cells
 from metad2a_plugin.plugins.registry import get_space, get_strategy
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import SearchSpace
-from metad2a_plugin.testing.spaces import StrategyConformance
+from metad2a_plugin.testing import StrategyConformance
 
 SPACE = get_space("nasbench201")
 IMAGES = coloured(4, 4, 4)

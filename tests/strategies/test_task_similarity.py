@@ -12,7 +12,7 @@ from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.similarity.library import TaskLibrary, load_library
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.strategies import TaskSimilarityStrategy
-from metad2a_plugin.testing.spaces import StrategyConformance, ToySpace
+from metad2a_plugin.testing import StrategyConformance, ToySpace
 
 SPACE = get_space("nasbench201")
 WHOLE = {"darts", "lpt", "metad2a", "task-similarity"}

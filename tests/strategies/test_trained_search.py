@@ -11,7 +11,7 @@ from metad2a_plugin import get_space, get_strategy
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.strategies import MDENAS, RandomSearch, RegularizedEvolution
 from metad2a_plugin.strategies.trained_search import Query, search_by_shared_weights, search_by_training
-from metad2a_plugin.testing.spaces import ToySpace
+from metad2a_plugin.testing import ToySpace
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.images import prepare
 from metad2a_plugin.training.run import train_architecture

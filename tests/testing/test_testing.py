@@ -15,7 +15,7 @@ from metad2a_plugin.spaces.base import Architecture, Cost
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
 from metad2a_plugin.strategies import RandomSearch
-from metad2a_plugin.testing.spaces import PredictorConformance, SearchSpaceConformance, StrategyConformance, ToySpace
+from metad2a_plugin.testing import PredictorConformance, SearchSpaceConformance, StrategyConformance, ToySpace
 
 
 class TestToySpace(SearchSpaceConformance):
@@ -612,5 +612,5 @@ def test_kits_need_no_pytest():
     import subprocess
     import sys
 
-    code = "import sys; import metad2a_plugin.testing.spaces; sys.exit('pytest' in sys.modules)"
+    code = "import sys; import metad2a_plugin.testing; sys.exit('pytest' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -20,13 +20,13 @@ from metad2a_plugin.data import DatasetWarning, ImageDataset, load_dataset
 from metad2a_plugin.errors import ArchitectureError, CheckpointError, ConfigError, DatasetError
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
+from metad2a_plugin.training import fit
 from metad2a_plugin.training.classifier import ImageClassifier
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.files import load_network
 from metad2a_plugin.training.fit import train_network
 from metad2a_plugin.training.images import augmented, prepare
 from metad2a_plugin.training.result import TrainResult, wilson_interval
-from metad2a_plugin.training.run import run as training
 from metad2a_plugin.training.run import train_architecture, train_many
 
 SPACE = NASBench201()
@@ -193,7 +193,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
             raise KeyboardInterrupt
         return original(images, flip)
 
-    monkeypatch.setattr(training, "augmented", counted)
+    monkeypatch.setattr(fit, "augmented", counted)
 
 
 @pytest.mark.parametrize("batches", [3, 10, 18])

@@ -57,6 +57,7 @@ def option_indices(config: Mapping[str, Any], name: str, options: tuple[int, ...
 
 
 def read_resolution(config: Mapping[str, Any]) -> int:
+    """The side of the images that a configuration says, in pixels."""
     given = config.get("r", config.get("image_size", RESOLUTIONS[-1]))
     resolution = given[0] if isinstance(given, (list, tuple)) and len(given) == 1 else given
     if isinstance(resolution, bool) or resolution not in RESOLUTIONS:
