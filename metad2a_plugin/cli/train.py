@@ -13,7 +13,6 @@ from metad2a_plugin.cli.options import Dataset, InputSize, Model, Options, Seed,
 from metad2a_plugin.errors import ConfigError, require
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE
 from metad2a_plugin.spaces.base import random_live
-from metad2a_plugin.strategies.plan import make_plan
 from metad2a_plugin.utils.checks import integer
 
 if TYPE_CHECKING:
@@ -87,6 +86,7 @@ def train(
     from metad2a_plugin.cli.tables import print_training
     from metad2a_plugin.data import load_dataset
     from metad2a_plugin.plugins.registry import get_space
+    from metad2a_plugin.strategies.plan import make_plan
     from metad2a_plugin.training.config import TrainConfig
     from metad2a_plugin.training.files import export_onnx
     from metad2a_plugin.training.images import prepare

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from rich.console import Console
-
 Progress = Callable[[str, int, int, str], None]
 """Called with the name of a stage, how much of it is done, of how much, and a note."""
 
 
 def waiting(what: str) -> AbstractContextManager[object]:
     """Say on a terminal what takes its time."""
+    from rich.console import Console
+
     return Console(stderr=True).status(what)
 
 
@@ -28,6 +28,7 @@ def stages() -> Iterator[Progress]:
 
         yield line
         return
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -54,6 +55,7 @@ def counting(title: str, total: int, wanted: bool = True) -> Iterator[Callable[[
     if not (wanted and sys.stderr.isatty()):
         yield lambda count: None
         return
+    from rich.console import Console
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:

@@ -15,7 +15,7 @@ import pytest
 from meta_toys import SPACE, FitConfig, checkpoint, class_images, coloured, mobile_toy, toy, write_folder
 from PIL import Image
 
-from metad2a_plugin import search, training
+from metad2a_plugin import search
 from metad2a_plugin.cli.main import main
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.meta import train
@@ -24,6 +24,7 @@ from metad2a_plugin.plugins.registry import get_strategy
 from metad2a_plugin.predictors.supernet import SupernetPredictor
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.strategies import RandomSearch, random_search
+from metad2a_plugin.training import images as training
 from metad2a_plugin.training.files import load_network
 
 CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
@@ -378,7 +379,7 @@ def test_version_and_help(capsys: Any) -> None:
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "metad2a_plugin.cli.main", *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "metad2a_plugin.cli", *arguments], capture_output=True, text=True, check=False
     )
 
 

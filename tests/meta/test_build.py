@@ -195,7 +195,7 @@ def test_an_interrupt_ends_all_processes_soon_and_in_one_sentence(built: Path, i
     settings += ["--width", "0.15", "--input-size", "32", "--epochs", "1", "--teacher", "none", "--tasks", "400"]
     for name in ("build.json", "tasks.csv", "map_clsloc.txt"):
         (out / name).unlink()
-    command = [sys.executable, "-m", "metad2a_plugin.cli.main", "build-database", out, "--images", images, *settings]
+    command = [sys.executable, "-m", "metad2a_plugin.cli", "build-database", out, "--images", images, *settings]
     command += ["--valid-tasks", "2", "--workers", "2"]
     path = out / "rows.csv"
     with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, start_new_session=True) as process:
