@@ -43,8 +43,6 @@ def analyze(
     device: Annotated[str, typer.Option(help="A torch device; auto takes a GPU where there is one.")] = "auto",
 ) -> None:
     """Show why an architecture trains fast or slowly: its wiring, convergence and loss surface, on one page."""
-    import json as text
-
     from metad2a_plugin.analysis import analyze as run
     from metad2a_plugin.analysis import write_page
     from metad2a_plugin.analysis.topology import has_cells
@@ -52,7 +50,7 @@ def analyze(
     from metad2a_plugin.data import load_dataset
     from metad2a_plugin.plugins.registry import get_space
     from metad2a_plugin.training.config import TrainConfig
-    from metad2a_plugin.utils.files import write_atomically
+    from metad2a_plugin.utils.files import write_json
 
     require("draw", "the page of an analysis", "matplotlib")
     if out.suffix not in (".html", ".htm"):
@@ -82,5 +80,5 @@ def analyze(
     write_page(analysis, out)
     typer.echo(f"page: {out}")
     if json is not None:
-        write_atomically(json, (text.dumps(analysis.to_dict(), indent=1) + "\n").encode())
+        write_json(json, analysis.to_dict())
         typer.echo(f"numbers: {json}")

@@ -31,8 +31,6 @@ def similar(
     device: Device = "cpu",
 ) -> None:
     """Find the known tasks that are most like a dataset, and the cells that are good on them."""
-    import json as text
-
     for path in (json, draw):
         if path is not None:
             writable(path.parent)
@@ -42,14 +40,14 @@ def similar(
         require("draw", "drawing distances", "matplotlib")
     from metad2a_plugin.cli.tables import print_similarity
     from metad2a_plugin.similarity.similar import similar_tasks
-    from metad2a_plugin.utils.files import write_atomically
+    from metad2a_plugin.utils.files import write_json
     from metad2a_plugin.utils.progress import waiting
 
     with waiting("training a small network on the dataset"):
         found = similar_tasks(dataset, library, distance=distance, seed=seed, device=device)
     print_similarity(found, found.nearest(top))
     if json is not None:
-        write_atomically(json, (text.dumps(found.to_dict(), indent=1) + "\n").encode())
+        write_json(json, found.to_dict())
         typer.echo(f"distances: {json}")
     if draw is not None:
         found.draw(draw)
