@@ -288,6 +288,8 @@ class MetaD2A:
         options: Mapping[str, Any],
     ) -> Job:
         """With everything checked before the dataset is read."""
+        if dataset is not None and not isinstance(dataset, (ImageDataset, Task)):
+            dataset = load_dataset(dataset)  # once, for the predictor and for the features
         images = None if isinstance(dataset, Task) else dataset
         other = None if predictor is None else predictor_of(predictor, self.space, bounds.input_size, images, seed)
         _check_names(options)
