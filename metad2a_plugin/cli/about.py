@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from metad2a_plugin.cli.app import app
+from metad2a_plugin.cli.report import Report
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.registry import DEFAULT_SPACE
+from metad2a_plugin.plugins.registry import BUILT_IN, DEFAULT_SPACE, available
 
 
 @app.command()
@@ -23,7 +25,6 @@ def doctor(
 
     A toolkit that is not installed is no problem.
     """
-    import json as text
     from dataclasses import asdict
 
     from metad2a_plugin.cli.doctor import PROBLEM, diagnose
@@ -32,10 +33,11 @@ def doctor(
 
     with waiting("trying what is installed, some seconds each"):
         findings = diagnose(timeout)
+    report = Report(Path("-") if json else None)
     if json:
-        typer.echo(text.dumps([asdict(finding) for finding in findings], indent=1))
+        report.values("findings", [asdict(finding) for finding in findings])
     else:
-        print_findings(findings)
+        print_findings(report.console, findings)
     if strict and any(finding.state == PROBLEM for finding in findings):
         raise typer.Exit(1)
 
@@ -51,8 +53,6 @@ def list_names(
     ] = None,
 ) -> None:
     """Show the names that options take."""
-    from metad2a_plugin.plugins.registry import BUILT_IN
-
     def models() -> list[str]:
         from metad2a_plugin.models.checkpoint import shipped
 
@@ -64,17 +64,11 @@ def list_names(
         model = device_model(space or DEFAULT_SPACE)
         return [f"{name} ({model.unit(name)})" for name in model.devices]
 
-    kinds: dict[str, Callable[[], list[str]]] = {"models": models, "devices": devices}
-    kinds |= {kind: partial(_available, kind) for kind in BUILT_IN}
+    kinds: dict[str, Callable[[], Sequence[str]]] = {"models": models, "devices": devices}
+    kinds |= {kind: partial(available, kind) for kind in BUILT_IN}
     if what and what not in kinds:
         raise ConfigError(f"there is no list of {what!r}; the lists are {', '.join(kinds)}")
     if space is not None and what != "devices":
         raise ConfigError("--space says whose devices to list: metad2a list devices --space mobilenetv3")
     for kind in [what] if what else kinds:
         typer.echo(f"{kind}: {', '.join(kinds[kind]())}")
-
-
-def _available(kind: str) -> list[str]:
-    from metad2a_plugin.plugins.registry import available
-
-    return list(available(kind))

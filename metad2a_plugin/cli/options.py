@@ -1,8 +1,8 @@
-"""Options that several commands share, and what becomes of them."""
+"""Options that several commands share, and what becomes of them; those of a config class have its defaults."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,20 +10,30 @@ import typer
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE
-from metad2a_plugin.utils.checks import parse_options
-from metad2a_plugin.utils.files import data_folder
+from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.utils.checks import one_of, parse_options
+from metad2a_plugin.utils.files import check_writable, check_writable_folder, data_folder
 
 if TYPE_CHECKING:
     from metad2a_plugin.search.metad2a import MetaD2A
 
-Dataset = Annotated[
-    str,
-    typer.Argument(
-        help="A folder of class folders, a .zip of one, an .npz with images and labels, or 'sklearn:digits'.",
+# -- what is worked on ---------------------------------------------------------------------------
+_FORMATS = "A folder of class folders, a .zip of one, an .npz with images and labels, or 'sklearn:digits'"
+_NO_DATASET = "As for the other commands; may be left out with a --predictor that needs none."
+
+Dataset = Annotated[str, typer.Argument(help=f"{_FORMATS}.", show_default=False)]
+MaybeDataset = Annotated[str | None, typer.Argument(help=_NO_DATASET, show_default=False)]
+DatasetOption = Annotated[str | None, typer.Option("--dataset", "-d", help=_NO_DATASET, show_default=False)]
+Images = Annotated[
+    str | None,
+    typer.Option(
+        help="Images of the classes, a folder of class folders or a zip of one; METAD2A_DATA/images/imagenet64.zip.",
         show_default=False,
     ),
 ]
-
+MaxImagesPerClass = Annotated[
+    int | None, typer.Option(help="Use at most so many images of a class.", show_default=False)
+]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -32,33 +42,26 @@ Model = Annotated[
         show_default=False,
     ),
 ]
-
 Space = Annotated[
     str | None,
-    typer.Option(help="Search space ('metad2a list spaces'); nasbench201 by default.", show_default=False),
+    typer.Option(help=f"Search space ('metad2a list spaces'); {DEFAULT_SPACE} by default.", show_default=False),
 ]
-
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")]
-
-Device = Annotated[str, typer.Option(help="A torch device, such as cpu or cuda.")]
-
-Top = Annotated[int, typer.Option(help="How many architectures to show.")]
-
-MaybeDataset = Annotated[
-    str | None,
-    typer.Argument(
-        help="As for the other commands; may be left out with a --predictor that needs none.",
-        show_default=False,
-    ),
-]
-
 Predictor = Annotated[
     str | None,
     typer.Option(
         help="Rank by this instead of the model ('metad2a list predictors'), such as ofa-imagenet.", show_default=False
     ),
 ]
+Options = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="Of the strategy or predictor; may be repeated.", show_default=False),
+]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")]
+Device = Annotated[str, typer.Option(help="A torch device, such as cpu or cuda.")]
+TrainingDevice = Annotated[str, typer.Option(help="A torch device; auto takes a GPU where there is one.")]
 
+# -- limits and effort of a search ---------------------------------------------------------------
+Top = Annotated[int, typer.Option(help="How many architectures to show.")]
 Candidates = Annotated[
     int | None,
     typer.Option(
@@ -67,7 +70,6 @@ Candidates = Annotated[
         show_default=False,
     ),
 ]
-
 Refine = Annotated[
     int | None,
     typer.Option(
@@ -75,13 +77,10 @@ Refine = Annotated[
         show_default=False,
     ),
 ]
-
 MaxParams = Annotated[float | None, typer.Option(help="Hard limit, millions of parameters.", show_default=False)]
-
 MaxFlops = Annotated[
     float | None, typer.Option(help="Hard limit, millions of multiply-accumulates.", show_default=False)
 ]
-
 MaxLatency = Annotated[
     list[str] | None,
     typer.Option(
@@ -90,7 +89,6 @@ MaxLatency = Annotated[
         show_default=False,
     ),
 ]
-
 LatencyTable = Annotated[
     list[str] | None,
     typer.Option(
@@ -100,6 +98,7 @@ LatencyTable = Annotated[
     ),
 ]
 
+# -- networks and their training -----------------------------------------------------------------
 InputSize = Annotated[
     int | None,
     typer.Option(
@@ -107,15 +106,60 @@ InputSize = Annotated[
         show_default=False,
     ),
 ]
-
+Channels = Annotated[
+    int | None, typer.Option(help="Of the first stage, of nasbench201; 16 by default.", show_default=False)
+]
+Cells = Annotated[int | None, typer.Option(help="Per stage, of nasbench201; 5 by default.", show_default=False)]
 Width = Annotated[
     float | None, typer.Option(help="Multiplier of all channels, of mobilenetv3; 1.0 by default.", show_default=False)
 ]
-
-Options = Annotated[
+Network = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=VALUE", help="Of the strategy or predictor; may be repeated.", show_default=False),
+    typer.Option(
+        "--network",
+        metavar="NAME=VALUE",
+        help="An option of the space's networks by its name; may be repeated.",
+        show_default=False,
+    ),
 ]
+Epochs = Annotated[int, typer.Option(help="Passes over the training part.")]
+BatchSize = Annotated[int, typer.Option(help="Largest batch.")]
+LearningRate = Annotated[float, typer.Option("--lr", help="Highest learning rate.")]
+Flip = Annotated[bool, typer.Option(help="Mirror images at random; for photographs.")]
+Validation = Annotated[float, typer.Option(help="Share of the images held out.")]
+
+# -- files ---------------------------------------------------------------------------------------
+Json = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write all of it as JSON here; with - to standard output, and the table to standard error.",
+        allow_dash=True,
+        show_default=False,
+    ),
+]
+RunDir = Annotated[Path, typer.Option(help="Where runs are kept; the same command goes on from there.")]
+BesideOut = Annotated[Path | None, typer.Option(help="Unfinished work; beside OUT by default.", show_default=False)]
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Those that were given, so that the others have the defaults of what they are options of."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def network_options(texts: list[str] | None, **shorthands: Any) -> dict[str, Any]:
+    """Options of a space's networks, of ``--network NAME=VALUE`` and of the options that are shorthands of it."""
+    options, short = parse_options(texts or ()), given(**shorthands)
+    for name in options:
+        if name in short:
+            raise ConfigError(f"--{name} and --network {name}=VALUE say the same; give one of them")
+    return options | short
+
+
+def train_config(network: Mapping[str, Any], **settings: Any) -> TrainConfig:
+    """How networks with these options are trained."""
+    for name in network:
+        one_of("option of networks", name, ("channels", "cells", "width"))
+    return TrainConfig(**settings, **network)
 
 
 def predictor_options(texts: list[str] | None) -> dict[str, Any]:
@@ -183,13 +227,17 @@ def _limits(texts: list[str] | None) -> dict[str, float]:
     return limits
 
 
-def writable(folder: Path) -> None:
-    """Refuse a folder that cannot be made or written before any long work; makes nothing."""
-    there = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))
-    if not there.is_dir():
-        raise ConfigError(f"cannot make the folder {str(folder)!r}: {str(there)!r} is a file")
-    if not os.access(there, os.W_OK):
-        raise ConfigError(f"the folder {str(there)!r} cannot be written; choose another")
+def check_outputs(*files: Path | None, folders: tuple[Path | None, ...] = (), suffixes: tuple[str, ...] = ()) -> None:
+    """Refuse what cannot be written, or has none of the suffixes, before any long work; ``-`` always can."""
+    for path in files:
+        if path is None or str(path) == "-":
+            continue
+        if suffixes and path.suffix not in suffixes:
+            raise ConfigError(f"{str(path)!r} must end in {' or '.join(suffixes)}")
+        check_writable(path)
+    for folder in folders:
+        if folder is not None:
+            check_writable_folder(folder)
 
 
 def own_images(options: str) -> Path:

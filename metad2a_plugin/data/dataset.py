@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import warnings
@@ -317,7 +318,9 @@ def load_dataset(
     if name is not None:
         reading = replace(reading, name=name)
     _check_classes(reading)
-    return ImageDataset(reading).sample(max_images_per_class, seed)
+    dataset = ImageDataset(reading).sample(max_images_per_class, seed)
+    logging.getLogger(__name__).debug("read %s", dataset.summary())
+    return dataset
 
 
 def _read(source: Any) -> sources.Reading:

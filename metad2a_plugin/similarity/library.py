@@ -22,7 +22,7 @@ from safetensors.torch import save as to_safetensors
 from metad2a_plugin.errors import CheckpointError, ConfigError, MetaD2AError
 from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.similarity.backbones import TaskNetwork
-from metad2a_plugin.similarity.measure import TaskConfig
+from metad2a_plugin.similarity.config import TaskConfig
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.utils.files import read_model, write_atomically, write_json
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -27,6 +26,7 @@ from metad2a_plugin.training.fit import Epoch, Fit, Report, damaged
 from metad2a_plugin.training.images import TrainingData, check_split, prepare
 from metad2a_plugin.training.result import TrainResult, wilson_interval
 from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.progress import shown
 from metad2a_plugin.utils.torch_device import usable
 
 _FORMAT = 1
@@ -198,7 +198,7 @@ class _Run(Fit):
 @contextmanager
 def _progress(wanted: bool, epochs: int) -> Iterator[Callable[[str], Report]]:
     """One line per architecture on a terminal; yields a function that adds a line of that title."""
-    if not (wanted and sys.stderr.isatty()):
+    if not (wanted and shown()):
         yield lambda title: lambda epoch: None
         return
     from rich.console import Console

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 Progress = Callable[[str, int, int, str], None]
 """Called with the name of a stage, how much of it is done, of how much, and a note."""
 
+_LOG = logging.getLogger(__name__)
+
+
+def shown() -> bool:
+    """Whether there is a terminal to show progress on, and nobody has set the package's log to warnings only."""
+    return sys.stderr.isatty() and logging.getLogger("metad2a_plugin").level <= logging.INFO
+
 
 def waiting(what: str) -> AbstractContextManager[object]:
     """Say on a terminal what takes its time."""
+    if not shown():
+        return nullcontext()
     from rich.console import Console
 
     return Console(stderr=True).status(what)
@@ -19,12 +29,12 @@ def waiting(what: str) -> AbstractContextManager[object]:
 
 @contextmanager
 def stages() -> Iterator[Progress]:
-    """A progress bar per stage on a terminal; elsewhere a line now and then."""
-    if not sys.stderr.isatty():
+    """A progress bar per stage on a terminal; elsewhere a line in the log now and then."""
+    if not shown():
 
         def line(stage: str, done: int, total: int, note: str) -> None:
             if done == total or done % max(1, total // 10) == 0:
-                print(f"{stage} {done}/{total} {note}", file=sys.stderr, flush=True)
+                _LOG.info("%s %d/%d %s", stage, done, total, note)
 
         yield line
         return
@@ -52,7 +62,7 @@ def stages() -> Iterator[Progress]:
 @contextmanager
 def counting(title: str, total: int, wanted: bool = True) -> Iterator[Callable[[int], None]]:
     """A progress bar where stderr is a terminal, gone when done; yields what says how many more are done."""
-    if not (wanted and sys.stderr.isatty()):
+    if not (wanted and shown()):
         yield lambda count: None
         return
     from rich.console import Console

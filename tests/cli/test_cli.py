@@ -145,9 +145,9 @@ def test_train_shows_its_search_no_image_that_it_validates_on(
         return searched(self, dataset, **options)
 
     def watched_prepare(dataset: Any, config: Any) -> Any:
-        held_out = dataset.split(config.validation, config.split_seed)[1]
-        seen.append({held_out.key(i) for i in range(len(held_out))})
-        return prepared(dataset, config)
+        data = prepared(dataset, config)
+        seen.append({data.validation.key(i) for i in range(len(data.validation))})
+        return data
 
     monkeypatch.setattr(search.MetaD2A, "search", watched_search)
     monkeypatch.setattr(training, "prepare", watched_prepare)
@@ -436,9 +436,9 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
         [*TRAIN, "--strategy", "mdenas", "--option", "learning-rate=-1"], "must be a positive number", nothing,
     ),
     "shared weights of another space": (
-        [*TRAIN, "--strategy", "mdenas", "--shared-weights", "--space", "mobilenetv3"], "needs the supernet", nothing,
+        [*TRAIN, "--strategy", "mdenas", "--shared-weights", "--space", "mobilenetv3"], "shared weights are of", nothing,
     ),
-    "the seed as an option": ([*TRAIN, "--strategy", "random", "--option", "seed=1"], "as --seed", nothing),
+    "the seed as an option": ([*TRAIN, "--strategy", "random", "--option", "seed=1"], "leave the option 'seed' out", nothing),
     "shared weights for what has a supernet": (
         [*TRAIN, "--strategy", "lpt", "--shared-weights"], "supernet of its own", nothing,
     ),
