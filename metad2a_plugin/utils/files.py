@@ -47,7 +47,8 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         if not os.access(place, os.W_OK):
             raise ConfigError(f"{str(path)!r} cannot be written; choose another file")
         return
-    check_writable_folder(place.parent)
+    # Of a path that is no link, the folder is called as it was given.
+    check_writable_folder((place if Path(path).is_symlink() else Path(path)).parent)
     if place.is_dir():
         raise ConfigError(f"cannot write {str(path)!r}: it is a folder; name a file")
 

@@ -436,9 +436,19 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
         [*TRAIN, "--strategy", "mdenas", "--option", "learning-rate=-1"], "must be a positive number", nothing,
     ),
     "shared weights of another space": (
-        [*TRAIN, "--strategy", "mdenas", "--shared-weights", "--space", "mobilenetv3"], "shared weights are of", nothing,
+        [*TRAIN, "--strategy", "mdenas", "--shared-weights", "--space", "mobilenetv3"],
+        "shared weights are of",
+        nothing,
     ),
-    "the seed as an option": ([*TRAIN, "--strategy", "random", "--option", "seed=1"], "leave the option 'seed' out", nothing),
+    "the seed as an option": (
+        [*TRAIN, "--strategy", "random", "--option", "seed=1"], "leave the option 'seed' out", nothing,
+    ),
+    "a network's option twice": (
+        [*TRAIN, "-a", CELL, "--network", "channels=2"], "--channels and --network channels=VALUE", nothing,
+    ),
+    "a network's option of no space": ([*TRAIN, "-a", CELL, "--network", "depth=2"], "'depth'", nothing),
+    "half a network's option": ([*TRAIN, "-a", CELL, "--network", "depth"], "must be NAME=VALUE", nothing),
+    "quiet and verbose": (["--quiet", "--verbose", *SEARCH], "contradict each other", nothing),
     "shared weights for what has a supernet": (
         [*TRAIN, "--strategy", "lpt", "--shared-weights"], "supernet of its own", nothing,
     ),
