@@ -21,9 +21,9 @@ def doctor(
     strict: Annotated[bool, typer.Option("--strict", help="End with status 1 if there is a problem.")] = False,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds for each try.")] = 60,
 ) -> None:
-    """Try this package and the toolkits it plugs into, and say how to mend what does not work.
+    """Try this package and the toolkits it plugs into.
 
-    A toolkit that is not installed is no problem.
+    What does not work is shown with how to mend it; a toolkit that is not installed is no problem.
     """
     from dataclasses import asdict
 

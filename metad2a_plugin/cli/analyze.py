@@ -41,7 +41,10 @@ def analyze(
     seed: opt.Seed = TrainConfig.seed,
     device: opt.TrainingDevice = TrainConfig.device,
 ) -> None:
-    """Show why an architecture trains fast or slowly: its wiring, convergence and loss surface, on one page."""
+    """Show why an architecture trains fast or slowly.
+
+    One page has its wiring, its convergence and its loss surface.
+    """
     from metad2a_plugin.analysis import analyze, write_page
     from metad2a_plugin.analysis.topology import has_cells
     from metad2a_plugin.cli.tables import print_analysis

@@ -28,7 +28,10 @@ def export(
     options: opt.Network = None,
     seed: opt.Seed = 0,
 ) -> None:
-    """Write a network as a safetensors or ONNX file that needs no code of its own to be read."""
+    """Write a network as a safetensors or ONNX file.
+
+    It needs no code of its own to be read.
+    """
     opt.check_outputs(out, suffixes=(".safetensors", ".onnx"))
     if out.suffix == ".onnx":
         require("onnx", "ONNX export", "onnx", "onnxscript")

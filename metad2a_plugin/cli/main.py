@@ -12,7 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
-from metad2a_plugin.cli import about, analyze, export, meta, search, tasks, train  # noqa: F401 - they register
+# isort: off
+from metad2a_plugin.cli import search, train, export, analyze, tasks, meta, about  # noqa: F401 - in the order shown
+
+# isort: on
 from metad2a_plugin.cli.app import app
 from metad2a_plugin.cli.report import TREE, logged
 from metad2a_plugin.errors import ConfigError, MetaD2AError

@@ -66,9 +66,9 @@ def build_database(
     seed: opt.Seed = 0,
     device: opt.Device = "cpu",
 ) -> None:
-    """Build a meta-database: random networks of a supernet, measured on random tasks.
+    """Measure random networks of a supernet on random tasks.
 
-    The same command goes on after an interruption; no row is lost or measured twice.
+    That makes a meta-database. The same command goes on after an interruption; no row is lost or measured twice.
     """
     from metad2a_plugin.meta.build import build_database
     from metad2a_plugin.utils.progress import stages
@@ -187,7 +187,10 @@ def meta_train(
     seed: opt.Seed = 0,
     device: opt.Device = "cpu",
 ) -> None:
-    """Meta-train a predictor and a generator on a meta-database; the same command goes on after an interruption."""
+    """Train a predictor and a generator on a meta-database.
+
+    The same command goes on after an interruption.
+    """
     from metad2a_plugin.cli.tables import print_metrics
     from metad2a_plugin.data import load_dataset
     from metad2a_plugin.meta.train import meta_train
@@ -252,9 +255,9 @@ def convert_benchmark(
         bool, typer.Option("--curves", help="Keep the accuracy after every epoch too; 130 MB instead of 7.")
     ] = False,
 ) -> None:
-    """Read the published results of NAS-Bench-201 once, into a compact file that loads at once.
+    """Turn the published NAS-Bench-201 into a compact file.
 
-    Takes minutes and little memory; nothing in the file is executed.
+    That loads at once. Turning takes minutes and little memory; nothing in the file is executed.
     """
     from metad2a_plugin.adapters.nas_bench_201 import convert, open_benchmark
     from metad2a_plugin.utils.progress import stages

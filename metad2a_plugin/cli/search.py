@@ -117,7 +117,10 @@ def pareto(
     seed: opt.Seed = 0,
     device: opt.Device = "cpu",
 ) -> None:
-    """Find the best architectures for a dataset from the smallest to the largest."""
+    """Find the best architectures from small to large.
+
+    A front is of one dataset, and has the best within each of several limits on a cost.
+    """
     opt.check_outputs(*(out or ()), suffixes=(".json", ".csv"))
     opt.check_outputs(draw, suffixes=(".svg", ".png"))
     opt.check_outputs(json)
@@ -183,7 +186,7 @@ def score(
     json: opt.Json = None,
     seed: opt.Seed = 0,
 ) -> None:
-    """Score given architectures by any predictor, without training any."""
+    """Score given architectures, without training any."""
     import random as randomness
     from dataclasses import asdict
 

@@ -32,7 +32,10 @@ def similar(
     seed: opt.Seed = 0,
     device: opt.Device = "cpu",
 ) -> None:
-    """Find the known tasks that are most like a dataset, and the cells that are good on them."""
+    """Find the known tasks most like a dataset.
+
+    Shown are their distances, and the cells that are good on the nearest.
+    """
     opt.check_outputs(json)
     opt.check_outputs(draw, suffixes=(".svg", ".png"))
     if draw is not None:
@@ -80,9 +83,10 @@ def build_tasks(
     seed: opt.Seed = TaskConfig.seed,
     device: opt.Device = TaskConfig.device,
 ) -> None:
-    """Build a library of known tasks: a small network of each, and random nasbench201 cells really trained on it.
+    """Build a library of known tasks.
 
-    The same command goes on after an interruption.
+    Of each there is a small network, and random nasbench201 cells are really trained on it. The same command goes on
+    after an interruption.
     """
     from metad2a_plugin.data import load_dataset
     from metad2a_plugin.similarity.build import build_library

@@ -75,11 +75,11 @@ def train(
     seed: opt.Seed = TrainConfig.seed,
     device: opt.TrainingDevice = TrainConfig.device,
 ) -> None:
-    """Train architectures on a dataset and report their validation accuracy.
+    """Train architectures and report their accuracy.
 
-    Without --architecture or --result, the training part is searched first and the best are trained: then the search
-    has not seen the validation images. With --strategy, the validation accuracies guide the search: those of the best
-    are then somewhat too high.
+    Accuracies are of validation images. Without --architecture or --result, the training part is searched first and the
+    best are trained: then the search has not seen these. With --strategy, the accuracies guide the search: those of the
+    best are then somewhat too high.
     """
     _one_subject(architecture, result, model, strategy)
     if strategy is None and (queries is not None or shared_weights or option):
@@ -224,9 +224,10 @@ def train_supernet(
     seed: opt.Seed = TrainConfig.seed,
     device: opt.TrainingDevice = TrainConfig.device,
 ) -> None:
-    """Train one network of all cells of nasbench201, whose shared weights then score any of them.
+    """Train one network of all cells of nasbench201.
 
-    Use the file as --predictor supernet --option weights=FILE, and in NNI's PredictorEvaluator.
+    Its shared weights then score any of them. Use the file as --predictor supernet --option weights=FILE, and in NNI's
+    PredictorEvaluator.
     """
     opt.check_outputs(out, folders=(run_dir,), suffixes=(".safetensors",))
     config = opt.train_config(

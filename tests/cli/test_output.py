@@ -158,6 +158,14 @@ def help_of(command: str, capsys: Any) -> str:
     return capsys.readouterr().out
 
 
+def test_the_overview_has_whole_sentences(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out.partition("Commands:")[2].strip().splitlines()
+    assert [line.split()[0] for line in shown][:2] == ["search", "pareto"] and len(shown) == len(COMMANDS)
+    assert all(line.endswith(".") and not line.endswith("...") and len(line) <= 80 for line in shown)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_fits_a_terminal(command: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setenv("COLUMNS", "80")
@@ -179,7 +187,8 @@ def test_help_says_the_defaults_that_are_none_on_the_command_line(monkeypatch: A
         ("train", "channels", supernet["channels"].default),
         ("train-supernet", "cells", supernet["cells"].default),
     ]:
-        assert re.search(rf"--{option} .*; {default} by default", help_of(command, capsys)), option
+        shown = " ".join(help_of(command, capsys).split())
+        assert re.search(rf"--{option} <int> [^-]*; {default} by default", shown), option
 
 
 def test_shared_options_are_declared_once() -> None:
