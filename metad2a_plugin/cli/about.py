@@ -44,15 +44,13 @@ def doctor(
 
 @app.command("list")
 def list_names(
-    what: Annotated[
-        str, typer.Argument(help="models, devices, spaces, strategies, predictors or encoders.")
-    ] = "",
+    what: Annotated[str, typer.Argument(help="models, devices, spaces, strategies, predictors or encoders.")] = "",
     space: Annotated[
-        str | None,
-        typer.Option(help="Whose networks devices were measured with; nasbench201 by default.", show_default=False),
+        str | None, typer.Option(help="Whose networks devices were measured with; nasbench201 by default.")
     ] = None,
 ) -> None:
     """Show the names that options take."""
+
     def models() -> list[str]:
         from metad2a_plugin.models.checkpoint import shipped
 

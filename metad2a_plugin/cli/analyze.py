@@ -18,7 +18,7 @@ from metad2a_plugin.training.config import TrainConfig
 @app.command()
 def analyze(
     architecture: Annotated[str, typer.Argument(help="An architecture string, as a search prints it.")],
-    dataset: Annotated[str, typer.Option(help="What to train on, as for the other commands.", show_default=False)],
+    dataset: Annotated[str, typer.Option(help="What to train on, as for the other commands.")],
     out: Annotated[Path, typer.Option(help="The page, an .html file.")] = Path("analysis.html"),
     space: opt.Space = None,
     references: Annotated[
@@ -26,12 +26,8 @@ def analyze(
     ] = 2,
     epochs: opt.Epochs = 12,
     input_size: Annotated[int, typer.Option(help="Side of the images, pixels.")] = TrainConfig.input_size,
-    channels: Annotated[
-        int | None, typer.Option(help="Of the first stage, of nasbench201; 8 by default.", show_default=False)
-    ] = None,
-    cells: Annotated[
-        int | None, typer.Option(help="Per stage, of nasbench201; 1 by default.", show_default=False)
-    ] = None,
+    channels: Annotated[int | None, typer.Option(help="Of the first stage, of nasbench201; 8 by default.")] = None,
+    cells: Annotated[int | None, typer.Option(help="Per stage, of nasbench201; 1 by default.")] = None,
     width: opt.Width = None,
     network: opt.Network = None,
     flip: opt.Flip = TrainConfig.flip,

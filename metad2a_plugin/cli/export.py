@@ -17,9 +17,7 @@ from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space
 
 @app.command()
 def export(
-    network: Annotated[
-        str, typer.Argument(help="A network.safetensors of metad2a train, or an architecture string.")
-    ],
+    network: Annotated[str, typer.Argument(help="A network.safetensors of metad2a train, or an architecture string.")],
     out: Annotated[Path, typer.Argument(help="A file that ends in .safetensors or .onnx.")],
     space: opt.Space = None,
     num_classes: Annotated[int, typer.Option(help="Outputs of a network built from a string.")] = 10,

@@ -20,15 +20,14 @@ from metad2a_plugin.utils.files import data_folder
 
 @app.command("build-database")
 def build_database(
-    out: Annotated[Path, typer.Argument(help="The database's folder.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="The database's folder.")],
     images: opt.Images = None,
     space: Annotated[str, typer.Option(help="Search space; mobilenetv3 has a supernet.")] = "mobilenetv3",
     supernet: Annotated[
         str | None,
         typer.Option(
             help="A supernet file in OFA's layout, or 'ofa' (width 1.0) or 'ofa-1.2', which are downloaded; by default "
-            "one is trained on the images.",
-            show_default=False,
+            "one is trained on the images."
         ),
     ] = None,
     tasks: Annotated[int, typer.Option(help="Training tasks.")] = PlanConfig.tasks,
@@ -48,8 +47,7 @@ def build_database(
     ] = PlanConfig.calibration_images,
     width: Annotated[float, typer.Option(help="Multiplier of the supernet's channels.")] = SupernetConfig.width,
     input_size: Annotated[
-        int | None,
-        typer.Option(help="Side of the images, pixels; 48, or 224 with --supernet.", show_default=False),
+        int | None, typer.Option(help="Side of the images, pixels; 48, or 224 with --supernet.")
     ] = None,
     epochs: Annotated[int, typer.Option(help="Of the supernet's training.")] = SupernetConfig.epochs,
     teacher: Annotated[
@@ -57,8 +55,7 @@ def build_database(
     ] = "default",
     workers: Annotated[int, typer.Option(help="Processes that measure.")] = 1,
     ray: Annotated[
-        str | None,
-        typer.Option(help="Measure on a Ray cluster: its address, or 'local' (extra ray).", show_default=False),
+        str | None, typer.Option(help="Measure on a Ray cluster: its address, or 'local' (extra ray).")
     ] = None,
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Measure the I-th of N parts, to share the work without Ray.")
@@ -134,15 +131,11 @@ def meta_train(
     out: Annotated[Path, typer.Argument(help="The checkpoint's folder.")],
     space: opt.Space = None,
     database: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of rows, tasks and classes; METAD2A_DATA/metad2a for nasbench201.", show_default=False
-        ),
+        Path | None, typer.Option(help="Folder of rows, tasks and classes; METAD2A_DATA/metad2a for nasbench201.")
     ] = None,
     images: opt.Images = None,
     tables: Annotated[
-        Path | None,
-        typer.Option(help="A NAS-Bench-201 table (nb201.csv.gz) to learn from as well.", show_default=False),
+        Path | None, typer.Option(help="A NAS-Bench-201 table (nb201.csv.gz) to learn from as well.")
     ] = None,
     table_datasets: Annotated[
         str, typer.Option(help="Which of its datasets, joined by commas.")
@@ -154,8 +147,7 @@ def meta_train(
     protocol_step: Annotated[
         float | None,
         typer.Option(
-            help="Rows whose accuracy is no multiple of it were measured otherwise; 0.2 for the released database.",
-            show_default=False,
+            help="Rows whose accuracy is no multiple of it were measured otherwise; 0.2 for the released database."
         ),
     ] = None,
     selection: Annotated[
@@ -170,8 +162,7 @@ def meta_train(
         str | None,
         typer.Option(
             help="A predictor whose order of networks is taken over, such as ofa-imagenet; the database then tells how "
-            "hard datasets are.",
-            show_default=False,
+            "hard datasets are."
         ),
     ] = None,
     generator: Annotated[bool, typer.Option(help="Train a generator too.")] = MetaTrainConfig.generator,
@@ -179,8 +170,7 @@ def meta_train(
         str | None,
         typer.Option(
             help="What the generator learns: rows (the database's networks) or best-of-10 (the best predicted of ten "
-            "random ones). Default: rows for nasbench201 and with --selection.",
-            show_default=False,
+            "random ones). Default: rows for nasbench201 and with --selection."
         ),
     ] = None,
     run_dir: opt.BesideOut = None,
@@ -246,11 +236,10 @@ def convert_benchmark(
     source: Annotated[
         Path,
         typer.Argument(
-            help="NAS-Bench-201-v1_1-096897.pth, NATS-tss-v1_0-3ffb9.pickle.pbz2 or the folder of that -simple.",
-            show_default=False,
+            help="NAS-Bench-201-v1_1-096897.pth, NATS-tss-v1_0-3ffb9.pickle.pbz2 or the folder of that -simple."
         ),
     ],
-    out: Annotated[Path, typer.Argument(help="The compact file, such as nb201.npz.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="The compact file, such as nb201.npz.")],
     curves: Annotated[
         bool, typer.Option("--curves", help="Keep the accuracy after every epoch too; 130 MB instead of 7.")
     ] = False,

@@ -21,40 +21,30 @@ if TYPE_CHECKING:
 _FORMATS = "A folder of class folders, a .zip of one, an .npz with images and labels, or 'sklearn:digits'"
 _NO_DATASET = "As for the other commands; may be left out with a --predictor that needs none."
 
-Dataset = Annotated[str, typer.Argument(help=f"{_FORMATS}.", show_default=False)]
-MaybeDataset = Annotated[str | None, typer.Argument(help=_NO_DATASET, show_default=False)]
-DatasetOption = Annotated[str | None, typer.Option("--dataset", "-d", help=_NO_DATASET, show_default=False)]
+Dataset = Annotated[str, typer.Argument(help=f"{_FORMATS}.")]
+MaybeDataset = Annotated[str | None, typer.Argument(help=_NO_DATASET)]
+DatasetOption = Annotated[str | None, typer.Option("--dataset", "-d", help=_NO_DATASET)]
 Images = Annotated[
     str | None,
     typer.Option(
-        help="Images of the classes, a folder of class folders or a zip of one; METAD2A_DATA/images/imagenet64.zip.",
-        show_default=False,
+        help="Images of the classes, a folder of class folders or a zip of one; METAD2A_DATA/images/imagenet64.zip."
     ),
 ]
-MaxImagesPerClass = Annotated[
-    int | None, typer.Option(help="Use at most so many images of a class.", show_default=False)
-]
+MaxImagesPerClass = Annotated[int | None, typer.Option(help="Use at most so many images of a class.")]
 Model = Annotated[
     str | None,
     typer.Option(
         help="A shipped checkpoint ('metad2a list models'), or a folder of metad2a meta-train; by default the one "
-        "named after the space.",
-        show_default=False,
+        "named after the space."
     ),
 ]
-Space = Annotated[
-    str | None,
-    typer.Option(help=f"Search space ('metad2a list spaces'); {DEFAULT_SPACE} by default.", show_default=False),
-]
+Space = Annotated[str | None, typer.Option(help=f"Search space ('metad2a list spaces'); {DEFAULT_SPACE} by default.")]
 Predictor = Annotated[
     str | None,
-    typer.Option(
-        help="Rank by this instead of the model ('metad2a list predictors'), such as ofa-imagenet.", show_default=False
-    ),
+    typer.Option(help="Rank by this instead of the model ('metad2a list predictors'), such as ofa-imagenet."),
 ]
 Options = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME=VALUE", help="Of the strategy or predictor; may be repeated.", show_default=False),
+    list[str] | None, typer.Option(metavar="NAME=VALUE", help="Of the strategy or predictor; may be repeated.")
 ]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")]
 Device = Annotated[str, typer.Option(help="A torch device, such as cpu or cuda.")]
@@ -66,27 +56,19 @@ Candidates = Annotated[
     int | None,
     typer.Option(
         help="Networks to generate and rank; by default all of a space of up to 20,000, else 700, but 100 with "
-        "--predictor naswot.",
-        show_default=False,
+        "--predictor naswot."
     ),
 ]
 Refine = Annotated[
     int | None,
-    typer.Option(
-        help="Further networks to rank, where those so far promise most; 300, but 0 with --candidates.",
-        show_default=False,
-    ),
+    typer.Option(help="Further networks to rank, where those so far promise most; 300, but 0 with --candidates."),
 ]
-MaxParams = Annotated[float | None, typer.Option(help="Hard limit, millions of parameters.", show_default=False)]
-MaxFlops = Annotated[
-    float | None, typer.Option(help="Hard limit, millions of multiply-accumulates.", show_default=False)
-]
+MaxParams = Annotated[float | None, typer.Option(help="Hard limit, millions of parameters.")]
+MaxFlops = Annotated[float | None, typer.Option(help="Hard limit, millions of multiply-accumulates.")]
 MaxLatency = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="DEVICE=MS",
-        help="Hard limit on a device ('metad2a list devices'), such as pixel3=10; may be repeated.",
-        show_default=False,
+        metavar="DEVICE=MS", help="Hard limit on a device ('metad2a list devices'), such as pixel3=10; may be repeated."
     ),
 ]
 LatencyTable = Annotated[
@@ -94,7 +76,6 @@ LatencyTable = Annotated[
     typer.Option(
         metavar="NAME=FILE",
         help="Look-up table of a device of yours, in OFA's format, or a folder of them; may be repeated.",
-        show_default=False,
     ),
 ]
 
@@ -102,24 +83,16 @@ LatencyTable = Annotated[
 InputSize = Annotated[
     int | None,
     typer.Option(
-        help="Side of the images the network will see, pixels; by default the space's own, such as 32 of nasbench201.",
-        show_default=False,
+        help="Side of the images the network will see, pixels; by default the space's own, such as 32 of nasbench201."
     ),
 ]
-Channels = Annotated[
-    int | None, typer.Option(help="Of the first stage, of nasbench201; 16 by default.", show_default=False)
-]
-Cells = Annotated[int | None, typer.Option(help="Per stage, of nasbench201; 5 by default.", show_default=False)]
-Width = Annotated[
-    float | None, typer.Option(help="Multiplier of all channels, of mobilenetv3; 1.0 by default.", show_default=False)
-]
+Channels = Annotated[int | None, typer.Option(help="Of the first stage, of nasbench201; 16 by default.")]
+Cells = Annotated[int | None, typer.Option(help="Per stage, of nasbench201; 5 by default.")]
+Width = Annotated[float | None, typer.Option(help="Multiplier of all channels, of mobilenetv3; 1.0 by default.")]
 Network = Annotated[
     list[str] | None,
     typer.Option(
-        "--network",
-        metavar="NAME=VALUE",
-        help="An option of the space's networks by its name; may be repeated.",
-        show_default=False,
+        "--network", metavar="NAME=VALUE", help="An option of the space's networks by its name; may be repeated."
     ),
 ]
 Epochs = Annotated[int, typer.Option(help="Passes over the training part.")]
@@ -134,11 +107,10 @@ Json = Annotated[
     typer.Option(
         help="Write all of it as JSON here; with - to standard output, and the table to standard error.",
         allow_dash=True,
-        show_default=False,
     ),
 ]
 RunDir = Annotated[Path, typer.Option(help="Where runs are kept; the same command goes on from there.")]
-BesideOut = Annotated[Path | None, typer.Option(help="Unfinished work; beside OUT by default.", show_default=False)]
+BesideOut = Annotated[Path | None, typer.Option(help="Unfinished work; beside OUT by default.")]
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -38,11 +38,8 @@ def search(
     input_size: opt.InputSize = None,
     width: opt.Width = None,
     json: opt.Json = None,
-    draw: Annotated[Path | None, typer.Option(help="Draw the networks into this folder.", show_default=False)] = None,
-    export: Annotated[
-        Path | None,
-        typer.Option(help="Write the networks, untrained, into this folder.", show_default=False),
-    ] = None,
+    draw: Annotated[Path | None, typer.Option(help="Draw the networks into this folder.")] = None,
+    export: Annotated[Path | None, typer.Option(help="Write the networks, untrained, into this folder.")] = None,
     seed: opt.Seed = 0,
     device: opt.Device = "cpu",
 ) -> None:
@@ -91,14 +88,9 @@ def pareto(
     dataset: opt.MaybeDataset = None,
     cost: Annotated[str, typer.Option(help="flops, params, or a device ('metad2a list devices').")] = "flops",
     points: Annotated[
-        int | None,
-        typer.Option(
-            help="Limits on the cost, from the smallest network to the largest; 16 by default.", show_default=False
-        ),
+        int | None, typer.Option(help="Limits on the cost, from the smallest network to the largest; 16 by default.")
     ] = None,
-    queries: Annotated[
-        int | None, typer.Option(help="Networks that the predictor scores; 1000 by default.", show_default=False)
-    ] = None,
+    queries: Annotated[int | None, typer.Option(help="Networks that the predictor scores; 1000 by default.")] = None,
     model: opt.Model = None,
     space: opt.Space = None,
     predictor: opt.Predictor = None,
@@ -110,10 +102,9 @@ def pareto(
     width: opt.Width = None,
     json: opt.Json = None,
     out: Annotated[
-        list[Path] | None,
-        typer.Option(help="Write the networks as .json or .csv; may be repeated.", show_default=False),
+        list[Path] | None, typer.Option(help="Write the networks as .json or .csv; may be repeated.")
     ] = None,
-    draw: Annotated[Path | None, typer.Option(help="Draw the front as .svg or .png.", show_default=False)] = None,
+    draw: Annotated[Path | None, typer.Option(help="Draw the front as .svg or .png.")] = None,
     seed: opt.Seed = 0,
     device: opt.Device = "cpu",
 ) -> None:
@@ -174,9 +165,7 @@ def _without_dataset(model: str | None, space: str | None, predictor: str | None
 
 @app.command()
 def score(
-    architecture: Annotated[
-        list[str] | None, typer.Argument(help="What to score, in the space's format.", show_default=False)
-    ] = None,
+    architecture: Annotated[list[str] | None, typer.Argument(help="What to score, in the space's format.")] = None,
     dataset: opt.DatasetOption = None,
     predictor: Annotated[str, typer.Option(help="What scores ('metad2a list predictors').")] = "metad2a",
     space: opt.Space = None,

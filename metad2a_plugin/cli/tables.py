@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from metad2a_plugin.similarity.similar import Similarity
     from metad2a_plugin.training.result import TrainResult
 
+
 def _table(*names: str) -> Table:
     """Of numbers, but for a first column of no name."""
     table = Table(box=None, header_style="bold", pad_edge=False)

@@ -20,15 +20,12 @@ from metad2a_plugin.similarity.config import CellConfig, TaskConfig
 def similar(
     dataset: opt.Dataset,
     library: Annotated[
-        Path | None,
-        typer.Option(help="A folder of metad2a build-tasks; the shipped library by default.", show_default=False),
+        Path | None, typer.Option(help="A folder of metad2a build-tasks; the shipped library by default.")
     ] = None,
     distance: Annotated[str, typer.Option(help="frechet or log-determinant.")] = "frechet",
     top: Annotated[int, typer.Option(help="How many tasks to show the good cells of.")] = 1,
     json: opt.Json = None,
-    draw: Annotated[
-        Path | None, typer.Option(help="Draw the distances as a heat map, .svg or .png.", show_default=False)
-    ] = None,
+    draw: Annotated[Path | None, typer.Option(help="Draw the distances as a heat map, .svg or .png.")] = None,
     seed: opt.Seed = 0,
     device: opt.Device = "cpu",
 ) -> None:
@@ -56,19 +53,16 @@ def similar(
 
 @app.command("build-tasks")
 def build_tasks(
-    out: Annotated[Path, typer.Argument(help="The library's folder.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="The library's folder.")],
     images: opt.Images = None,
     themes: Annotated[
-        Path | None,
-        typer.Option(help="JSON {theme: {class of the images: its name}}; each becomes a task.", show_default=False),
+        Path | None, typer.Option(help="JSON {theme: {class of the images: its name}}; each becomes a task.")
     ] = None,
     dataset: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=DATASET", help="Another task; may be repeated.", show_default=False),
+        list[str] | None, typer.Option(metavar="NAME=DATASET", help="Another task; may be repeated.")
     ] = None,
     folder: Annotated[
-        Path | None,
-        typer.Option(help="A folder of datasets: each folder, .zip and .npz in it is a task.", show_default=False),
+        Path | None, typer.Option(help="A folder of datasets: each folder, .zip and .npz in it is a task.")
     ] = None,
     backbone: Annotated[
         str, typer.Option(help="Small network tasks are compared by: plain or residual.")

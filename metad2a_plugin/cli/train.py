@@ -31,23 +31,19 @@ T = TypeVar("T")
 def train(
     dataset: opt.Dataset,
     architecture: Annotated[
-        list[str] | None,
-        typer.Option("--architecture", "-a", help="What to train; may be repeated.", show_default=False),
+        list[str] | None, typer.Option("--architecture", "-a", help="What to train; may be repeated.")
     ] = None,
-    result: Annotated[
-        Path | None, typer.Option(help="Train the best of a search's --json file.", show_default=False)
-    ] = None,
+    result: Annotated[Path | None, typer.Option(help="Train the best of a search's --json file.")] = None,
     top: Annotated[int, typer.Option(help="How many of the best to train.")] = 3,
     random: Annotated[int, typer.Option(min=0, help="Also train so many random architectures, to compare.")] = 0,
     strategy: Annotated[
         str | None,
         typer.Option(
-            help="Train what a search strategy asks for ('metad2a list strategies'), which is told each accuracy.",
-            show_default=False,
+            help="Train what a search strategy asks for ('metad2a list strategies'), which is told each accuracy."
         ),
     ] = None,
     queries: Annotated[
-        int | None, typer.Option(help="Architectures that the strategy asks for; 20 by default.", show_default=False)
+        int | None, typer.Option(help="Architectures that the strategy asks for; 20 by default.")
     ] = None,
     shared_weights: Annotated[
         bool,
@@ -165,9 +161,7 @@ def _best_asked(search: TrainedSearch, top: int) -> dict[str, TrainResult]:
     return ranks if same else {"recommended": search.recommended, **ranks}
 
 
-def _one_subject(
-    architecture: list[str] | None, result: Path | None, model: str | None, strategy: str | None
-) -> None:
+def _one_subject(architecture: list[str] | None, result: Path | None, model: str | None, strategy: str | None) -> None:
     """Refuse more than one answer to what is to be trained."""
     if architecture and result:
         raise ConfigError("--architecture and --result both say what to train; give one of them")
@@ -208,7 +202,7 @@ def _best_of(path: Path, found: dict[str, Any], space: SearchSpace, top: int) ->
 @app.command("train-supernet")
 def train_supernet(
     dataset: opt.Dataset,
-    out: Annotated[Path, typer.Argument(help="The file, which ends in .safetensors.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="The file, which ends in .safetensors.")],
     epochs: opt.Epochs = 50,
     batch_size: opt.BatchSize = TrainConfig.batch_size,
     lr: opt.LearningRate = TrainConfig.lr,

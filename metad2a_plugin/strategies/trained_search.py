@@ -247,9 +247,7 @@ def search_by_shared_weights(
 class _Saved:
     """A search of shared weights in a folder: ``search.json``, and the supernet's state after as many queries."""
 
-    def __init__(
-        self, run_dir: Path, strategy: Strategy, shared: SharedWeights, settings: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, run_dir: Path, strategy: Strategy, shared: SharedWeights, settings: Mapping[str, Any]) -> None:
         self.strategy, self.shared = strategy, shared
         plain = {k: v for k, v in vars(strategy).items() if isinstance(v, (bool, int, float, str)) and k[0] != "_"}
         parts = (shared.key, strategy.state_dict(), plain, dict(settings))
