@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from metad2a_plugin.errors import ArchitectureError
 from metad2a_plugin.spaces.base import Architecture, Cost, Descriptors
-from metad2a_plugin.spaces.choice import ChoiceSpace
-from metad2a_plugin.spaces.interfaces import Drawable
+from metad2a_plugin.spaces.interfaces import Drawable, WeightSharing
 from metad2a_plugin.spaces.nasbench201.cell import (
     CELL_EDGES,
     CONV1,
@@ -40,9 +39,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from metad2a_plugin.nn.relus import Visit
+    from metad2a_plugin.spaces.nasbench201.supernet import NASBench201Supernet
 
 
-class NASBench201(ChoiceSpace, Drawable):
+class NASBench201(WeightSharing, Drawable):
     """The NAS-Bench-201 search space; `choices` are six indices into `OPS`, in `CELL_EDGES` order.
 
     >>> space = NASBench201()
@@ -58,6 +58,7 @@ class NASBench201(ChoiceSpace, Drawable):
     name = "nasbench201"
     options = (len(OPS),) * len(CELL_EDGES)
     operations = OPS
+    reference = (CONV3,) * len(CELL_EDGES)
     edges = EDGES
 
     # -- points ------------------------------------------------------------------------------
@@ -192,6 +193,11 @@ class NASBench201(ChoiceSpace, Drawable):
 
         require_positive(num_classes=num_classes, channels=channels, cells=cells)
         return NASBench201Network(self.validate(architecture).choices, num_classes, channels, cells)
+
+    def supernet(self, num_classes: int, *, channels: int = 16, cells: int = 5) -> NASBench201Supernet:
+        from metad2a_plugin.spaces.nasbench201.supernet import NASBench201Supernet
+
+        return NASBench201Supernet(num_classes, channels, cells)
 
     def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         checked = super().check_options(options)
