@@ -41,6 +41,7 @@ def analyze(
 
     One page has its wiring, its convergence and its loss surface.
     """
+    settings = locals()
     from metad2a_plugin.analysis import analyze, write_page
     from metad2a_plugin.analysis.topology import has_cells
     from metad2a_plugin.cli.tables import print_analysis
@@ -52,15 +53,8 @@ def analyze(
     searched = get_space(space or DEFAULT_SPACE)
     cell = searched.parse(architecture)
     small = {"channels": 8, "cells": 1} if has_cells(searched) else {}  # networks that train in a minute on a CPU
-    config = opt.train_config(
-        small | opt.network_options(network, channels=channels, cells=cells, width=width),
-        epochs=epochs,
-        flip=flip,
-        input_size=input_size,
-        seed=seed,
-        device=device,
-    )
-    searched.cost(cell, **config.options)  # refuses options that the space does not have
+    options = small | opt.network_options(network, channels=channels, cells=cells, width=width)
+    config = opt.configured(TrainConfig, settings, options=searched.check_options(options))
     images = load_dataset(dataset, max_images_per_class=max_images_per_class, seed=config.split_seed)
     analysis = analyze(searched, cell, images, config, references=references, run_dir=run_dir)
     report = Report(json)

@@ -67,30 +67,15 @@ def build_database(
 
     That makes a meta-database. The same command goes on after an interruption; no row is lost or measured twice.
     """
+    settings = locals()
     from metad2a_plugin.meta.build import build_database
     from metad2a_plugin.utils.progress import stages
 
     if get_space(space).name != "mobilenetv3":
         raise ConfigError(f"databases are built of the space 'mobilenetv3', which has a supernet, not of {space!r}")
     part = _shard(shard)
-    config = PlanConfig(
-        tasks=tasks,
-        valid_tasks=valid_tasks,
-        rows_per_task=rows_per_task,
-        classes=classes,
-        related=related,
-        test_images=test_images,
-        calibration_images=calibration_images,
-        seed=seed,
-    )
-    trained = SupernetConfig(
-        width=width,
-        input_size=SupernetConfig.input_size if input_size is None else input_size,
-        epochs=epochs,
-        teacher=None if teacher == "none" else teacher,
-        seed=seed,
-        device=device,
-    )
+    config = opt.configured(PlanConfig, settings)
+    trained = opt.configured(SupernetConfig, settings, teacher=None if teacher == "none" else teacher)
     opt.check_outputs(folders=(out,))
     with stages() as progress:
         rows = build_database(
@@ -181,23 +166,13 @@ def meta_train(
 
     The same command goes on after an interruption.
     """
+    settings = locals()
     from metad2a_plugin.cli.tables import print_metrics
     from metad2a_plugin.data import load_dataset
     from metad2a_plugin.meta.train import meta_train
     from metad2a_plugin.utils.progress import stages
 
-    config = MetaTrainConfig(
-        space=space or DEFAULT_SPACE,
-        recipe=recipe,
-        encoder=encoder,
-        protocol_step=protocol_step,
-        selection=selection,
-        quality=quality,
-        generator=generator,
-        targets=targets,
-        seed=seed,
-        device=device,
-    )
+    config = opt.configured(MetaTrainConfig, settings)
     opt.check_outputs(folders=(out,))
     if database is None:
         if config.space != DEFAULT_SPACE:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE
-from metad2a_plugin.training.config import TrainConfig
-from metad2a_plugin.utils.checks import one_of, parse_options
+from metad2a_plugin.utils.checks import parse_options
 from metad2a_plugin.utils.files import check_writable, check_writable_folder, data_folder
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from metad2a_plugin.search.metad2a import MetaD2A
+
+Config = TypeVar("Config", bound="DataclassInstance")
 
 # -- what is worked on ---------------------------------------------------------------------------
 _FORMATS = "A folder of class folders, a .zip of one, an .npz with images and labels, or 'sklearn:digits'"
@@ -104,10 +108,7 @@ Validation = Annotated[float, typer.Option(help="Share of the images held out.")
 # -- files ---------------------------------------------------------------------------------------
 Json = Annotated[
     Path | None,
-    typer.Option(
-        help="Write all of it as JSON here; with - to standard output, and the table to standard error.",
-        allow_dash=True,
-    ),
+    typer.Option(help="Write all of it as JSON here; with - to standard output, and the table to standard error."),
 ]
 RunDir = Annotated[Path, typer.Option(help="Where runs are kept; the same command goes on from there.")]
 BesideOut = Annotated[Path | None, typer.Option(help="Unfinished work; beside OUT by default.")]
@@ -127,11 +128,10 @@ def network_options(texts: list[str] | None, **shorthands: Any) -> dict[str, Any
     return options | short
 
 
-def train_config(network: Mapping[str, Any], **settings: Any) -> TrainConfig:
-    """How networks with these options are trained."""
-    for name in network:
-        one_of("option of networks", name, ("channels", "cells", "width"))
-    return TrainConfig(**settings, **network)
+def configured(kind: type[Config], options: Mapping[str, Any], /, **others: Any) -> Config:
+    """A configuration of the options that have the names of its settings; what was not given has its default there."""
+    named = {setting.name: options[setting.name] for setting in fields(kind) if setting.name in options}
+    return kind(**given(**named) | others)
 
 
 def predictor_options(texts: list[str] | None) -> dict[str, Any]:

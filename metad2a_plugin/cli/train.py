@@ -77,6 +77,7 @@ def train(
     best are trained: then the search has not seen these. With --strategy, the accuracies guide the search: those of the
     best are then somewhat too high.
     """
+    settings = locals()
     _one_subject(architecture, result, model, strategy)
     if strategy is None and (queries is not None or shared_weights or option):
         raise ConfigError("--queries, --shared-weights and --option are for a search with --strategy")
@@ -100,17 +101,8 @@ def train(
     # Networks of a result are trained as they were searched for, unless said otherwise.
     sizes = (input_size, found.get("input_size"), searched.input_size)
     options = found.get("options", {}) | opt.network_options(network, channels=channels, cells=cells, width=width)
-    config = opt.train_config(
-        options,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        flip=flip,
-        input_size=next(size for size in sizes if size is not None),
-        validation=validation,
-        seed=seed,
-        device=device,
-    )
+    size = next(size for size in sizes if size is not None)
+    config = opt.configured(TrainConfig, settings, options=options, input_size=size)
     opt.check_outputs(folders=(out,))
     # Which images are used, and which are held out, does not depend on --seed, so that runs can be compared.
     images = load_dataset(dataset, max_images_per_class=max_images_per_class, seed=config.split_seed)
@@ -223,18 +215,9 @@ def train_supernet(
     Its shared weights then score any of them. Use the file as --predictor supernet --option weights=FILE, and in NNI's
     PredictorEvaluator.
     """
+    settings = locals()
     opt.check_outputs(out, folders=(run_dir,), suffixes=(".safetensors",))
-    config = opt.train_config(
-        opt.network_options(network, channels=channels, cells=cells),
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        flip=flip,
-        validation=validation,
-        seed=seed,
-        device=device,
-        **opt.given(input_size=input_size),
-    )
+    config = opt.configured(TrainConfig, settings, options=opt.network_options(network, channels=channels, cells=cells))
     from metad2a_plugin.data import load_dataset
     from metad2a_plugin.one_shot.shared_weights import SharedWeights
     from metad2a_plugin.training.fit import Epoch

@@ -88,7 +88,7 @@ def build_library(
     provenance: dict[str, Any] = {
         "command": command,
         "cells": asdict(cells),
-        "training": asdict(cells.training(config.device)),
+        "training": cells.training(config.device).to_dict(),
         "versions": {"metad2a-plugin": version(), "torch": torch.__version__},
     }
     library = TaskLibrary(config, cells.space, cells.good, tasks, distances, provenance)

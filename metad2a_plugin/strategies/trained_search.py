@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -14,9 +13,10 @@ from typing import Any, NamedTuple
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.one_shot.shared_weights import SharedWeights
-from metad2a_plugin.plugins.registry import bind_strategy, get_strategy
+from metad2a_plugin.plugins.registry import entry
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.spaces.interfaces import weight_sharing
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.images import TrainingData, prepare
 from metad2a_plugin.training.result import TrainResult
@@ -112,37 +112,30 @@ def _maker(
     run_dir: str | os.PathLike[str] | None,
 ) -> Callable[[TrainingData], Strategy]:
     """What makes the strategy once there are images, with all refused that can be refused before."""
-    kind = get_strategy(name)
-    parameters = inspect.signature(kind).parameters
+    registered = entry("strategies", name)
     for given in ("seed", "dataset"):
         if given in options:
             raise ConfigError(f"leave the option {given!r} out: the strategy has that of its training")
     # A search of its own goes on where the trainings do, unless it is kept elsewhere.
-    keeps = "run_dir" in parameters and "run_dir" not in options
+    keeps = registered.takes("run_dir") and "run_dir" not in options
     if shared_weights:
-        _check_shared(space)
+        weight_sharing(space)
         if keeps:
             raise ConfigError("this strategy searches in a supernet of its own; shared weights are for others")
-    bind_strategy(name, seed=config.seed, **options)  # refuses what is no option of it
-    looks = "dataset" in parameters
+    bound = registered.bind(seed=config.seed, **options)  # refuses what is no option of it
+    looks = registered.takes("dataset")
     if not looks:
-        bind_strategy(name, seed=config.seed, **options)(space)
+        bound(space)
 
     def make(data: TrainingData) -> Strategy:
         given: dict[str, Any] = {"dataset": data.train} if looks else {}
         if keeps:
             given["run_dir"] = run_dir
         if options.get("predictor", "naswot") == "naswot":  # others may have no networks
-            of_training = {setting: getattr(config, setting) for setting in kind.network_settings}
-            given |= {setting: value for setting, value in of_training.items() if value is not None}
-        return bind_strategy(name, seed=config.seed, **given | dict(options))(space)
+            given |= config.part(registered.load().network_settings)
+        return bound(space, **given | dict(options))
 
     return make
-
-
-def _check_shared(space: SearchSpace) -> None:
-    if space.name != "nasbench201":
-        raise ConfigError(f"shared weights are of 'nasbench201', the strategy searches {space.name!r}")
 
 
 class Query(NamedTuple):
@@ -214,7 +207,7 @@ def search_by_shared_weights(
     early ones are lower than late ones.
 
     Args:
-        strategy: of ``nasbench201``; its state is replaced by that of an interrupted search in `run_dir`.
+        strategy: of a `WeightSharing` space; its state is replaced by that of an interrupted search in `run_dir`.
         data: of `prepare`, with the same config.
         config: of the supernet; one epoch a query, whatever its `epochs`.
         queries: architectures to ask for.
@@ -228,8 +221,7 @@ def search_by_shared_weights(
         CheckpointError: the state in `run_dir` is damaged.
     """
     integer("queries", queries, 1)
-    _check_shared(strategy.space)
-    shared = SharedWeights(data, replace(config, epochs=queries))
+    shared = SharedWeights(data, replace(config, epochs=queries), strategy.space)
     saved = None if run_dir is None else _Saved(Path(run_dir), strategy, shared, settings or {})
     if saved is not None:
         saved.resume()

@@ -437,7 +437,7 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
     ),
     "shared weights of another space": (
         [*TRAIN, "--strategy", "mdenas", "--shared-weights", "--space", "mobilenetv3"],
-        "shared weights are of",
+        "has no supernet",
         nothing,
     ),
     "the seed as an option": (

@@ -221,7 +221,7 @@ def test_help_is_quick() -> None:
 def test_a_search_by_training_from_python(work: Path) -> None:
     from metad2a_plugin import TrainConfig, get_space, train_search
 
-    config = TrainConfig(epochs=1, input_size=8, channels=4, cells=1, device="cpu", seed=3)
+    config = TrainConfig(epochs=1, input_size=8, options={"channels": 4, "cells": 1}, device="cpu", seed=3)
     stages: list[tuple[str, int, int]] = []
     found = train_search(
         get_space("nasbench201"),
