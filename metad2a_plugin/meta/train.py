@@ -54,8 +54,6 @@ _POPULATION = 4096  # networks that stand for all of a larger one
 
 _FITS = 1  # changes whenever a kept fit could not be told from one of other code
 
-"""Called with the name of a stage, steps done, steps in all, and a note."""
-
 
 @dataclass(frozen=True)
 class MetaTrainConfig:
@@ -240,7 +238,7 @@ def _predictor(
         run_dir=run_dir,
         device=config.device,
         on_epoch=lambda line: progress(
-            "predictor", int(line["epoch"]), recipe.epochs, f"validation Pearson {line['pearson']:.3f}"
+            "predictor", line.epoch, recipe.epochs, f"validation Pearson {line.pearson:.3f}"
         ),
     )
     model = PaperAccuracy(trained.predictor.cpu(), trained.mean, trained.scale, noise=1.0)
@@ -297,7 +295,7 @@ def _generator(
         run_dir=run_dir,
         device=config.device,
         on_epoch=lambda line: progress(
-            "generator", int(line["epoch"]), recipe.epochs, f"validation nll {line['valid_nll']:.3f}"
+            "generator", line.epoch, recipe.epochs, f"validation nll {line.valid_nll:.3f}"
         ),
     ).cpu()
 
