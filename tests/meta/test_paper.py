@@ -11,13 +11,8 @@ import torch
 
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase
-from metad2a_plugin.meta.paper import (
-    GENERATOR_RELEASE,
-    PREDICTOR_RELEASE,
-    PaperConfig,
-    train_generator,
-    train_predictor,
-)
+from metad2a_plugin.meta.paper import train_generator, train_predictor
+from metad2a_plugin.meta.paper_config import GENERATOR_RELEASE, PREDICTOR_RELEASE, PaperConfig
 from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperPredictor
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
