@@ -183,8 +183,7 @@ class _Run(TrainingLoop[Line], Generic[Line, Model]):
 
     def result(self, report: Callable[[Line], None], run_dir: str | os.PathLike[str] | None) -> Model:
         """Train what is left to train."""
-        files = () if run_dir is None else (Path(run_dir, f"{self.name}.pt"), Path(run_dir, f"{self.name}.csv"))
-        self.complete(report, *files)
+        self.complete(report, None if run_dir is None else Path(run_dir))
         return (self.best if self.config.keep_best else self.model).eval()
 
     def codes(self, rows: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
@@ -239,6 +238,7 @@ class _Run(TrainingLoop[Line], Generic[Line, Model]):
 class _GeneratorRun(_Run[GeneratorEpoch, PaperGenerator]):
     name = "generator"
     line = GeneratorEpoch
+    FILES = ("generator.pt", "generator.csv")
 
     def build(self, feature_dim: int) -> PaperGenerator:
         return PaperGenerator.of_space(self.database.space, feature_dim=feature_dim)
@@ -258,6 +258,7 @@ class _GeneratorRun(_Run[GeneratorEpoch, PaperGenerator]):
 class _PredictorRun(_Run[PredictorEpoch, PaperPredictor]):
     name = "predictor"
     line = PredictorEpoch
+    FILES = ("predictor.pt", "predictor.csv")
 
     def __init__(
         self,

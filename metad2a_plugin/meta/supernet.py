@@ -137,8 +137,7 @@ def train_supernet(
         CheckpointError: the state in `run_dir` is damaged, or of other settings or images.
     """
     run = _Run(train, held_out, classes, config, features)
-    files = () if run_dir is None else (run_dir / "supernet.pt", run_dir / "supernet.csv")
-    run.complete(on_epoch, *files)
+    run.complete(on_epoch, run_dir)
     return run.supernet.cpu().eval()
 
 
@@ -191,6 +190,7 @@ class _Run(TrainingLoop[SupernetEpoch]):
 
     config: SupernetConfig
     line = SupernetEpoch
+    FILES = ("supernet.pt", "supernet.csv")
 
     def __init__(
         self,

@@ -65,6 +65,7 @@ class GradientSearch(TrainingLoop[SearchEpoch]):
     name: str
     config: SearchConfig
     line = SearchEpoch
+    FILES = ("search.pt", "epochs.csv")
     RESTART = "remove it to search from the start"
 
     def __init__(
@@ -123,10 +124,7 @@ class GradientSearch(TrainingLoop[SearchEpoch]):
             ConfigError: the loss is not finite, or `run_dir` cannot be written.
             CheckpointError: the state in `run_dir` is damaged.
         """
-        if self.dir is None:
-            self.complete(on_epoch)
-        else:
-            self.complete(on_epoch, self.dir / "search.pt", self.dir / "epochs.csv")
+        self.complete(on_epoch, self.dir)
         return SearchOutcome(self.alpha.detach().cpu().clone(), tuple(self.history), self.config.allow_none)
 
     def batch(self, images: torch.Tensor, labels: torch.Tensor, chosen: torch.Tensor) -> Batch:

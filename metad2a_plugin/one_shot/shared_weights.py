@@ -70,6 +70,7 @@ class SharedWeights(Fit):
     """
 
     network: NormalizedNetwork
+    FILES = ("state.pt", "epochs.csv")
 
     def __init__(self, data: TrainingData, config: TrainConfig) -> None:
         if config.width is not None:
@@ -112,9 +113,8 @@ class SharedWeights(Fit):
             ConfigError: the loss is not finite.
             CheckpointError: the state in `run_dir` is damaged.
         """
-        state = None if run_dir is None else Path(run_dir) / f"supernet-{self.key}" / "state.pt"
         self.path.choices = None
-        self.complete(report, state)
+        self.complete(report, None if run_dir is None else Path(run_dir) / f"supernet-{self.key}")
 
     def evaluate(self, architecture: Architecture) -> float:
         """Train one epoch along the path of an architecture, as long as the schedule lasts; then its accuracy.

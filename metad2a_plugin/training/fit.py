@@ -63,6 +63,7 @@ class Fit(TrainingLoop[Epoch]):
 
     config: TrainConfig
     line = Epoch
+    FILES = ("checkpoint.pt", "epochs.csv")
     RESTART = "remove the folder it is in to train again from the start"
 
     def __init__(

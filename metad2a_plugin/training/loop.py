@@ -61,6 +61,8 @@ class TrainingLoop(ABC, Generic[Line]):
 
     Attributes:
         line: the named tuple that a line of the log is.
+        FILES: names of the state and the log.
+        RESTART: how to go on where the state is damaged, for the message.
         parts: what changes in training, by name.
         history: a line of the log for each epoch so far.
 
@@ -72,6 +74,7 @@ class TrainingLoop(ABC, Generic[Line]):
 
     config: Schedule
     line: Callable[..., Line]
+    FILES: ClassVar[tuple[str, str]] = ("state.pt", "epochs.csv")
     RESTART: ClassVar[str] = "remove it to train from the start"
 
     def __init__(self, config: Schedule, device: torch.device, subject: str) -> None:
@@ -111,29 +114,27 @@ class TrainingLoop(ABC, Generic[Line]):
             self.history.append(self._epoch(index))
         return self.history[-1]
 
-    def complete(
-        self, report: Callable[[Line], None] = lambda line: None, state: Path | None = None, log: Path | None = None
-    ) -> None:
+    def complete(self, report: Callable[[Line], None], folder: Path | None = None) -> None:
         """Train the epochs that are left.
 
         Args:
             report: called with each new line of the log, after it was saved.
-            state: file of the state, saved after each epoch; if it is there, training goes on from it.
-            log: CSV file of the history.
+            folder: holds the two `FILES`, the state and the log, saved after each epoch; training goes on from there.
 
         Raises:
             ConfigError: the loss is not finite, or a file cannot be written.
             CheckpointError: the state is damaged, or of other settings or data.
         """
-        if state is not None and state.exists():
+        state, log = (None if folder is None else folder / name for name in self.FILES)
+        if state and state.exists():
             self.load_state(state)
         while not self.finished:
             line = self.step()
-            if log is not None:
+            if state and log:
                 rows = [line._asdict() for line in self.history]
                 texts = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows), ""]
                 write_atomically(log, "\n".join(texts).encode())
-            if state is not None:  # last of all, so that the log of a finished run is complete
+                # Last of all, so that the log of a finished run is complete.
                 write_atomically(state, self.state())
             report(line)
 

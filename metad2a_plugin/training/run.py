@@ -130,15 +130,13 @@ class _Run(Fit):
             self._load_finished(self.dir)
             report(self.history[-1])
             return self._result()
-        if self.dir is None:
-            self.complete(report)
-            return self._result()
-        self.complete(report, self.dir / "checkpoint.pt", self.dir / "epochs.csv")
+        self.complete(report, self.dir)
         result = self._result()
-        export_network(self.dir / "network.safetensors", result.network)
-        # Last of all: its presence says that the run is complete.
-        write_atomically(self.dir / "result.json", json.dumps(result.to_dict(), indent=1).encode())
-        (self.dir / "checkpoint.pt").unlink(missing_ok=True)
+        if self.dir:
+            export_network(self.dir / "network.safetensors", result.network)
+            # Last of all: its presence says that the run is complete.
+            write_atomically(self.dir / "result.json", json.dumps(result.to_dict(), indent=1).encode())
+            (self.dir / self.FILES[0]).unlink(missing_ok=True)
         return result
 
     def _result(self) -> TrainResult:
