@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.registry import get_predictor, get_space
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.utils.checks import BELOW_ONE, FINITE, TINY, one_of, settings
+
+if TYPE_CHECKING:
+    import torch
 
 RECIPES = ("default", "paper", "release")
 """``default``: this package's predictor. ``paper``: the paper's predictor with a quick schedule. ``release``: the
@@ -17,7 +22,8 @@ TARGETS = ("rows", "best-of-10")
 """What a generator learns: the networks of the rows; or as many of the best predicted of ten random ones each
 (`meta.targets`), for a database whose networks were not chosen for being good."""
 
-LISTED = 20_000  # architectures of a space whose population is all of them
+_LISTED = 20_000  # architectures of a space whose population is all of them
+_POPULATION = 4096  # networks that stand for all of a larger one
 _PLAN_LEAST = {
     "tasks": 1,
     "valid_tasks": 1,
@@ -168,14 +174,22 @@ class MetaTrainConfig:
         return self.targets or ("rows" if selected else "best-of-10")
 
 
+def population(space: SearchSpace, seed: int = 0) -> torch.Tensor:
+    """All architectures of a space, encoded, or 4,096 random ones where there are too many."""
+    if space.size <= _LISTED:
+        return space.all_vertices()
+    rng = random.Random(seed)
+    return space.encode([space.sample_balanced(rng) for _ in range(_POPULATION)])
+
+
 def require_listed(space: SearchSpace, what: str) -> None:
     """Refuse a space too large to be listed.
 
     Raises:
         ConfigError: says that `what` can only be learned in a smaller one.
     """
-    if space.size > LISTED:
+    if space.size > _LISTED:
         raise ConfigError(
-            f"{what} can only be learned in a search space of at most {LISTED:,} architectures, which can be listed; "
+            f"{what} can only be learned in a search space of at most {_LISTED:,} architectures, which can be listed; "
             f"{space.name} has {space.size:.2e}"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -12,24 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 
 from metad2a_plugin.data import DatasetWarning, ImageDataset, extract_task, get_encoder
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.meta.card import card
-from metad2a_plugin.meta.config import LISTED, MetaTrainConfig, require_listed
+from metad2a_plugin.meta.config import MetaTrainConfig, population, require_listed
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase, fingerprint, load_database
 from metad2a_plugin.meta.fit import BenchmarkTable, FitConfig, Member, fit_ensemble
-from metad2a_plugin.meta.paper import (
-    GENERATOR,
-    GENERATOR_RELEASE,
-    PREDICTOR,
-    PREDICTOR_RELEASE,
-    train_generator,
-    train_predictor,
-)
+from metad2a_plugin.meta.paper import train_generator, train_predictor
+from metad2a_plugin.meta.paper_config import GENERATOR, GENERATOR_RELEASE, PREDICTOR, PREDICTOR_RELEASE
 from metad2a_plugin.meta.targets import best_predicted
 from metad2a_plugin.meta.validation import calibrated, generator_metrics, validate
 from metad2a_plugin.models.checkpoint import AccuracyModel, Checkpoint
@@ -39,9 +31,8 @@ from metad2a_plugin.models.predictor import PaperAccuracy
 from metad2a_plugin.plugins.registry import get_predictor, get_space
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.kept import kept
 from metad2a_plugin.utils.progress import Progress
-
-_POPULATION = 4096  # networks that stand for all of a larger one
 
 _FITS = 1  # changes whenever a kept fit could not be told from one of other code
 
@@ -175,7 +166,7 @@ def _predictor(
         run_dir=run_dir,
         device=config.device,
         on_epoch=lambda line: progress(
-            "predictor", int(line["epoch"]), recipe.epochs, f"validation Pearson {line['pearson']:.3f}"
+            "predictor", line.epoch, recipe.epochs, f"validation Pearson {line.pearson:.3f}"
         ),
     )
     model = PaperAccuracy(trained.predictor.cpu(), trained.mean, trained.scale, noise=1.0)
@@ -184,14 +175,6 @@ def _predictor(
 
 def _quality(name: str | None, space: SearchSpace, architectures: torch.Tensor) -> torch.Tensor | None:
     return None if name is None else get_predictor(name)(space).predict(None, space.decode(architectures))
-
-
-def population(space: SearchSpace, seed: int = 0) -> torch.Tensor:
-    """All architectures of a space, encoded, or 4,096 random ones where there are too many."""
-    if space.size <= LISTED:
-        return space.all_vertices()
-    rng = random.Random(seed)
-    return space.encode([space.sample_balanced(rng) for _ in range(_POPULATION)])
 
 
 def _targets(
@@ -224,7 +207,7 @@ def _generator(
         run_dir=run_dir,
         device=config.device,
         on_epoch=lambda line: progress(
-            "generator", int(line["epoch"]), recipe.epochs, f"validation nll {line['valid_nll']:.3f}"
+            "generator", line.epoch, recipe.epochs, f"validation nll {line.valid_nll:.3f}"
         ),
     ).cpu()
 
@@ -249,15 +232,22 @@ class _Memory:
         self.progress = progress
 
     def __call__(self, name: str, fit: Callable[[], Member]) -> Member:
-        path = self.folder / f"{name}.safetensors"
-        try:
-            member = load_file(path)
-        except (OSError, SafetensorError):
-            begin = time.perf_counter()
-            member = fit()
-            write_atomically(path, to_safetensors({k: v.contiguous() for k, v in member.items()}))
+        seconds: list[float] = []
+
+        def fitted() -> Member:
+            begin, member = time.perf_counter(), fit()
+            seconds.append(time.perf_counter() - begin)
+            return member
+
+        member = kept(
+            self.folder / f"{name}.safetensors",
+            load_file,
+            fitted,
+            lambda member: to_safetensors({k: v.contiguous() for k, v in member.items()}),
+        )
+        if seconds:
             with (self.folder / "fits.csv").open("a") as log:
-                print(name, f"{member['objective']:.3f}", f"{time.perf_counter() - begin:.2f}", sep=",", file=log)
+                print(name, f"{member['objective']:.3f}", f"{seconds[0]:.2f}", sep=",", file=log)
         self.done += 1
         self.progress("predictor", self.done, self.total, name)
         return member

@@ -19,7 +19,7 @@ from metad2a_plugin.nn.relus import visit_relus
 from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.utils.checks import integer
-from metad2a_plugin.utils.progress import counting
+from metad2a_plugin.utils.progress import stages
 from metad2a_plugin.utils.torch_device import seeded, usable
 
 BLOCKS = 4
@@ -176,11 +176,11 @@ class NASWOTPredictor(Predictor):
 
     def predict(self, task: Task | None, architectures: Sequence[Architecture]) -> torch.Tensor:
         wanted = dict.fromkeys(self.space.validate(a) for a in architectures)
-        with counting("Scoring networks", len(wanted), self.progress) as advance:
-            scores = {}
+        with stages(self.progress, brief=True) as report:
+            scores: dict[Architecture, float] = {}
             for architecture in wanted:
+                report("Scoring networks", len(scores), len(wanted), "")
                 scores[architecture] = self._score(architecture)
-                advance(1)
         return torch.tensor([scores[a] for a in architectures], dtype=torch.float32)
 
     def _score(self, architecture: Architecture) -> float:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from metad2a_plugin.data import ImageDataset
     from metad2a_plugin.one_shot.config import SearchConfig
-    from metad2a_plugin.one_shot.loop import Loop
+    from metad2a_plugin.one_shot.loop import GradientSearch
     from metad2a_plugin.one_shot.outcome import SearchEpoch
 
 
@@ -72,7 +72,7 @@ class DARTSStrategy(Strategy):
         self._alpha: torch.Tensor | None = None
         self._asked: set[int] = set()
 
-    def _method(self) -> tuple[type[Loop], type[SearchConfig]]:
+    def _method(self) -> tuple[type[GradientSearch], type[SearchConfig]]:
         """The search and its settings."""
         from metad2a_plugin.one_shot.config import SearchConfig
         from metad2a_plugin.one_shot.darts import DARTS
@@ -173,7 +173,7 @@ class LPTStrategy(DARTSStrategy):
     See `one_shot.passing_tests`, whose `PassingTestsConfig` has the settings.
     """
 
-    def _method(self) -> tuple[type[Loop], type[SearchConfig]]:
+    def _method(self) -> tuple[type[GradientSearch], type[SearchConfig]]:
         from metad2a_plugin.one_shot.passing_tests import PassingTests, PassingTestsConfig
 
         return PassingTests, PassingTestsConfig

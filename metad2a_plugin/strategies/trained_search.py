@@ -99,7 +99,7 @@ def train_search(
     if recommended is None:
         raise ConfigError("the strategy asked for nothing that could be trained")
     own = next((result for result in trained if result.architecture == recommended), None)
-    own = own or train_architecture(space, recommended, data, config, run_dir=run_dir)
+    own = own or train_architecture(space, recommended, data, config, run_dir=run_dir, progress=progress)
     return TrainedSearch(own, tuple(trained), data, searching)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from metad2a_plugin.errors import CheckpointError, ConfigError
 
-UNREADABLE = (OSError, KeyError, TypeError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError)
+UNREADABLE = (OSError, LookupError, TypeError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError)
 """What reading a damaged state of training, and loading it into its objects, can raise."""
 
 
