@@ -236,12 +236,10 @@ def predictor_of(
         signature.bind(None, **options)
     except TypeError as error:
         raise ConfigError(f"the predictor {given!r}: {error}") from None
-    return kind(space, **options)
+    made = kind(space, **options)
+    made.name = given
+    return made
 
-
-def name_of(predictor: Predictor | str) -> str:
-    """The registry name that was given, or that of the class."""
-    return predictor if isinstance(predictor, str) else type(predictor).__name__
 
 
 DEFAULT_SPACE = "nasbench201"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -27,6 +27,10 @@ class Architecture:
 
     space: str
     choices: tuple[int, ...]
+
+
+Architectures: TypeAlias = "Sequence[Architecture] | torch.Tensor"
+"""Architectures, or encoded ones, int64 ``[n, vertices]``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +144,11 @@ class SearchSpace(ABC):
         """Write the field's own string; `parse` reads it back."""
 
     @abstractmethod
-    def encode(self, architectures: Sequence[Architecture]) -> torch.Tensor:
+    def encode(self, architectures: Architectures) -> torch.Tensor:
         """Vertex types, int64 ``[n, num_vertices]``."""
 
     @abstractmethod
-    def decode(self, vertices: torch.Tensor) -> list[Architecture]:
+    def decode(self, vertices: Architectures) -> list[Architecture]:
         """Inverse of `encode`.
 
         Raises:
@@ -232,6 +236,14 @@ class SearchSpace(ABC):
         mask = torch.ones(len(prefix), len(self.vertex_types), dtype=torch.bool, device=prefix.device)
         mask[:, :2] = False
         return mask
+
+    def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        self.costs(self.encode([]), **options)
+        return dict(options)
+
+    def host_config(self, architecture: Architecture, input_size: int) -> Mapping[str, Any] | None:
+        """What a host's own package takes for the network; None where there is none, or not at this size in pixels."""
+        return None
 
     # -- graphs and networks -----------------------------------------------------------------
     @abstractmethod

@@ -102,9 +102,15 @@ class RestrictedSpace(SearchSpace):
         return self.whole.format(self.validate(architecture))
 
     def encode(self, architectures: Sequence[Architecture]) -> torch.Tensor:
+        import torch
+
+        if isinstance(architectures, torch.Tensor):
+            return architectures
         return self.whole.encode([self.validate(a) for a in architectures])
 
     def decode(self, vertices: torch.Tensor) -> list[Architecture]:
+        if not hasattr(vertices, "ndim"):
+            return list(vertices)
         return [self.validate(a) for a in self.whole.decode(vertices)]
 
     # `simplify` stays the identity, since what computes the same for less can lie outside; and `places` are those

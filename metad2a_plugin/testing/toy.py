@@ -78,10 +78,14 @@ class ToySpace(SearchSpace):
         return ">".join(self.ops[c] for c in self.validate(architecture).choices)
 
     def encode(self, architectures: Sequence[Architecture]) -> torch.Tensor:
+        if isinstance(architectures, torch.Tensor):
+            return architectures
         rows = [(0, *(c + 2 for c in self.validate(a).choices), 1) for a in architectures]
         return torch.tensor(rows, dtype=torch.int64).reshape(-1, self.num_vertices)
 
     def decode(self, vertices: torch.Tensor) -> list[Architecture]:
+        if not hasattr(vertices, "ndim"):
+            return list(vertices)
         if vertices.ndim != 2 or vertices.shape[1] != self.num_vertices or vertices.is_floating_point():
             raise ArchitectureError(
                 f"expected integers [n, {self.num_vertices}], got {vertices.dtype} {list(vertices.shape)}"

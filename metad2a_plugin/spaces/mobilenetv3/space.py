@@ -35,6 +35,7 @@ from metad2a_plugin.spaces.mobilenetv3.layout import (
     KERNELS,
     KINDS,
     LAYERS,
+    RESOLUTIONS,
     SLOTS,
     STAGES,
 )
@@ -234,6 +235,8 @@ class MobileNetV3Space(SearchSpace):
         """
         import torch
 
+        if isinstance(architectures, torch.Tensor):
+            return architectures
         rows = [self.validate(a).choices for a in architectures]
         choices = torch.tensor(rows, dtype=torch.int64).reshape(-1, 2 * SLOTS + STAGES)
         kernels, expands, depths = choices.split([SLOTS, SLOTS, STAGES], dim=1)
@@ -247,6 +250,8 @@ class MobileNetV3Space(SearchSpace):
                 the input, end with the output and have layers between them, or four vertices of a stage differ in
                 depth.
         """
+        if not hasattr(vertices, "ndim"):
+            return list(vertices)
         import torch
 
         layers = decode_layers(vertices)
@@ -381,6 +386,10 @@ class MobileNetV3Space(SearchSpace):
         from metad2a_plugin.spaces.drawing import draw_stages
 
         draw_stages(self.layers(architecture), LAYERS, path, title)
+
+    def host_config(self, architecture: Architecture, input_size: int) -> Mapping[str, Any] | None:
+        """What the package ``ofa`` takes; None at sizes that it does not know."""
+        return self.to_config(architecture, input_size) if input_size in RESOLUTIONS else None
 
     # -- private -----------------------------------------------------------------------------
     def _architecture(self, kernels: Sequence[int], expands: Sequence[int], depths: Sequence[int]) -> Architecture:

@@ -142,6 +142,8 @@ class NASBench201(SearchSpace):
         """Vertex types, int64 ``[n, 8]``: input, the six operations in string order, output."""
         import torch
 
+        if isinstance(architectures, torch.Tensor):
+            return architectures
         rows = [(0, *(op + 2 for op in self.validate(a).choices), 1) for a in architectures]
         return torch.tensor(rows, dtype=torch.int64).reshape(-1, self.num_vertices)
 
@@ -151,6 +153,8 @@ class NASBench201(SearchSpace):
         Raises:
             ArchitectureError: not an integer tensor ``[n, 8]``, or a row that is no cell.
         """
+        if not hasattr(vertices, "ndim"):
+            return list(vertices)
         return [self._architecture(row) for row in self._choices(vertices).tolist()]
 
     # -- all cells at once, as tensors -------------------------------------------------------
