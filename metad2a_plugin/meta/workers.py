@@ -54,7 +54,8 @@ class Worker:
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
-        self.plan = Plan(readable(assignment.images, assignment.input_size if assignment.own else None), assignment.config)
+        size = assignment.input_size if assignment.own else None
+        self.plan = Plan(readable(assignment.images, size), assignment.config)
         self.supernet = load_supernet(assignment.supernet).to(assignment.device)
         channels = 3 * assignment.input_size**2 * (assignment.config.test_images + assignment.config.calibration_images)
         self._class = lru_cache(maxsize=max(assignment.config.classes, _CACHE // channels))(self._decode)
