@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from metad2a_plugin.devices.base import checked_limit
+from metad2a_plugin.devices.base import DeviceModel, checked_limit
 from metad2a_plugin.devices.lookup_table import LookUpTable
-from metad2a_plugin.devices.shipped import device_model
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.registry import get_device_models
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.utils.checks import did_you_mean, integer, one_of
 
@@ -98,7 +98,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         integer("input_size", self.size, 8)
-        self.space.costs(self.space.encode([]), input_size=self.size, **self.options)  # refuses what is no option
+        self.space.check_options(self.options)
         _millions("max_params", self.max_params)
         _millions("max_flops", self.max_flops)
         for name, device in self.measured.items():
@@ -149,7 +149,7 @@ class Limits:
             paths = [tables] if isinstance(tables, (str, os.PathLike)) else tables
             read = paths if isinstance(paths, LookUpTable) else LookUpTable.read(*paths, width=width)
             return _of_tables(self.space, read, width, size)
-        model = device_model(self.space.name)
+        model: DeviceModel = get_device_models(self.space.name).load()
         model.check_input_size(name, size)
         return Device(
             unit=model.unit(name),
@@ -202,8 +202,8 @@ class Limits:
 
 
 def _of_tables(space: SearchSpace, tables: LookUpTable, width: float, size: int) -> Device:
-    if space.name != "mobilenetv3":
-        raise ConfigError(f"look-up tables are read for networks of the space 'mobilenetv3', not of {space.name!r}")
+    if space.name != tables.space:
+        raise ConfigError(f"look-up tables are read for networks of the space {tables.space!r}, not of {space.name!r}")
     if tables.width != width:
         raise ConfigError(
             f"the look-up tables are of networks of width {tables.width:g}, the search is of width {width:g}; "

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import time
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ from metad2a_plugin.models.checkpoint import Checkpoint, load_checkpoint
 from metad2a_plugin.models.generator import TEMPERATURE
 from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.plugins.predictor import Predictor
-from metad2a_plugin.plugins.registry import get_predictor, get_space, predictor_of
+from metad2a_plugin.plugins.registry import entry, get_space, predictor_of
 from metad2a_plugin.search.options import requested
 from metad2a_plugin.search.pareto import Front, costed, front
 from metad2a_plugin.search.predictor import CheckpointPredictor
@@ -268,7 +267,7 @@ class MetaD2A:
         begin, task = time.perf_counter(), None
         ranker: Predictor = self.predictor
         # What can be refused without images is, before they are read; and they are read once.
-        looks = isinstance(predictor, str) and "dataset" in inspect.signature(get_predictor(predictor)).parameters
+        looks = isinstance(predictor, str) and entry("predictors", predictor).takes("dataset")
         if predictor is not None and not looks:
             ranker = predictor_of(predictor, self.space, limits.size, seed=effort.seed)
         if dataset is not None and not isinstance(dataset, Task):
