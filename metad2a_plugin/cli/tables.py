@@ -187,7 +187,7 @@ def print_scores(scores: Scores) -> None:
     """Architectures, best first, and what their scores are."""
     console = _console()
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("rank", f"score ({scores.unit})" if scores.unit else "score", "params", "MACs"):
+    for name in ("rank", f"{scores.quantity} ({scores.unit})" if scores.unit else scores.quantity, "params", "MACs"):
         table.add_column(name, justify="right", no_wrap=True)
     for s in scores.scores:
         table.add_row(str(s.rank), f"{s.score:.6g}", f"{s.params_m:.3f} M", f"{s.flops_m:.1f} M")

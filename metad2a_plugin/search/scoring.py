@@ -16,9 +16,6 @@ from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.files import write_atomically
 
-NETWORK_OPTIONS = ("channels", "cells", "width")
-"""Options of a predictor that say how large its networks are; costs are counted for them too."""
-
 
 @dataclass(frozen=True)
 class Score:
@@ -44,7 +41,7 @@ class Scores:
 
     Attributes:
         space, predictor: their names.
-        unit, scale: of the scores; see `Predictor`.
+        quantity, unit, scale: of the scores; see `Predictor`.
         dataset: name of the images; None where none were given.
         num_classes, input_size: that costs are counted for; classes, and pixels.
         scores: one each, best first, the earlier among equals first.
@@ -52,6 +49,7 @@ class Scores:
 
     space: str
     predictor: str
+    quantity: str
     unit: str
     scale: str
     dataset: str | None
@@ -103,13 +101,15 @@ def score_architectures(
     classes = space.num_classes if images is None else images.num_classes
     made = predictor_of(predictor, space, size, images, seed, **options)
     task = task_of(made, images, seed)
-    network = {name: value for name, value in options.items() if name in NETWORK_OPTIONS}
+    # Costs are counted for the size of the predictor's networks too.
+    network = {name: value for name, value in options.items() if _of_network(space, name, value)}
     params, flops = space.costs(space.encode(wanted), num_classes=classes, input_size=size, **network)
     values = made.predict(task, wanted).mean.tolist()
     order = sorted(range(len(wanted)), key=lambda i: -values[i])
     return Scores(
         space=space.name,
         predictor=made.name,
+        quantity=made.quantity,
         unit=made.unit,
         scale=made.scale,
         dataset=None if images is None else images.name,
@@ -120,6 +120,14 @@ def score_architectures(
             for rank, i in enumerate(order, 1)
         ),
     )
+
+
+def _of_network(space: SearchSpace, name: str, value: Any) -> bool:
+    try:
+        space.check_options({name: value})
+    except ConfigError:
+        return False
+    return True
 
 
 def task_of(predictor: Predictor, images: ImageDataset | None, seed: int) -> Task | None:
