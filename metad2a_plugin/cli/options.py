@@ -143,29 +143,17 @@ def predictor_options(texts: list[str] | None) -> dict[str, Any]:
     return options
 
 
-def limit_options(
-    max_params: float | None,
-    max_flops: float | None,
-    max_latency: list[str] | None,
-    latency_table: list[str] | None,
-    input_size: int | None,
-    width: float | None,
-) -> dict[str, Any]:
-    """Arguments of a search."""
+def limit_options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Limits and network options of a search, from a command's options."""
     tables: dict[str, list[str]] = {}
-    for text in latency_table or ():
+    for text in settings["latency_table"] or ():
         name, _, path = text.partition("=")
         if not name or not path:
             raise ConfigError(f"--latency-table {text!r} must be NAME=FILE, such as note10=note10/224.yaml")
         tables.setdefault(name, []).append(path)
-    return {
-        "max_params": max_params,
-        "max_flops": max_flops,
-        "max_latency": _limits(max_latency),
-        "latency_tables": tables,
-        "input_size": input_size,
-        "width": width,
-    }
+    limits = {name: settings[name] for name in ("max_params", "max_flops", "input_size")}
+    limits |= {"max_latency": _limits(settings["max_latency"]), "latency_tables": tables}
+    return given(**limits) | network_options(settings["network"], width=settings["width"])
 
 
 def load_searcher(model: str | None, space: str | None, device: str) -> MetaD2A:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -37,6 +37,7 @@ def search(
     latency_table: opt.LatencyTable = None,
     input_size: opt.InputSize = None,
     width: opt.Width = None,
+    network: opt.Network = None,
     json: opt.Json = None,
     draw: Annotated[Path | None, typer.Option(help="Draw the networks into this folder.")] = None,
     export: Annotated[Path | None, typer.Option(help="Write the networks, untrained, into this folder.")] = None,
@@ -44,23 +45,27 @@ def search(
     device: opt.Device = "cpu",
 ) -> None:
     """Rank architectures for a dataset, without training any."""
+    settings = locals()
     opt.check_outputs(json, folders=(draw, export))
     if draw is not None:
         require("draw", "drawing an architecture", "matplotlib")
-    limits = opt.limit_options(max_params, max_flops, max_latency, latency_table, input_size, width)
-    effort: dict[str, Any] = {"top": top, "candidates": candidates, "refine": refine, "seed": seed}
+    limits = opt.limit_options(settings)
+    from metad2a_plugin.candidates.find import Effort
     from metad2a_plugin.cli.tables import print_search
     from metad2a_plugin.data import load_dataset
     from metad2a_plugin.search.metad2a import search_space
 
+    effort = opt.configured(Effort, settings)
     if dataset is not None:
-        searcher, images = opt.load_searcher(model, space, device), load_dataset(dataset)
+        searcher = opt.load_searcher(model, space, device)
+        # Once, for a predictor made here and for the features.
+        images = load_dataset(dataset) if option else dataset
         ranker = _with_options(predictor, option, searcher.space, input_size, images, seed)
-        result = searcher.search(images, predictor=ranker, **effort, **limits)
+        result = searcher.search(images, predictor=ranker, top=top, effort=effort, **limits)
     else:
         searched, named = _without_dataset(model, space, predictor)
         ranker = _with_options(named, option, searched, input_size, None, seed)
-        result = search_space(searched, ranker or named, **effort, **limits)
+        result = search_space(searched, ranker or named, top=top, effort=effort, **limits)
     report = Report(json)
     print_search(report.console, result)
     report.values("result", result.to_dict())
@@ -100,6 +105,7 @@ def pareto(
     latency_table: opt.LatencyTable = None,
     input_size: opt.InputSize = None,
     width: opt.Width = None,
+    network: opt.Network = None,
     json: opt.Json = None,
     out: Annotated[
         list[Path] | None, typer.Option(help="Write the networks as .json or .csv; may be repeated.")
@@ -112,21 +118,24 @@ def pareto(
 
     A front is of one dataset, and has the best within each of several limits on a cost.
     """
+    settings = locals()
     opt.check_outputs(*(out or ()), suffixes=(".json", ".csv"))
     opt.check_outputs(draw, suffixes=(".svg", ".png"))
     opt.check_outputs(json)
     if draw is not None:
         require("draw", "drawing a front", "matplotlib")
-    limits = opt.limit_options(max_params, max_flops, max_latency, latency_table, input_size, width)
-    sweep = opt.given(points=points, queries=queries, seed=seed)
+    limits = opt.limit_options(settings)
+    from metad2a_plugin.candidates.find import Effort
     from metad2a_plugin.cli.tables import print_front
     from metad2a_plugin.search.metad2a import pareto_space
 
+    effort = opt.configured(Effort, settings)
     if dataset is not None:
-        front = opt.load_searcher(model, space, device).pareto(dataset, cost, predictor=predictor, **sweep, **limits)
+        searcher = opt.load_searcher(model, space, device)
+        front = searcher.pareto(dataset, cost, predictor=predictor, effort=effort, **limits)
     else:
         searched, named = _without_dataset(model, space, predictor)
-        front = pareto_space(searched, named, cost, **sweep, **limits)
+        front = pareto_space(searched, named, cost, effort=effort, **limits)
     report = Report(json)
     print_front(report.console, front)
     report.values("front", front.to_dict())
@@ -143,7 +152,7 @@ def _with_options(
     option: list[str] | None,
     space: SearchSpace,
     input_size: int | None,
-    images: ImageDataset | None,
+    images: ImageDataset | str | None,
     seed: int,
 ) -> Predictor | str | None:
     """The predictor made with its options; its name where there are none."""

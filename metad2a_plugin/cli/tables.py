@@ -48,11 +48,11 @@ def print_front(console: Console, front: Front) -> None:
 def _candidates(result: SearchResult) -> Table:
     devices = list(result.best.latency)
     intervals = any(c.interval for c in result.candidates)
-    names = ["rank", "accuracy" if result.unit else "score", *(["90% interval"] if intervals else []), "params", "MACs"]
+    names = ["rank", result.quantity, *(["90% interval"] if intervals else []), "params", "MACs"]
     table = _table(*names, *(f"{device} ({result.units[device]})" for device in devices))
     digits = 2 if all(c.interval and c.interval[1] - c.interval[0] < 1 for c in result.candidates) else 1
     for c in result.candidates:
-        value = f"{c.accuracy:.{digits}f}{result.unit}" if result.unit else f"{c.accuracy:.4g}"
+        value = f"{c.score:.{digits}f}{result.unit}" if result.unit else f"{c.score:.4g}"
         interval = [f"{c.interval[0]:.{digits}f} to {c.interval[1]:.{digits}f}" if c.interval else ""]
         table.add_row(
             str(c.rank),
@@ -178,7 +178,8 @@ def print_analysis(console: Console, analysis: Analysis) -> None:
 
 def print_scores(console: Console, scores: Scores) -> None:
     """Architectures, best first, and what their scores are."""
-    table = _table("rank", f"score ({scores.unit})" if scores.unit else "score", "params", "MACs")
+    quantity = f"{scores.quantity} ({scores.unit})" if scores.unit else scores.quantity
+    table = _table("rank", quantity, "params", "MACs")
     for s in scores.scores:
         table.add_row(str(s.rank), f"{s.score:.6g}", f"{s.params_m:.3f} M", f"{s.flops_m:.1f} M")
     console.print(table)

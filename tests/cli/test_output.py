@@ -18,11 +18,11 @@ import pytest
 import typer
 from meta_toys import coloured
 
+from metad2a_plugin.candidates.find import Effort
 from metad2a_plugin.cli import search as search_commands
 from metad2a_plugin.cli.app import app
 from metad2a_plugin.cli.main import main
 from metad2a_plugin.data import ImageDataset, dataset, load_dataset
-from metad2a_plugin.search.pareto import POINTS, QUERIES
 from metad2a_plugin.spaces.nasbench201.supernet import NASBench201Supernet
 from metad2a_plugin.strategies import trained_search
 from metad2a_plugin.training.files import load_network
@@ -181,8 +181,8 @@ def test_help_says_the_defaults_that_are_none_on_the_command_line(monkeypatch: A
     monkeypatch.setenv("COLUMNS", "200")
     supernet = inspect.signature(NASBench201Supernet).parameters
     for command, option, default in [
-        ("pareto", "points", POINTS),
-        ("pareto", "queries", QUERIES),
+        ("pareto", "points", Effort.points),
+        ("pareto", "queries", Effort.queries),
         ("train", "queries", trained_search.QUERIES),
         ("train", "channels", supernet["channels"].default),
         ("train-supernet", "cells", supernet["cells"].default),
