@@ -220,7 +220,7 @@ def test_networks_of_a_strategy_s_own_are_like_those_that_are_trained(work: Path
     made = []
 
     class Own(RandomSearch):
-        network_settings = ("channels", "input_size", "width")
+        network_settings = ("options", "input_size")
 
         def __init__(self, space: Any, *, seed: int = 0, **options: Any) -> None:
             super().__init__(space, seed=seed)
@@ -229,7 +229,7 @@ def test_networks_of_a_strategy_s_own_are_like_those_that_are_trained(work: Path
     monkeypatch.setattr(random_search, "RandomSearch", Own)
     given = ["--strategy", "random", "--queries", "1", "--out", "kept", "--option", "channels=2"]
     assert main(["train", "images.npz", *given, *TINY]) == 0
-    assert made[-1] == {"channels": 2, "input_size": 8}
+    assert made[-1] == {"channels": 2, "cells": 1, "input_size": 8}
 
 
 def test_search_gives_a_predictor_its_options(work: Path, capsys: Any) -> None:
@@ -564,7 +564,7 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
         "unknown image encoder 'gone'",
         lambda work: write_folder(work / "database", toy(rows=80)),
     ),
-    "devices of no space": (["list", "devices", "--space", "darts"], "known for the spaces nasbench201 and", nothing),
+    "devices of no space": (["list", "devices", "--space", "darts"], "known for the spaces mobilenetv3 and nasbench201", nothing),
     "a space of no devices": (["list", "models", "--space", "mobilenetv3"], "whose devices to list", nothing),
     "unknown list": (["list", "colours"], "there is no list of 'colours'; the lists are models, devices", nothing),
 }
