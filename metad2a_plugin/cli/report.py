@@ -6,12 +6,14 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Any
 
 from metad2a_plugin.utils.files import json_text, write_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 TREE = logging.getLogger("metad2a_plugin")
 """Of which every logger of the package is a part."""
@@ -30,9 +32,14 @@ class Report:
     def __init__(self, json: Path | None = None) -> None:
         self.json = json
         self.aside = json is not None and str(json) == "-"
+
+    @cached_property
+    def console(self) -> Console:
+        """For tables; into a file or a pipe, lines are as long as they need to be."""
+        from rich.console import Console
+
         stream = sys.stderr if self.aside else sys.stdout
-        # Into a file or a pipe, lines are as long as they need to be.
-        self.console = Console(file=stream, width=None if stream.isatty() else 200, highlight=False)
+        return Console(file=stream, width=None if stream.isatty() else 200, highlight=False)
 
     def note(self, text: str) -> None:
         """A line on what was done, which ``--quiet`` leaves out."""

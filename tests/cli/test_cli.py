@@ -564,7 +564,7 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
         "unknown image encoder 'gone'",
         lambda work: write_folder(work / "database", toy(rows=80)),
     ),
-    "devices of no space": (["list", "devices", "--space", "darts"], "known for the spaces mobilenetv3 and nasbench201", nothing),
+    "devices of no space": (["list", "devices", "--space", "darts"], "known for the spaces mobilenetv3 and", nothing),
     "a space of no devices": (["list", "models", "--space", "mobilenetv3"], "whose devices to list", nothing),
     "unknown list": (["list", "colours"], "there is no list of 'colours'; the lists are models, devices", nothing),
 }
