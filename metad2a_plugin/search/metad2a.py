@@ -114,7 +114,8 @@ class MetaD2A:
         if encoder.fingerprint != checkpoint.encoder_fingerprint:
             raise CheckpointError(
                 f"the model {checkpoint.name!r} was meta-trained with other weights of the encoder "
-                f"{checkpoint.encoder!r} than those installed; run metad2a meta-train again, or install the version it was made with"
+                f"{checkpoint.encoder!r} than those installed; "
+                "run metad2a meta-train again, or install the version it was made with"
             )
         return extract_task(images, encoder, seed=seed, progress=progress, device=self.device, **options)
 
