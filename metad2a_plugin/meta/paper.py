@@ -136,15 +136,10 @@ class _Run(TrainingLoop[Line], Generic[Line, Model]):
     config: PaperConfig
 
     def __init__(
-        self,
-        database: MetaDatabase,
-        classes: ClassFeatures,
-        config: PaperConfig,
-        device: str | torch.device,
+        self, database: MetaDatabase, classes: ClassFeatures, config: PaperConfig, device: str | torch.device
     ) -> None:
         super().__init__(config, torch.device(device), f"the {self.name}")
-        self.database: MetaDatabase = database
-        self.classes: ClassFeatures = classes
+        self.database, self.classes = database, classes
         used = (database.protocol == 0) | (not config.first_protocol_only)
         self.rows, self.valid = (torch.nonzero(used & s).squeeze(1) for s in (~database.valid, database.valid))
         if not len(self.rows) or not len(self.valid):
@@ -158,16 +153,11 @@ class _Run(TrainingLoop[Line], Generic[Line, Model]):
         self.optimizer = torch.optim.AdamW(self.model.parameters(), config.lr, weight_decay=config.weight_decay)
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.1, patience=10)
         self.best: Model = copy.deepcopy(self.model)
-        self.parts = {
-            "model": self.model,
-            "best": self.best,
-            "optimizer": self.optimizer,
-            "plateau": self.plateau,
-        }
+        self.parts = {"model": self.model, "optimizer": self.optimizer, "plateau": self.plateau, "best": self.best}
 
     @abstractmethod
     def build(self, feature_dim: int) -> Model:
-        """The model, with random weights."""
+        """The model, with random weights, and what else the rows say."""
 
     @abstractmethod
     def losses(self, rows: torch.Tensor, draw: torch.Generator, noise: torch.Generator) -> dict[str, torch.Tensor]:
@@ -260,22 +250,13 @@ class _PredictorRun(_Run[PredictorEpoch, PaperPredictor]):
     line = PredictorEpoch
     FILES = ("predictor.pt", "predictor.csv")
 
-    def __init__(
-        self,
-        database: MetaDatabase,
-        classes: ClassFeatures,
-        config: PaperConfig,
-        device: str | torch.device,
-    ) -> None:
-        super().__init__(database, classes, config, device)
-        accuracy = database.accuracy[self.rows].double()
+    def build(self, feature_dim: int) -> PaperPredictor:
+        accuracy = self.database.accuracy[self.rows].double()
         spread = accuracy.std(correction=0).item()
         if not spread > 0:
             raise DatasetError("all training rows have the same accuracy, so there is nothing to predict")
-        self.mean, self.scale = accuracy.mean().item(), spread / config.target_std
-        self.targets = ((database.accuracy - self.mean) / self.scale).to(self.device)
-
-    def build(self, feature_dim: int) -> PaperPredictor:
+        self.mean, self.scale = accuracy.mean().item(), spread / self.config.target_std
+        self.targets = ((self.database.accuracy - self.mean) / self.scale).to(self.device)
         return PaperPredictor.of_space(self.database.space, feature_dim=feature_dim)
 
     def losses(self, rows: torch.Tensor, draw: torch.Generator, noise: torch.Generator) -> dict[str, torch.Tensor]:

@@ -89,11 +89,9 @@ def train_many(
 
 
 def _report(progress: Progress, stage: str, epochs: int) -> Report:
-    def report(epoch: Epoch) -> None:
-        note = f"loss {epoch.loss:.3f}, validation accuracy {epoch.accuracy:.1f}%"
-        progress(stage, epoch.epoch, epochs, note)
-
-    return report
+    return lambda epoch: progress(
+        stage, epoch.epoch, epochs, f"loss {epoch.loss:.3f}, validation accuracy {epoch.accuracy:.1f}%"
+    )
 
 
 class _Run(Fit):
