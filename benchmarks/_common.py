@@ -28,6 +28,7 @@ from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase, load_datab
 from metad2a_plugin.meta.train import class_features
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
 from metad2a_plugin.utils.files import data_folder, write_atomically
+from metad2a_plugin.utils.kept import kept
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -132,14 +133,14 @@ class Data:
 # -- finished parts ------------------------------------------------------------------------------
 def remember(path: Path, key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
     """The JSON value in `path` if it was computed for `key`, else `compute()`, kept there."""
-    try:
-        kept = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        kept = {}
-    if kept.get("key") != key:
-        kept = {"key": dict(key), "value": compute()}
-        write_atomically(path, json.dumps(kept).encode())
-    return kept["value"]
+
+    def read(path: Path) -> Any:
+        found = json.loads(path.read_bytes())
+        if found["key"] != key:
+            raise ValueError("computed for another key")
+        return found["value"]
+
+    return kept(path, read, compute, lambda value: json.dumps({"key": dict(key), "value": value}).encode())
 
 
 def fingerprint(checkpoint: Path) -> str:

@@ -25,7 +25,8 @@ from metad2a_plugin.data import Task, extract_task, get_encoder
 from metad2a_plugin.meta.database import MetaDatabase
 from metad2a_plugin.meta.fit import FitConfig, fit_ensemble
 from metad2a_plugin.meta.metrics import pearson, spearman
-from metad2a_plugin.meta.paper import PREDICTOR, train_predictor
+from metad2a_plugin.meta.paper import train_predictor
+from metad2a_plugin.meta.paper_config import PREDICTOR
 from metad2a_plugin.meta.train import MetaTrainConfig, meta_train
 from metad2a_plugin.meta.validation import validate
 from metad2a_plugin.models.checkpoint import Checkpoint

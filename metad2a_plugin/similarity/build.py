@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import random
 from collections.abc import Mapping
@@ -30,8 +28,9 @@ from metad2a_plugin.training.images import TrainingData, prepare
 from metad2a_plugin.training.result import TrainResult
 from metad2a_plugin.training.run import train_many
 from metad2a_plugin.utils.checks import integer
-from metad2a_plugin.utils.files import UNREADABLE, write_atomically
+from metad2a_plugin.utils.files import write_atomically
 from metad2a_plugin.utils.installed import version
+from metad2a_plugin.utils.kept import digest, kept
 from metad2a_plugin.utils.progress import Progress
 
 
@@ -165,15 +164,18 @@ def live_cells(space: SearchSpace, count: int, seed: int) -> list[Architecture]:
 def _network(data: TrainingData, config: TaskConfig, folder: Path) -> TaskNetwork:
     """The task's small network, rounded as the library keeps it; read if it was trained before."""
     plain = {name: value for name, value in asdict(config).items() if name != "device"}
-    key = hashlib.sha256(json.dumps([plain, data.fingerprint]).encode()).hexdigest()[:16]
-    path, network = folder / f"{key}.safetensors", TaskNetwork(config.backbone, len(data.class_names), config.init_seed)
-    try:
+
+    def read(path: Path) -> TaskNetwork:
+        network = TaskNetwork(config.backbone, len(data.class_names), config.init_seed)
         network.load_state_dict(load_file(path))
         return network.eval()
-    except UNREADABLE:
-        network = train_task_network(data, config)
-        write_atomically(path, save(network.state_dict()))
-        return network
+
+    return kept(
+        folder / f"{digest([plain, data.fingerprint])}.safetensors",
+        read,
+        lambda: train_task_network(data, config),
+        lambda network: save(network.state_dict()),
+    )
 
 
 def _distances(
@@ -190,9 +192,9 @@ def _distances(
 
 
 def _train(
-    dataset: ImageDataset, config: CellConfig, of: TaskConfig, runs: Path, name: str, progress: Progress
+    dataset: ImageDataset, config: CellConfig, tasks: TaskConfig, runs: Path, name: str, progress: Progress
 ) -> list[TrainResult]:
-    space, training = get_space(config.space), config.training(of.device)
+    space, training = get_space(config.space), config.training(tasks.device)
     data = prepare(dataset.sample(max(2, config.images // dataset.num_classes), config.seed), training)
     results = []
     for done, cell in enumerate(live_cells(space, config.count, config.seed), 1):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from metad2a_plugin.errors import CheckpointError, ConfigError
 
-UNREADABLE = (OSError, KeyError, TypeError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError)
+UNREADABLE = (OSError, LookupError, TypeError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError)
 """What reading a damaged state of training, and loading it into its objects, can raise."""
 
 
