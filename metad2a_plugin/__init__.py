@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from metad2a_plugin.search.pareto import Front
     from metad2a_plugin.search.result import Candidate, SearchResult
     from metad2a_plugin.spaces.base import Architecture, SearchSpace
+    from metad2a_plugin.spaces.choice import ChoiceSpace
     from metad2a_plugin.strategies.trained_search import train_search
     from metad2a_plugin.training.config import TrainConfig
     from metad2a_plugin.training.files import export_network, export_onnx, load_network
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Architecture": "spaces.base",
     "Candidate": "search.result",
+    "ChoiceSpace": "spaces.choice",
     "Front": "search.pareto",
     "MetaD2A": "search.metad2a",
     "Predictor": "plugins.predictor",
@@ -57,6 +59,7 @@ _HOMES = {
 __all__ = [
     "Architecture",
     "Candidate",
+    "ChoiceSpace",
     "Front",
     "MetaD2A",
     "Predictor",

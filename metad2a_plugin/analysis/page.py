@@ -13,15 +13,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from metad2a_plugin.analysis import plots
 from metad2a_plugin.analysis.study import COUNTERPART, Analysis
-from metad2a_plugin.analysis.topology import PUBLISHED
+from metad2a_plugin.analysis.topology import PUBLISHED, node_names
 from metad2a_plugin.errors import require
+from metad2a_plugin.spaces.interfaces import Drawable
 from metad2a_plugin.utils.figures import rendered
 from metad2a_plugin.utils.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_NODES = ("the input", "node 1", "node 2", "the output")
 
 
 def write_page(analysis: Analysis, path: str | os.PathLike[str]) -> None:
@@ -58,7 +58,7 @@ def page(analysis: Analysis) -> str:
         figures=_figures(analysis),
         landscape=analysis.subject.landscape,
         level=level,
-        names=_NODES,
+        names=node_names(analysis.subject.trained.network.space),
         place=analysis.subject.topology,
         published=PUBLISHED,
         rows=_rows(analysis),
@@ -71,6 +71,7 @@ def page(analysis: Analysis) -> str:
 def _figures(analysis: Analysis) -> dict[str, str]:
     """SVGs in base64; a space without cells has no `place`, and one that cannot draw no `drawing`."""
     place, trained = analysis.subject.topology, analysis.subject.trained
+    space = trained.network.space
     makers: dict[str, Callable[[], Figure]] = {
         "convergence": lambda: plots.draw_convergence(analysis),
         "surfaces": lambda: plots.draw_surfaces(analysis),
@@ -78,13 +79,12 @@ def _figures(analysis: Analysis) -> dict[str, str]:
         "variances": lambda: plots.draw_variances(analysis),
     }
     if place is not None:
-        makers["place"] = lambda: plots.draw_place(place)
+        makers["place"] = lambda: plots.draw_place(place, space)
     svgs = {name: rendered(make, ".svg") for name, make in makers.items()}
-    draw = getattr(trained.network.space, "draw", None)
-    if draw is not None:
+    if isinstance(space, Drawable):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "network.svg"
-            draw(trained.architecture, path)
+            space.draw(trained.architecture, path)
             svgs["drawing"] = path.read_bytes()
     return {name: base64.b64encode(svg).decode() for name, svg in svgs.items()}
 

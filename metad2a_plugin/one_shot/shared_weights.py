@@ -94,8 +94,9 @@ class SharedWeights(Fit):
     @property
     def key(self) -> str:
         """Of all that a training depends on, but the device: a name for its files."""
-        config = {name: value for name, value in self._about()["config"].items() if name != "device"}
-        return digest((FORMAT, self.data.fingerprint, config))
+        about = self._about()
+        about["config"].pop("device")
+        return digest((FORMAT, self.data.fingerprint, *about.values()))
 
     def train(
         self, report: Callable[[Epoch], None] = lambda epoch: None, run_dir: str | os.PathLike[str] | None = None

@@ -17,6 +17,7 @@ from metad2a_plugin.spaces.restricted import RestrictedSpace
 if TYPE_CHECKING:
     import os
 
+    import torch
     from torch import nn
 
     from metad2a_plugin.spaces.base import Architecture, SearchSpace
@@ -32,6 +33,36 @@ class Drawable(ABC):
         Raises:
             ConfigError: another suffix.
             MissingExtraError: matplotlib is not installed (extra ``draw``).
+        """
+
+
+class CellSpace(ChoiceSpace):
+    """A space of cells: nodes in a row, from node 0, the input, to the last, the output, each the sum of its inputs.
+
+    A decision is about the operation on one edge; each is among the same `operations`.
+    """
+
+    cell_edges: tuple[tuple[int, int], ...]
+    """The edge, (from node, to node), of each decision; from lower to higher nodes, one between two nodes at most."""
+    none: int
+    """The operation that is no connection."""
+    skip: int
+    """The operation that passes on what it is given."""
+    convolutions: tuple[int, ...]
+    """The operations with weights."""
+
+    @abstractmethod
+    def pruned(self, vertices: torch.Tensor) -> torch.Tensor:
+        """The choices of encoded cells with `none` on all edges that lie on no path from input to output.
+
+        Args:
+            vertices: int64 ``[n, num_vertices]``.
+
+        Returns:
+            int64 ``[n, decisions]``.
+
+        Raises:
+            ArchitectureError: a row is no cell.
         """
 
 

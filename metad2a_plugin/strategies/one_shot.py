@@ -57,8 +57,10 @@ class DARTSStrategy(Strategy):
         **settings: Any,
     ) -> None:
         super().__init__(space, seed=seed)
-        if space.name != "nasbench201":
-            raise ConfigError(f"the supernet is of 'nasbench201', not of {space.name!r}; search that space")
+        from metad2a_plugin.one_shot.outcome import SPACE
+
+        if space.name != SPACE.name:
+            raise ConfigError(f"the supernet is of {SPACE.name!r}, not of {space.name!r}; search that space")
         _, kind = self._method()
         for name in settings:
             one_of("setting", name, (field.name for field in fields(kind) if field.name != "seed"))
