@@ -5,23 +5,20 @@ from __future__ import annotations
 import inspect
 import os
 import random
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
-from metad2a_plugin.adapters import _nni_host
-from metad2a_plugin.adapters._nni_bridge import architecture_of
 
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.registry import get_predictor, get_space
+from metad2a_plugin.plugins.registry import get_predictor, get_space, predictor_of
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.utils.files import data_folder
 
-_nni_host.check()
-import nni  # noqa: E402
-from nni.nas.evaluator import Evaluator  # noqa: E402
-from nni.nas.space import ExecutableModelSpace  # noqa: E402
+from ._nni_bridge import architecture_of
+from ._nni_host import Evaluator, ExecutableModelSpace, nni
 
 if TYPE_CHECKING:
     from metad2a_plugin.data import Task
@@ -98,17 +95,16 @@ class TableEvaluator(OwnEvaluator):
         epochs: int = 200,
         table: str | os.PathLike[str] | None = None,
     ) -> None:
-        from metad2a_plugin.adapters.nas_bench_201 import default_benchmark, open_benchmark
+        from .nas_bench_201 import default_benchmark, open_benchmark
 
         self._arguments = {"dataset": dataset, "split": split, "epochs": epochs}
         # Trials may start in another folder.
         self._path = os.path.abspath(data_folder() if table is None else table)
         benchmark = default_benchmark() if table is None else open_benchmark(self._path)
         self._accuracies = benchmark.accuracies(dataset, split, epochs)
-        try:
+        self._seconds: np.ndarray | None = None
+        with suppress(ConfigError):  # the compact table has those of 200 epochs only
             self._seconds = benchmark.train_seconds(np.arange(benchmark.space.size), dataset, split, epochs)
-        except ConfigError:  # the compact table has those of 200 epochs only
-            self._seconds = None
         self._index_of, self._space = benchmark.index_of, benchmark.space
 
     def check(self, space: SearchSpace) -> None:
@@ -152,43 +148,37 @@ class PredictorEvaluator(OwnEvaluator):
     ) -> None:
         from metad2a_plugin.data import load_dataset
 
-        self._kind = get_predictor(predictor)
-        parameters = inspect.signature(self._kind).parameters
-        self._looks = "dataset" in parameters
+        kind = get_predictor(predictor)
+        signature = inspect.signature(kind)
         try:
-            inspect.signature(self._kind).bind(None, **options)
+            signature.bind(None, **options)
         except TypeError as error:
             raise ConfigError(f"the predictor {predictor!r}: {error}") from None
-        if (self._kind.needs_task or self._looks) and dataset is None:
+        if dataset is None and (kind.needs_task or "dataset" in signature.parameters):
             raise ConfigError(f"the predictor {predictor!r} needs the path of a dataset, such as 'sklearn:digits'")
         self._dataset = None if dataset is None else _source(dataset)
         self._images = None if self._dataset is None else load_dataset(self._dataset)
         self._seed, self._options = seed, {name: _written(value) for name, value in options.items()}
         self._arguments = {"predictor": predictor, "seed": seed, **self._options}
-        self._bound: Predictor | None = None
+        self._made: tuple[Predictor, Task | None] | None = None
 
     def check(self, space: SearchSpace) -> None:
-        self._of(space).predict(self._task, [space.sample(random.Random(0))])
+        self._predict(space.sample(random.Random(0)), space)
 
-    @cached_property
-    def _task(self) -> Task | None:
-        from metad2a_plugin.data import extract_task
+    def _predict(self, architecture: Architecture, space: SearchSpace) -> float:
+        """By the predictor of the space, which is made once, as is what it is shown of the images."""
+        from metad2a_plugin.search.scoring import task_of
 
-        if self._images is None or not self._kind.needs_task:
-            return None
-        return extract_task(self._images, seed=self._seed)
-
-    def _of(self, space: SearchSpace) -> Predictor:
-        """The predictor for a space, made once."""
-        if self._bound is None or self._bound.space.name != space.name:
-            images = {"dataset": self._images} if self._looks else {}
-            self._bound = self._kind(space, **images, **self._options)
-        return self._bound
+        if self._made is None or self._made[0].space.name != space.name:
+            name = self._arguments["predictor"]
+            made = predictor_of(name, space, dataset=self._images, **self._options)
+            self._made = made, task_of(made, name, self._images, self._seed)
+        predictor, task = self._made
+        return float(predictor.predict(task, [architecture])[0])
 
     def _execute(self, model: ExecutableModelSpace) -> float:
         architecture = architecture_of(model.sample)
-        predictor = self._of(get_space(architecture.space))
-        return _report(architecture, float(predictor.predict(self._task, [architecture])[0]))
+        return _report(architecture, self._predict(architecture, get_space(architecture.space)))
 
     def _dump(self) -> dict[str, Any]:
         return {"dataset": self._dataset, **self._arguments}

@@ -1,181 +1,32 @@
-"""What the NNI adapter needs to know of NNI itself: whether it can work, and what its training service holds."""
+"""NNI's own names, once `check` has found that it can work."""
 
-from __future__ import annotations
+# ruff: noqa: E402
+from ._nni_compat import check
 
-import importlib
-import logging
-import re
-import time
-import warnings
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+check()
 
-from metad2a_plugin.errors import HostError, require
+import nni
+from nni.nas.evaluator import Evaluator
+from nni.nas.execution import ExecutionEngine, Middleware, TrainingServiceExecutionEngine
+from nni.nas.execution.event import FinalMetricEvent, ModelEventType, TrainingEndEvent
+from nni.nas.hub.pytorch import MobileNetV3Space
+from nni.nas.space import ExecutableModelSpace, ModelStatus
+from nni.nas.strategy.base import Strategy, StrategyStatus
+from nni.tuner import Tuner
 
-_log = logging.getLogger(__name__)
-_ENDED = ("SUCCEEDED", "FAILED", "USER_CANCELED", "SYS_CANCELED", "EARLY_STOPPED")
-_MEND = "install what it was written for: pip install 'metad2a-plugin[nni]'"
-
-
-def check() -> None:
-    """Whether NNI is there and can work, before anything of it runs.
-
-    Raises:
-        MissingExtraError: NNI or Lightning is not installed.
-        HostError: another release of NNI, or a package that its experiments hang or break with.
-    """
-    require("nni", "the NNI adapter", "nni", "pytorch_lightning")
-    if _release("nni")[:1] != (3,):
-        raise HostError(f"the NNI adapter needs NNI 3.0, found {version('nni')}; {_MEND}")
-    if _release("filelock") >= (3, 12):
-        raise HostError(f"NNI experiments hang at their start with filelock {version('filelock')}; {_MEND}")
-    try:
-        with warnings.catch_warnings():
-            # NNI lists the classes of torch.nn that are younger than itself.
-            warnings.filterwarnings("ignore", message=".* is found to be not a nn.Module", category=RuntimeWarning)
-            importlib.import_module("nni.nas.nn.pytorch")
-    except Exception as error:  # a host's import can raise anything
-        mend = "uninstall torchvision, or install the one that fits torch" if "torchvision" in str(error) else _MEND
-        raise HostError(f"NNI {version('nni')} does not import: {type(error).__name__}: {error}; {mend}") from error
-
-
-def _release(package: str) -> tuple[int, ...]:
-    """``(3, 0)`` of 3.0; empty where the package is not installed."""
-    try:
-        return tuple(int(part) for part in re.findall(r"\d+", version(package))[:2])
-    except PackageNotFoundError:
-        return ()
-
-
-def tolerate_unknown_commands() -> None:
-    """Let the engine ignore commands it does not know, once for the whole process.
-
-    A resumed experiment sends ``ImportData``; NNI's listener ends on it, and with it every metric to come.
-    """
-    from nni.runtime.tuner_command_channel import TunerCommandChannel
-
-    receive = TunerCommandChannel.receive
-    if getattr(receive, "tolerant", False):
-        return
-
-    def tolerant_receive(channel: Any) -> Any:
-        while True:
-            try:
-                return receive(channel)
-            except ValueError as error:
-                if "Unknown command type" not in str(error):
-                    raise
-                _log.debug("ignored: %s", error)
-
-    tolerant_receive.tolerant = True  # type: ignore[attr-defined]
-    TunerCommandChannel.receive = tolerant_receive
-
-
-# -- the manager of a running experiment, a `NasExperiment` ------------------------------------------
-@contextmanager
-def manager_needed(strategy: object) -> Iterator[None]:
-    """Say what it means when the manager cannot be reached."""
-    from requests import ConnectionError as NoConnection
-    from websockets import ConnectionClosed
-
-    try:
-        yield
-    except (NoConnection, ConnectionClosed):
-        raise RuntimeError(
-            f"NNI's manager does not answer any more, so {strategy} cannot go on. The metrics it has got are kept: "
-            "make the experiment again with the same id and call its resume()"
-        ) from None  # the chain is three screens of sockets
-
-
-def in_training(manager: Any) -> bool | None:
-    """Whether jobs are in training; None where there are none now, but may be soon."""
-    if manager.get_status() in ("DONE", "STOPPED", "ERROR"):
-        return False
-    return any(found["trialJobStatus"] not in _ENDED for found in manager.get_job_statistics()) or None
-
-
-@dataclass(frozen=True)
-class Job:
-    """A trial job in the manager's database.
-
-    Attributes:
-        id: of the job.
-        sample: what it was made for, not always what it ran.
-        again: the manager of a resumed experiment trains it once more, since it had not ended.
-        failed: it ended without a metric.
-    """
-
-    id: str
-    sample: dict[str, Any]
-    again: bool
-    failed: bool
-
-
-def jobs(manager: Any, metrics: Mapping[int, Any]) -> dict[int, Job]:
-    """The newest job of each parameter id, given `final_metrics`."""
-    reported = {metric.trialJobId for metric in metrics.values()}
-    found = {}
-    for job in manager.list_trial_jobs():
-        if len(job.hyperParameters) == 1:
-            [parameters] = job.hyperParameters
-            again = job.status not in _ENDED
-            # As the manager keeps it, a dictionary: loading it would make every evaluator anew.
-            found[parameters.parameter_id] = Job(
-                job.trialJobId, parameters.parameters["sample"], again, not again and job.trialJobId not in reported
-            )
-    return found
-
-
-def kill(manager: Any, repeated: Collection[Job], patience: float = 60) -> None:
-    """Kill jobs that a resumed experiment repeats, before they have trained."""
-    from requests import HTTPError
-
-    left, deadline = {job.id for job in repeated}, time.monotonic() + patience
-    while left and time.monotonic() < deadline:
-        # The manager interrupts and waits five seconds, and an interrupt can be ignored: too long for short trials.
-        left -= _killed(left)
-        for job in list(manager.list_trial_jobs()) if left else ():
-            if job.trialJobId in left and job.status in _ENDED:
-                left.remove(job.trialJobId)
-            elif job.trialJobId in left and job.status == "RUNNING":
-                try:
-                    manager.kill_trial_job(job.trialJobId)
-                    left.remove(job.trialJobId)
-                except HTTPError:
-                    pass  # not started yet: the training service does not know it
-        time.sleep(0.1)
-    if left:
-        _log.warning("could not kill the trials %s, which train again what has a metric", ", ".join(sorted(left)))
-
-
-def _killed(jobs: Collection[str]) -> set[str]:
-    """Those of the jobs whose process was found on this machine, and killed."""
-    import psutil
-
-    found = set()
-    for process in psutil.process_iter():
-        try:
-            job = process.environ().get("NNI_TRIAL_JOB_ID")
-            if job in jobs:
-                process.kill()
-                found.add(job)
-        except psutil.Error:
-            continue  # of another user, or gone
-    return found
-
-
-def final_metrics(manager: Any) -> dict[int, Any]:
-    """The first final metric of each parameter id, with its ``data`` and ``trialJobId``.
-
-    Trials take the next parameter in the queue, not that of the job they were started for: in the database only the
-    parameter id that a metric carries tells what it was measured on.
-    """
-    found: dict[int, Any] = {}
-    for metrics in manager.get_job_metrics().values():
-        for metric in metrics:
-            if metric.type == "FINAL":
-                found.setdefault(int(metric.parameterId), metric)
-    return found
+__all__ = [
+    "Evaluator",
+    "ExecutableModelSpace",
+    "ExecutionEngine",
+    "FinalMetricEvent",
+    "Middleware",
+    "MobileNetV3Space",
+    "ModelEventType",
+    "ModelStatus",
+    "Strategy",
+    "StrategyStatus",
+    "TrainingEndEvent",
+    "TrainingServiceExecutionEngine",
+    "Tuner",
+    "nni",
+]
