@@ -26,6 +26,11 @@ def version_of(distribution: str) -> str | None:
         return None
 
 
+def version_text(distribution: str) -> str:
+    """`version_of`, in words where it is not known."""
+    return version_of(distribution) or "of unknown version"
+
+
 def is_installed(module: str) -> bool:
     """Whether a module can be found; it is not imported."""
     return find_spec(module) is not None
