@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from packaging.version import Version
 
 from metad2a_plugin.errors import HostError
 from metad2a_plugin.utils.files import data_folder
-from metad2a_plugin.utils.installed import folder_of, is_installed, version_text, violated
+from metad2a_plugin.utils.installed import folder_of, version_of, violated
 
 from ._naslib_compat import INSTALL
 
@@ -47,7 +48,7 @@ class Host:
     @property
     def found(self) -> str:
         """Its version, or where it lies; nothing of it is imported."""
-        return folder_of(self.module) if self.distribution is None else version_text(self.distribution)
+        return folder_of(self.module) if self.distribution is None else version_of(self.distribution)
 
 
 # -- data ----------------------------------------------------------------------------------------
@@ -76,14 +77,14 @@ def _try_torchvision() -> Answer:
             f"it is built for another torch ({error}); NNI does not import beside it, NASLib is worked around: "
             "reinstall both from one index of PyTorch, or pip uninstall torchvision"
         ) from error
-    return version_text("torchvision"), []
+    return version_of("torchvision"), []
 
 
 def _try_nni() -> Answer:
     _nni_trial()
     node = _nni_node()
     notes = [
-        f"{wanted.name} {version_text(wanted.name)} is not what NNI was written for: "
+        f"{wanted.name} {version_of(wanted.name)} is not what NNI was written for: "
         f"pip install '{wanted.name}{wanted.specifier}'"
         for wanted in violated("nni")
     ]
@@ -91,13 +92,13 @@ def _try_nni() -> Answer:
         ("pkg_resources", "nnictl and remote machines", "setuptools<82"),
         ("nni.nas.benchmark", "NNI's own benchmarks, which the adapter does not use,", "peewee<4"),
     ):
-        if module == "nni.nas.benchmark" and not is_installed("peewee"):
+        if module == "nni.nas.benchmark" and find_spec("peewee") is None:
             continue
         try:
             importlib.import_module(module)
         except Exception as error:  # noqa: BLE001 - a host's import can raise anything
             notes.append(f"{purpose} will not work ({type(error).__name__}: {error}): pip install '{package}'")
-    found = f"{version_text('nni')}, pytorch-lightning {version_text('pytorch-lightning')}"
+    found = f"{version_of('nni')}, pytorch-lightning {version_of('pytorch-lightning')}"
     return f"{found}: a trial on the sequential engine runs, and node {node} of the training service starts", notes
 
 
@@ -160,7 +161,7 @@ def _try_ofa() -> Answer:
 
     space = MobileNetV3Space()
     ofa.extract(ofa.make_supernet(num_classes=2), space.parse("+".join(["k3e3-k5e4"] * 5)))
-    return version_text("ofa"), []
+    return version_of("ofa"), []
 
 
 def _try_nas_201_api() -> Answer:
@@ -170,9 +171,9 @@ def _try_nas_201_api() -> Answer:
 
     open_benchmark(nas_201_api.NASBench201API(_no_records(), verbose=False))
     notes = []
-    if Version(version_text("torch")) >= Version("2.6"):
+    if Version(version_of("torch")) >= Version("2.6"):
         notes.append("cannot read its own .pth with torch 2.6 or later; metad2a convert-benchmark can")
-    return version_text("nas-bench-201"), notes
+    return version_of("nas-bench-201"), notes
 
 
 def _try_nats_bench() -> Answer:
@@ -181,7 +182,7 @@ def _try_nats_bench() -> Answer:
     from .nas_bench_201 import open_benchmark
 
     open_benchmark(nats_bench.create(_no_records(), "tss", verbose=False))
-    return version_text("nats_bench"), []
+    return version_of("nats_bench"), []
 
 
 def _no_records() -> dict[str, Any]:

@@ -267,14 +267,14 @@ class _Curve(Sequence[float]):
     """Accuracies by epoch, percent: the last is always known, others where the benchmark has curves."""
 
     def __init__(self, benchmark: Benchmark, cell: Architecture, dataset: str, split: str, epochs: int) -> None:
-        self._benchmark, self._of = benchmark, (cell, dataset, split, epochs)
+        self._benchmark, self._training = benchmark, (cell, dataset, split, epochs)
 
     def __len__(self) -> int:
-        return self._of[-1]
+        return self._training[-1]
 
     def __getitem__(self, epoch: Any) -> Any:
-        benchmark, (_, dataset, split, _) = self._benchmark, self._of
+        benchmark, (_, dataset, split, _) = self._benchmark, self._training
         if epoch != -1:
-            return benchmark.curve(*self._of).tolist()[epoch]
+            return benchmark.curve(*self._training).tolist()[epoch]
         known = dataset in benchmark.datasets and split in benchmark.splits(dataset)
-        return benchmark.accuracy(*self._of) if known else np.nan
+        return benchmark.accuracy(*self._training) if known else np.nan

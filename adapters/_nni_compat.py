@@ -24,10 +24,10 @@ def check() -> None:
         HostError: another release of NNI, or a package that its experiments hang or break with.
     """
     require("nni", "the NNI adapter", "nni", "pytorch_lightning")
-    nni, filelock = version_of("nni"), version_of("filelock")
-    if nni is None or Version(nni).major != 3:
+    nni, filelock = version_of("nni"), version_of("filelock", "0")
+    if Version(nni).major != 3:
         raise HostError(f"the NNI adapter needs NNI 3.0, found {nni}; {_MEND}")
-    if filelock is not None and Version(filelock) >= Version("3.12"):
+    if Version(filelock) >= Version("3.12"):
         raise HostError(f"NNI experiments hang at their start with filelock {filelock}; {_MEND}")
     try:
         with warnings.catch_warnings():

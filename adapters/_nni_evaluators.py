@@ -30,7 +30,14 @@ CHOICES = "metad2a_choices"
 
 
 class OwnEvaluator(Evaluator):
-    """What the evaluators of this package share."""
+    """What the evaluators of this package share.
+
+    Args:
+        **arguments: that make it again. Trials are processes of their own, which may start in another folder.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        self._arguments = arguments
 
     def check(self, space: SearchSpace) -> None:
         """Whether architectures of the space can be evaluated; the strategies ask before the first trial.
@@ -40,9 +47,11 @@ class OwnEvaluator(Evaluator):
         """
 
     def extra_repr(self) -> str:
-        return ", ".join(f"{name}={value!r}" for name, value in self._dump().items() if value is not None)
+        return ", ".join(f"{name}={value!r}" for name, value in self._arguments.items() if value is not None)
 
-    # Trials are processes of their own; each makes the evaluator again, of what `_dump` gives.
+    def _dump(self) -> dict[str, Any]:
+        return self._arguments
+
     @classmethod
     def _load(cls: type[_Self], **arguments: Any) -> _Self:
         return cls(**arguments)
@@ -97,10 +106,9 @@ class TableEvaluator(OwnEvaluator):
     ) -> None:
         from .nas_bench_201 import default_benchmark, open_benchmark
 
-        self._arguments = {"dataset": dataset, "split": split, "epochs": epochs}
-        # Trials may start in another folder.
-        self._path = os.path.abspath(data_folder() if table is None else table)
-        benchmark = default_benchmark() if table is None else open_benchmark(self._path)
+        path = os.path.abspath(data_folder() if table is None else table)
+        super().__init__(dataset=dataset, split=split, epochs=epochs, table=path)
+        benchmark = default_benchmark() if table is None else open_benchmark(path)
         self._accuracies = benchmark.accuracies(dataset, split, epochs)
         self._seconds: np.ndarray | None = None
         with suppress(ConfigError):  # the compact table has those of 200 epochs only
@@ -119,9 +127,6 @@ class TableEvaluator(OwnEvaluator):
         index = self._index_of(architecture)
         seconds = {} if self._seconds is None else {"train_seconds": float(self._seconds[index])}
         return _report(architecture, float(self._accuracies[index]), **seconds)
-
-    def _dump(self) -> dict[str, Any]:
-        return {**self._arguments, "table": self._path}
 
 
 class PredictorEvaluator(OwnEvaluator):
@@ -156,10 +161,10 @@ class PredictorEvaluator(OwnEvaluator):
             raise ConfigError(f"the predictor {predictor!r}: {error}") from None
         if dataset is None and (kind.needs_task or "dataset" in signature.parameters):
             raise ConfigError(f"the predictor {predictor!r} needs the path of a dataset, such as 'sklearn:digits'")
-        self._dataset = None if dataset is None else _source(dataset)
-        self._images = None if self._dataset is None else load_dataset(self._dataset)
-        self._seed, self._options = seed, {name: _written(value) for name, value in options.items()}
-        self._arguments = {"predictor": predictor, "seed": seed, **self._options}
+        source = None if dataset is None else _source(dataset)
+        self._images = None if source is None else load_dataset(source)
+        self._name, self._seed, self._options = predictor, seed, {n: _written(value) for n, value in options.items()}
+        super().__init__(dataset=source, predictor=predictor, seed=seed, **self._options)
         self._made: tuple[Predictor, Task | None] | None = None
 
     def check(self, space: SearchSpace) -> None:
@@ -170,18 +175,14 @@ class PredictorEvaluator(OwnEvaluator):
         from metad2a_plugin.search.scoring import task_of
 
         if self._made is None or self._made[0].space.name != space.name:
-            name = self._arguments["predictor"]
-            made = predictor_of(name, space, dataset=self._images, **self._options)
-            self._made = made, task_of(made, name, self._images, self._seed)
+            made = predictor_of(self._name, space, dataset=self._images, **self._options)
+            self._made = made, task_of(made, self._name, self._images, self._seed)
         predictor, task = self._made
         return float(predictor.predict(task, [architecture])[0])
 
     def _execute(self, model: ExecutableModelSpace) -> float:
         architecture = architecture_of(model.sample)
         return _report(architecture, self._predict(architecture, get_space(architecture.space)))
-
-    def _dump(self) -> dict[str, Any]:
-        return {"dataset": self._dataset, **self._arguments}
 
 
 class TrainingEvaluator(OwnEvaluator):
@@ -207,7 +208,7 @@ class TrainingEvaluator(OwnEvaluator):
         self._dataset = _source(dataset)
         if given := sorted(config.keys() & {"channels", "cells", "width"}):
             raise ConfigError(f"{given[0]} is a setting of the model space, not of its training; give it there")
-        self._arguments = config
+        super().__init__(dataset=self._dataset, **config)
         try:
             self._config = TrainConfig(**config)
         except TypeError as error:
@@ -243,6 +244,3 @@ class TrainingEvaluator(OwnEvaluator):
             lambda epoch: nni.report_intermediate_result(epoch.accuracy),
         )
         return _report(architecture_of(model.sample), history[-1].accuracy)
-
-    def _dump(self) -> dict[str, Any]:
-        return {"dataset": self._dataset, **self._arguments}

@@ -34,8 +34,7 @@ from ._nni_host import (
     TrainingServiceExecutionEngine,
 )
 from ._nni_space import check_model_space
-from ._nni_state import plain, read_state
-from ._nni_trials import Trial, Trials
+from ._nni_trials import Trial, Trials, plain, read_state
 
 _log = logging.getLogger(__name__)
 _PATIENCE = 40

@@ -116,14 +116,14 @@ class PickleReader(PickleMachine):
             self._level = -1
         return items
 
-    def _protocol(self) -> None:
+    def _op_proto(self) -> None:
         if (protocol := self._number("<B")) > pickle.HIGHEST_PROTOCOL:
             raise ValueError(f"pickle protocol {protocol}")
 
-    def _frame(self) -> None:
+    def _op_frame(self) -> None:
         self._take(8)
 
-    def _mark(self) -> None:
+    def _op_mark(self) -> None:
         below = self._stack[-2] if len(self._stack) > 1 else None
         self._outer.append(self._stack)
         self._stack = []
@@ -133,12 +133,12 @@ class PickleReader(PickleMachine):
         if type(below) is str and below == self._name and len(self._outer) <= 2:
             self._level = len(self._outer)
 
-    def _setitems(self) -> bool:
+    def _op_setitems(self) -> bool:
         items = self._popped()
         self._container(dict).update(zip(items[::2], items[1::2], strict=True))
         return self._completes()
 
-    def _setitem(self) -> bool:
+    def _op_setitem(self) -> bool:
         value, key = self._stack.pop(), self._stack.pop()
         self._container(dict)[key] = value
         return self._completes()
@@ -147,15 +147,15 @@ class PickleReader(PickleMachine):
         """Whether the dictionary with new items is an entry: alone with its key, not one inside that needs no mark."""
         return len(self._outer) == self._level and len(self._stack) == 2
 
-    def _appends(self) -> None:
+    def _op_appends(self) -> None:
         items = self._popped()
         self._container(list).extend(items)
 
-    def _append(self) -> None:
+    def _op_append(self) -> None:
         value = self._stack.pop()
         self._container(list).append(value)
 
-    def _additems(self) -> None:
+    def _op_additems(self) -> None:
         items = self._popped()
         self._container(set).update(items)
 
@@ -164,7 +164,7 @@ class PickleReader(PickleMachine):
             raise TypeError(f"items of {type(self._stack[-1]).__name__} for a {kind.__name__}")
         return self._stack[-1]
 
-    def _tuple(self) -> None:
+    def _op_tuple(self) -> None:
         self._push_tuple(self._popped())
 
     def _short_tuple(self) -> None:
@@ -180,19 +180,19 @@ class PickleReader(PickleMachine):
         self._stack.append(tuple(items))
 
     # -- opcodes: references -----------------------------------------------------------------
-    def _memoize(self) -> None:
+    def _op_memoize(self) -> None:
         self._remember(self._start + len(self._memo))
 
-    def _put(self) -> None:
+    def _op_binput(self) -> None:
         self._remember(self._number("<B"))
 
-    def _long_put(self) -> None:
+    def _op_long_binput(self) -> None:
         self._remember(self._number("<I"))
 
-    def _get(self) -> None:
+    def _op_binget(self) -> None:
         self._stack.append(self._recall(self._number("<B")))
 
-    def _long_get(self) -> None:
+    def _op_long_binget(self) -> None:
         run = _BY_REFERENCE.match(self._buffer, self._at - 1)
         if run is None:
             self._stack.append(self._recall(self._number("<I")))
@@ -203,7 +203,7 @@ class PickleReader(PickleMachine):
         self._stack += chain.from_iterable(zip(keys, items["value"].tolist(), strict=True))
 
     # -- opcodes: numbers and texts ----------------------------------------------------------
-    def _small(self) -> None:
+    def _op_binint1(self) -> None:
         run = _BY_NUMBER.match(self._buffer, self._at - 1)
         if run is None:
             self._stack.append(self._number("<B"))
@@ -214,16 +214,16 @@ class PickleReader(PickleMachine):
     def _fixed(self) -> None:
         self._stack.append(self._number(_FIXED[self._opcode]))
 
-    def _long(self) -> None:
+    def _op_long1(self) -> None:
         if (count := self._number("<B")) > _LONGEST_INTEGER:
             raise ValueError(f"an integer of {count} bytes")
         self._stack.append(int.from_bytes(self._take(count), "little", signed=True))
 
-    def _short_text(self) -> None:
+    def _op_short_binunicode(self) -> None:
         if not self._text_run():
             self._stack.append(self._take(self._number("<B")).decode())
 
-    def _text(self) -> None:
+    def _op_binunicode(self) -> None:
         if not self._text_run():
             self._stack.append(self._take(self._number("<I")).decode())
 
@@ -258,7 +258,7 @@ class PickleReader(PickleMachine):
         self._stack += chain.from_iterable(zip(keys, struct.unpack(f">{len(keys)}d", b"".join(values)), strict=True))
         return True
 
-    def _short_bytes(self) -> None:
+    def _op_short_binbytes(self) -> None:
         self._stack.append(self._take(self._number("<B")))
 
     def _constant(self) -> None:
@@ -266,7 +266,7 @@ class PickleReader(PickleMachine):
         self._stack.append(_CONSTANTS[self._opcode]())
 
     # -- opcodes: other objects --------------------------------------------------------------
-    def _global(self) -> None:
+    def _op_global(self) -> None:
         module, name = self._line(), self._line()
         self._push_builder(module, name)
 
@@ -274,7 +274,7 @@ class PickleReader(PickleMachine):
         end = self._buffer.index(b"\n", self._at)
         return self._take(end + 1 - self._at)[:-1].decode()
 
-    def _stack_global(self) -> None:
+    def _op_stack_global(self) -> None:
         name, module = self._stack.pop(), self._stack.pop()
         self._push_builder(module, name)
 
@@ -285,7 +285,7 @@ class PickleReader(PickleMachine):
             raise self._refusal(f"{what}, which the results of NAS-Bench-201 have not")
         self._stack.append(builder)
 
-    def _reduce(self) -> None:
+    def _op_reduce(self) -> None:
         arguments, builder = self._stack.pop(), self._stack.pop()
         if not isinstance(builder, FunctionType) or type(arguments) is not tuple:
             raise TypeError(f"a call of {brief(builder)}")
@@ -296,7 +296,7 @@ class PickleReader(PickleMachine):
             self._drop(arguments, arguments[0])
         self._stack.append(builder(*arguments))
 
-    def _build(self) -> None:
+    def _op_build(self) -> None:
         state = self._stack.pop()
         if not isinstance(self._stack[-1], np.dtype) or state[1] not in ("<", "|"):
             raise ValueError(f"the state {brief(state)} of {brief(self._stack[-1])}")
@@ -313,32 +313,12 @@ _CONSTANTS: dict[bytes, Callable[[], Any]] = {
     pickle.EMPTY_SET: set,
 }
 _HANDLERS: dict[bytes, Callable[[PickleReader], bool | None]] = {
-    pickle.PROTO: PickleReader._protocol,
-    pickle.FRAME: PickleReader._frame,
-    pickle.MARK: PickleReader._mark,
-    pickle.SETITEMS: PickleReader._setitems,
-    pickle.SETITEM: PickleReader._setitem,
-    pickle.APPENDS: PickleReader._appends,
-    pickle.APPEND: PickleReader._append,
-    pickle.ADDITEMS: PickleReader._additems,
-    pickle.TUPLE: PickleReader._tuple,
-    pickle.TUPLE1: PickleReader._short_tuple,
-    pickle.TUPLE2: PickleReader._short_tuple,
-    pickle.TUPLE3: PickleReader._short_tuple,
-    pickle.MEMOIZE: PickleReader._memoize,
-    pickle.BINPUT: PickleReader._put,
-    pickle.LONG_BINPUT: PickleReader._long_put,
-    pickle.BINGET: PickleReader._get,
-    pickle.LONG_BINGET: PickleReader._long_get,
-    pickle.BININT1: PickleReader._small,
-    pickle.LONG1: PickleReader._long,
-    pickle.SHORT_BINUNICODE: PickleReader._short_text,
-    pickle.BINUNICODE: PickleReader._text,
-    pickle.SHORT_BINBYTES: PickleReader._short_bytes,
-    pickle.GLOBAL: PickleReader._global,
-    pickle.STACK_GLOBAL: PickleReader._stack_global,
-    pickle.REDUCE: PickleReader._reduce,
-    pickle.BUILD: PickleReader._build,
+    **{
+        getattr(pickle, name.removeprefix("_op_").upper()): handler
+        for name, handler in vars(PickleReader).items()
+        if name.startswith("_op_")
+    },
+    **dict.fromkeys((pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3), PickleReader._short_tuple),
     **dict.fromkeys(_FIXED, PickleReader._fixed),
     **dict.fromkeys(_CONSTANTS, PickleReader._constant),
 }

@@ -17,11 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 
 from metad2a_plugin.adapters._doctor import HOSTS, Answer, Host, read_data
 from metad2a_plugin.errors import MetaD2AError
 from metad2a_plugin.utils.files import data_folder
-from metad2a_plugin.utils.installed import is_installed, version, version_text
+from metad2a_plugin.utils.installed import version, version_of
 
 WORKS, ABSENT, PROBLEM = "works", "absent", "problem"
 
@@ -142,7 +143,7 @@ def _checked(name: str, function: Callable[[], Answer], timeout: float, installe
 
 # -- this package --------------------------------------------------------------------------------
 def _torch(timeout: float) -> Finding:
-    return _checked("torch", _try_torch, timeout, f"{version_text('torch')}, numpy {version_text('numpy')}")
+    return _checked("torch", _try_torch, timeout, f"{version_of('torch')}, numpy {version_of('numpy')}")
 
 
 def _try_torch() -> Answer:
@@ -150,7 +151,7 @@ def _try_torch() -> Answer:
 
     torch.from_numpy(torch.ones(2, 2).numpy()) @ torch.ones(2, 2)
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return f"{torch.__version__}, numpy {version_text('numpy')}, {', '.join(gpus) or 'no GPU, none is needed'}", []
+    return f"{torch.__version__}, numpy {version_of('numpy')}, {', '.join(gpus) or 'no GPU, none is needed'}", []
 
 
 def _models(timeout: float) -> Finding:
@@ -185,7 +186,7 @@ def _data(timeout: float) -> Finding:
 # -- hosts ---------------------------------------------------------------------------------------
 def check_host(host: Host, timeout: float) -> Finding:
     """Try a host, where it is installed."""
-    if not is_installed(host.module):
+    if find_spec(host.module) is None:
         place = "not on the path" if host.distribution is None else "not installed"
         return Finding(host.name, ABSENT, place, (host.remedy,))
     return _checked(host.name, host.attempt, timeout, host.found)

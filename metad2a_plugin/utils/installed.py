@@ -10,34 +10,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-DISTRIBUTION = "metad2a-plugin"
+_DISTRIBUTION = "metad2a-plugin"
 
 
 def version() -> str:
     """Of this package's distribution; ``unknown`` where a source tree is run without one."""
-    return version_of(DISTRIBUTION) or "unknown"
+    return version_of(_DISTRIBUTION, "unknown")
 
 
-def version_of(distribution: str) -> str | None:
-    """Of a distribution; None where it is not installed."""
+def version_of(distribution: str, unknown: str = "of unknown version") -> str:
+    """Of an installed distribution; `unknown` where there is none of that name."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
-        return None
-
-
-def version_text(distribution: str) -> str:
-    """`version_of`, in words where it is not known."""
-    return version_of(distribution) or "of unknown version"
-
-
-def is_installed(module: str) -> bool:
-    """Whether a module can be found; it is not imported."""
-    return find_spec(module) is not None
+        return unknown
 
 
 def folder_of(module: str) -> str:
-    """Where a module lies; empty where it is not installed."""
+    """Where a module lies, which is not imported; empty where it is not installed."""
     spec = find_spec(module)
     return ", ".join(spec.submodule_search_locations or [str(spec.origin)]) if spec else ""
 
@@ -46,8 +36,8 @@ def violated(extra: str) -> Iterator[Requirement]:
     """Requirements of an extra of this package that the installed version of a distribution does not meet."""
     from packaging.requirements import Requirement
 
-    for requirement in map(Requirement, metadata.requires(DISTRIBUTION) or ()):
-        have = version_of(requirement.name)
+    for requirement in map(Requirement, metadata.requires(_DISTRIBUTION) or ()):
+        have = version_of(requirement.name, "")
         of_extra = requirement.marker is not None and requirement.marker.evaluate({"extra": extra})
-        if have is not None and of_extra and not requirement.specifier.contains(have, prereleases=True):
+        if have and of_extra and not requirement.specifier.contains(have, prereleases=True):
             yield requirement

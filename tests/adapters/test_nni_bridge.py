@@ -265,7 +265,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
     """As if these packages were there, and no others of NNI's."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name in versions else None)
 
-    monkeypatch.setattr(_nni_compat, "version_of", versions.get)
+    monkeypatch.setattr(_nni_compat, "version_of", lambda name, unknown="": versions.get(name, unknown))
 
 
 @pytest.mark.parametrize("there", [{}, {"nni": "3.0"}])

@@ -124,7 +124,7 @@ def running(pid: int) -> bool:
 
 # -- hosts that are not there, or not fit --------------------------------------------------------
 def test_what_is_not_installed_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "is_installed", lambda module: False)
+    monkeypatch.setattr(doctor, "find_spec", lambda module: None)
     for name, remedy in (
         ("torchvision", "only the torchvision encoder"),
         ("NNI", r"pip install 'metad2a-plugin[nni]'"),
