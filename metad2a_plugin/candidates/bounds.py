@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from metad2a_plugin.devices.base import checked_limit
+from metad2a_plugin.devices.base import DeviceModel, checked_limit
 from metad2a_plugin.devices.lookup_table import LookUpTable
-from metad2a_plugin.devices.shipped import device_model
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.registry import get_device_models
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.utils.checks import integer, one_of
 
@@ -133,7 +133,7 @@ class Bounds:
             paths = [tables] if isinstance(tables, (str, os.PathLike)) else tables
             read = paths if isinstance(paths, LookUpTable) else LookUpTable.read(*paths, width=width)
             return _of_tables(self.space, read, width, size)
-        model = device_model(self.space.name)
+        model: DeviceModel = get_device_models(self.space.name).load()
         model.check_input_size(name, size)
         return Device(
             unit=model.unit(name),
@@ -185,8 +185,8 @@ class Bounds:
 
 
 def _of_tables(space: SearchSpace, tables: LookUpTable, width: float, size: int) -> Device:
-    if space.name != "mobilenetv3":
-        raise ConfigError(f"look-up tables are read for networks of the space 'mobilenetv3', not of {space.name!r}")
+    if space.name != tables.space:
+        raise ConfigError(f"look-up tables are read for networks of the space {tables.space!r}, not of {space.name!r}")
     if tables.width != width:
         raise ConfigError(
             f"the look-up tables are of networks of width {tables.width:g}, the search is of width {width:g}; "
