@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import torch
 
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.registry import available, get_strategy
+from metad2a_plugin.plugins.registry import available, entry, option_names
 from metad2a_plugin.utils.checks import integer
 
 from ._naslib_host import AttrDict, NasBench201SearchSpace, Trainer, optimizers, set_seed
@@ -185,8 +184,8 @@ def _factory(optimizer: str | Callable[[Any], Any], options: Mapping[str, Any]) 
 
 
 def _require_images(optimizer: str | Callable[[Any], Any]) -> None:
-    ours = isinstance(optimizer, str) and optimizer in available("strategies") and get_strategy(optimizer)
-    if not ours or "dataset" not in inspect.signature(ours).parameters:
+    ours = isinstance(optimizer, str) and optimizer in available("strategies")
+    if not ours or not entry("strategies", str(optimizer)).takes("dataset"):
         raise ConfigError(f"images are for 'metad2a'; {_name(optimizer)!r} does not look at any: leave them out")
 
 
@@ -292,9 +291,7 @@ def search_one_shot(
     for name, value in {"epochs": epochs, "batch_size": batch_size, "input_size": input_size}.items():
         integer(name, value, 1)
     kind = getattr(optimizers, ONE_SHOT[optimizer])
-    parameters = inspect.signature(kind).parameters.values()
-    known = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD} - {"epochs"}
-    _check_names(f"settings of {optimizer!r}", settings, known | {"learning_rate_min"})
+    _check_names(f"settings of {optimizer!r}", settings, {*option_names(kind), "learning_rate_min"} - {"epochs"})
     images = load_dataset(images)
     if batch_size > len(images) // 2:
         raise ConfigError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import random
 from contextlib import suppress
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.registry import get_predictor, get_space, predictor_of
+from metad2a_plugin.plugins.registry import entry, get_space, predictor_of
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.utils.files import data_folder
 
@@ -50,7 +49,7 @@ class OwnEvaluator(Evaluator):
         return ", ".join(f"{name}={value!r}" for name, value in self._arguments.items() if value is not None)
 
     def _dump(self) -> dict[str, Any]:
-        return self._arguments
+        return dict(self._arguments)  # NNI writes into it
 
     @classmethod
     def _load(cls: type[_Self], **arguments: Any) -> _Self:
@@ -153,13 +152,9 @@ class PredictorEvaluator(OwnEvaluator):
     ) -> None:
         from metad2a_plugin.data import load_dataset
 
-        kind = get_predictor(predictor)
-        signature = inspect.signature(kind)
-        try:
-            signature.bind(None, **options)
-        except TypeError as error:
-            raise ConfigError(f"the predictor {predictor!r}: {error}") from None
-        if dataset is None and (kind.needs_task or "dataset" in signature.parameters):
+        found = entry("predictors", predictor)
+        found.bind(**options)
+        if dataset is None and (found.load().needs_task or found.takes("dataset")):
             raise ConfigError(f"the predictor {predictor!r} needs the path of a dataset, such as 'sklearn:digits'")
         source = None if dataset is None else _source(dataset)
         self._images = None if source is None else load_dataset(source)
