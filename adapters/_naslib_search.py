@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from metad2a_plugin.utils.checks import integer
 
 from ._naslib_host import AttrDict, NasBench201SearchSpace, Trainer, optimizers, set_seed
 from ._naslib_optimizer import MetaD2AOptimizer, StrategyOptimizer
-from ._naslib_space import DATASETS, SPACE, TableSpace, dataset_api, from_naslib, or_nan
+from ._naslib_space import DATASETS, SPACE, Table, TableSpace, from_naslib, or_nan
 from .trace import Trace
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def search(
         keys = {"checkpoint_freq": epochs} | dict(settings or {})  # nobody can resume it
         config = make_config(dataset, epochs=epochs, seed=seed, save=folder, **keys)
         set_seed(seed)
-        recorder = _Recorder(dataset_api(benchmark, benchmark_epochs)["nb201_data"])
+        recorder = _Recorder(benchmark, benchmark_epochs)
         begin = time.perf_counter()
         made = make(config)
         made.adapt_search_space(TableSpace(), dataset_api={"nb201_data": recorder})
@@ -208,24 +208,18 @@ def _check_names(what: str, given: Collection[str], known: Collection[str]) -> N
         raise ConfigError(f"unknown {what}: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
 
 
-class _Recorder(Mapping[str, Any]):
-    """A table that remembers what an optimizer looks up while it chooses; NASLib's histories are not complete."""
+class _Recorder(Table):
+    """Remembers what an optimizer looks up while it chooses; NASLib's histories are not complete."""
 
-    def __init__(self, table: Mapping[str, Any]) -> None:
-        self._table = table
+    def __init__(self, benchmark: Benchmark, epochs: int) -> None:
+        super().__init__(benchmark, epochs)
         self._choosing = False
         self.looked_up: list[str] = []
 
-    def __getitem__(self, text: str) -> Any:
+    def __getitem__(self, text: str) -> Mapping[str, Any]:
         if self._choosing:
             self.looked_up.append(text)
-        return self._table[text]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._table)
-
-    def __len__(self) -> int:
-        return len(self._table)
+        return super().__getitem__(text)
 
     def watch(self, optimizer: Any) -> list[float]:
         """Seconds of each query, filled while the Trainer runs."""

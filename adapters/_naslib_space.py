@@ -199,9 +199,7 @@ def dataset_api(benchmark: Benchmark, epochs: int = 200) -> dict[str, Mapping[st
     Raises:
         ConfigError: `epochs` is neither, or, at a query, the benchmark has no such dataset.
     """
-    if epochs not in (200, 12):
-        raise ConfigError(f"the benchmark trained for 200 or 12 epochs, got {epochs!r}")
-    return {"nb201_data": _Table(benchmark, epochs)}
+    return {"nb201_data": Table(benchmark, epochs)}
 
 
 def or_nan(ask: Callable[..., float], *arguments: Any) -> float:
@@ -212,14 +210,16 @@ def or_nan(ask: Callable[..., float], *arguments: Any) -> float:
         return math.nan
 
 
-class _Table(Mapping[str, Mapping[str, Any]]):
-    """A record of every cell, by its string."""
+class Table(Mapping[str, Mapping[str, Any]]):
+    """A record of every cell, by its string; arguments and errors are those of `dataset_api`."""
 
     def __init__(self, benchmark: Benchmark, epochs: int) -> None:
+        if epochs not in (200, 12):
+            raise ConfigError(f"the benchmark trained for 200 or 12 epochs, got {epochs!r}")
         self._benchmark, self._epochs = benchmark, epochs
         self._made: dict[str, _Record] = {}
 
-    def __getitem__(self, text: str) -> _Record:
+    def __getitem__(self, text: str) -> Mapping[str, Any]:
         if text not in self._made:
             self._made[text] = _Record(self._benchmark, SPACE.parse(text), self._epochs)
         return self._made[text]

@@ -66,12 +66,8 @@ def _python() -> Finding:
 
 
 # -- a try in a process of its own ---------------------------------------------------------------
-def attempt(function: Callable[[], Answer], timeout: float) -> tuple[str | None, list[str]]:
-    """Let a fresh process call a function of a module.
-
-    Returns:
-        What it found and its notes; or None and the reason.
-    """
+def _tried(name: str, function: Callable[[], Answer], timeout: float, installed: str) -> Finding:
+    """What a function of a module says in a fresh process; `installed` is known without it."""
     # The same packages as here, whatever folder this runs in.
     code = (
         f"import sys; sys.path[:] = {sys.path!r}; from metad2a_plugin.cli import doctor; "
@@ -95,7 +91,7 @@ def attempt(function: Callable[[], Answer], timeout: float) -> tuple[str | None,
         try:
             status = process.wait(timeout)
         except subprocess.TimeoutExpired:
-            return None, [f"no answer within {timeout:g} seconds"]
+            return Finding(name, PROBLEM, installed, (f"no answer within {timeout:g} seconds",))
         finally:
             _end(process)
         output.seek(0)
@@ -105,10 +101,10 @@ def attempt(function: Callable[[], Answer], timeout: float) -> tuple[str | None,
     for line in reversed(lines):
         if line.startswith(_ANSWER):
             found, notes = json.loads(line.removeprefix(_ANSWER))
-            return found, notes
+            return Finding(name, PROBLEM if found is None else WORKS, found or installed, tuple(notes))
     ended = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
     last = next((line.strip() for line in reversed(said) if line.strip()), "without a word")
-    return None, [f"the process ended with {ended}: {last}"]
+    return Finding(name, PROBLEM, installed, (f"the process ended with {ended}: {last}",))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -121,7 +117,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def answer(function: Callable[[], Answer]) -> None:
-    """Print what a function found as one line; runs in the process of `attempt`."""
+    """Print what a function found as one line; runs in the process of `_tried`."""
     output = os.dup(1)  # whatever a host does to the streams
     found: str | None
     try:
@@ -134,16 +130,9 @@ def answer(function: Callable[[], Answer]) -> None:
     os._exit(0)  # whatever threads and hooks it has left
 
 
-def _checked(name: str, function: Callable[[], Answer], timeout: float, installed: str) -> Finding:
-    found, notes = attempt(function, timeout)
-    if found is None:
-        return Finding(name, PROBLEM, installed, tuple(notes))
-    return Finding(name, WORKS, found, tuple(notes))
-
-
 # -- this package --------------------------------------------------------------------------------
 def _torch(timeout: float) -> Finding:
-    return _checked("torch", _try_torch, timeout, f"{version_of('torch')}, numpy {version_of('numpy')}")
+    return _tried("torch", _try_torch, timeout, f"{version_of('torch')}, numpy {version_of('numpy')}")
 
 
 def _try_torch() -> Answer:
@@ -155,21 +144,20 @@ def _try_torch() -> Answer:
 
 
 def _models(timeout: float) -> Finding:
-    return _checked("metad2a-plugin", _try_models, timeout, version())
+    return _tried("metad2a-plugin", _try_models, timeout, version())
 
 
 def _try_models() -> Answer:
     from metad2a_plugin.data.encoders import get_encoder
-    from metad2a_plugin.devices.mobilenetv3 import MobileNetV3LatencyModel
-    from metad2a_plugin.devices.nasbench201 import LatencyModel
     from metad2a_plugin.models.checkpoint import shipped
+    from metad2a_plugin.plugins.registry import available, get_device_models
     from metad2a_plugin.predictors.imagenet import ImageNetModel
     from metad2a_plugin.search.metad2a import MetaD2A
 
     for name in shipped():
         MetaD2A.from_pretrained(name)
     get_encoder("default")
-    for kind in (LatencyModel, MobileNetV3LatencyModel, ImageNetModel):
+    for kind in (*map(get_device_models, available("devices")), ImageNetModel):
         kind.load()
     parts = f"the models {', '.join(shipped())}, image encoder, latencies and ImageNet accuracies"
     return f"{version()} with {parts}", []
@@ -178,7 +166,7 @@ def _try_models() -> Answer:
 def _data(timeout: float) -> Finding:
     folder, chosen = data_folder(), "METAD2A_DATA" in os.environ
     if folder.is_dir():
-        return _checked("data", read_data, timeout, str(folder.resolve()))
+        return _tried("data", read_data, timeout, str(folder.resolve()))
     note = "only meta-training and the benchmarks need it; METAD2A_DATA names its folder"
     return Finding("data", PROBLEM if chosen else ABSENT, f"no folder {str(folder)!r}", (note,))
 
@@ -189,4 +177,4 @@ def check_host(host: Host, timeout: float) -> Finding:
     if find_spec(host.module) is None:
         place = "not on the path" if host.distribution is None else "not installed"
         return Finding(host.name, ABSENT, place, (host.remedy,))
-    return _checked(host.name, host.attempt, timeout, host.found)
+    return _tried(host.name, host.attempt, timeout, host.found)
