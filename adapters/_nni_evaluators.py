@@ -171,9 +171,9 @@ class PredictorEvaluator(OwnEvaluator):
 
         if self._made is None or self._made[0].space.name != space.name:
             made = predictor_of(self._name, space, dataset=self._images, **self._options)
-            self._made = made, task_of(made, self._name, self._images, self._seed)
+            self._made = made, task_of(made, self._images, self._seed)
         predictor, task = self._made
-        return float(predictor.predict(task, [architecture])[0])
+        return float(predictor.predict(task, [architecture]).mean[0])
 
     def _execute(self, model: ExecutableModelSpace) -> float:
         architecture = architecture_of(model.sample)

@@ -324,9 +324,5 @@ def predictor_of(
     offered = {"resolution": input_size, "input_size": input_size, "dataset": dataset, "seed": seed}
     options = {k: v for k, v in offered.items() if found.takes(k) and v is not None} | options
     predictor: Predictor = found.bind(**options)(space)
+    predictor.name = given
     return predictor
-
-
-def name_of(predictor: Predictor | str) -> str:
-    """The registry name that was given, or that of the class."""
-    return predictor if isinstance(predictor, str) else type(predictor).__name__
