@@ -189,7 +189,7 @@ class TrainingEvaluator(OwnEvaluator):
     Args:
         dataset: a path that `load_dataset` reads, or ``"sklearn:digits"``; the model space must have as many labels
             as it has classes.
-        **config: see `TrainConfig`, but for `channels`, `cells` and `width`, which the model space sets.
+        **config: see `TrainConfig`, but for the `options` of networks, which the model space sets.
 
     Raises:
         ConfigError: `dataset` is no path, or a value is out of range.
@@ -201,7 +201,7 @@ class TrainingEvaluator(OwnEvaluator):
         from metad2a_plugin.training.config import TrainConfig
 
         self._dataset = _source(dataset)
-        if given := sorted(config.keys() & {"channels", "cells", "width"}):
+        if given := sorted(config.keys() & {"channels", "cells", "width", "options"}):
             raise ConfigError(f"{given[0]} is a setting of the model space, not of its training; give it there")
         super().__init__(dataset=self._dataset, **config)
         try:

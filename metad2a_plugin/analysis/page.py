@@ -14,6 +14,7 @@ from metad2a_plugin.analysis import plots
 from metad2a_plugin.analysis.study import COUNTERPART, Analysis
 from metad2a_plugin.analysis.topology import PUBLISHED, Topology
 from metad2a_plugin.errors import require
+from metad2a_plugin.spaces.interfaces import Drawable
 from metad2a_plugin.utils.figures import rendered
 from metad2a_plugin.utils.files import write_atomically
 
@@ -80,12 +81,12 @@ def _top(analysis: Analysis, title: str) -> str:
 def _drawing(analysis: Analysis) -> str:
     """The space's own drawing, where it has one."""
     trained = analysis.subject.trained
-    draw = getattr(trained.network.space, "draw", None)
-    if draw is None:
+    space = trained.network.space
+    if not isinstance(space, Drawable):
         return ""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.svg"
-        draw(trained.architecture, path)
+        space.draw(trained.architecture, path)
         data = path.read_bytes()
     return _image(data, f"Drawing of the architecture {trained.architecture_str}")
 
@@ -106,7 +107,7 @@ def _wiring(analysis: Analysis) -> str:
         "no such path does not count, and a skip is a connection like any other.</p>\n"
         f"<p>Of all live cells {100 * place.share:.0f}% have this width and depth, {100 * place.narrower:.0f}% are "
         f"narrower and {100 * place.deeper:.0f}% are deeper.</p>\n{_pattern(place)}\n"
-        f"{_figure(lambda: plots.draw_place(place), alt + str(place.depth))}\n"
+        f"{_figure(lambda: plots.draw_place(place, analysis.subject.trained.network.space), alt + str(place.depth))}\n"
         f'<p class="small">Normal cells of published searches: {published}. They have two inputs and four or five '
         "nodes, and concatenate, so their numbers compare with each other and not with the ones above.</p>"
     )

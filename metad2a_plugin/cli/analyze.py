@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from metad2a_plugin.cli.app import app
-from metad2a_plugin.cli.options import Seed, Space, Width, writable
+from metad2a_plugin.cli.options import Seed, Space, Width, network_options, writable
 from metad2a_plugin.errors import ConfigError, require
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE
 
@@ -69,13 +69,13 @@ def analyze(
         epochs=epochs,
         flip=flip,
         input_size=input_size,
-        channels=small[0] if channels is None else channels,
-        cells=small[1] if cells is None else cells,
-        width=width,
+        options=network_options(
+            channels=small[0] if channels is None else channels, cells=small[1] if cells is None else cells, width=width
+        ),
         seed=seed,
         device=device,
     )
-    of.cost(cell, **config.options)  # refuses options that the space does not have
+    of.check_options(config.options)
     images = load_dataset(dataset, max_images_per_class=max_images_per_class, seed=config.split_seed)
     analysis = run(of, cell, images, config, references=references, run_dir=run_dir)
     print_analysis(analysis)

@@ -202,3 +202,8 @@ def own_images(options: str) -> Path:
     if not path.exists():
         raise ConfigError(f"no {str(path)!r}; give {options}, or set METAD2A_DATA to the folder of the data")
     return path
+
+
+def network_options(**given: Any) -> dict[str, Any]:
+    """Those of the network that were given."""
+    return {name: value for name, value in given.items() if value is not None}

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from metad2a_plugin.cli.app import app
-from metad2a_plugin.cli.options import Dataset, InputSize, Model, Options, Seed, Space, Width, load_searcher, writable
+from metad2a_plugin.cli.options import (
+    Dataset,
+    InputSize,
+    Model,
+    Options,
+    Seed,
+    Space,
+    Width,
+    load_searcher,
+    network_options,
+    writable,
+)
 from metad2a_plugin.errors import ConfigError, require
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE
 from metad2a_plugin.spaces.base import random_live
@@ -128,9 +139,7 @@ def train(
         lr=lr,
         flip=flip,
         input_size=of.input_size if input_size is None else input_size,
-        channels=channels,
-        cells=cells,
-        width=width,
+        options=network_options(channels=channels, cells=cells, width=width),
         validation=validation,
         seed=seed,
         device=device,
@@ -220,8 +229,7 @@ def train_supernet(
         lr=lr,
         flip=flip,
         input_size=32 if input_size is None else input_size,
-        channels=channels,
-        cells=cells,
+        options=network_options(channels=channels, cells=cells),
         validation=validation,
         seed=seed,
         device=device,

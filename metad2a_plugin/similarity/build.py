@@ -74,8 +74,7 @@ class CellConfig:
             batch_size=64,
             validation=0.4,
             input_size=self.input_size,
-            channels=self.channels,
-            cells=self.cells,
+            options={"channels": self.channels, "cells": self.cells},
             seed=self.seed,
             split_seed=self.seed,
             device=device,
@@ -136,7 +135,7 @@ def build_library(
     provenance: dict[str, Any] = {
         "command": command,
         "cells": asdict(cells),
-        "training": asdict(cells.training(config.device)),
+        "training": cells.training(config.device).to_dict(),
         "versions": {"metad2a-plugin": version(), "torch": torch.__version__},
     }
     library = TaskLibrary(config, cells.space, cells.good, tasks, distances, provenance)

@@ -45,7 +45,7 @@ class DARTSStrategy(Strategy):
         DatasetError: the dataset cannot be used.
     """
 
-    network_settings = ("batch_size", "channels", "cells", "flip", "input_size", "device")
+    network_settings = ("batch_size", "options", "flip", "input_size", "device")
 
     def __init__(
         self,

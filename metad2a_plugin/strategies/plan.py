@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.registry import DEFAULT_SPACE
+from metad2a_plugin.spaces.interfaces import weight_sharing
 from metad2a_plugin.utils.checks import integer, parse_options
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ class Plan:
 
     def check(self, space: SearchSpace) -> None:
         """Refuse early what can be told without images."""
-        if self.shared and space.name != DEFAULT_SPACE:
-            raise ConfigError(f"--shared-weights needs the supernet of {DEFAULT_SPACE!r}, not {space.name!r}")
+        if self.shared:
+            weight_sharing(space)
         if self.shared and self.keeps:
             raise ConfigError("this strategy searches in a supernet of its own; leave --shared-weights out")
         if not self.looks:
@@ -54,8 +54,8 @@ class Plan:
         if self.keeps:
             given["run_dir"] = out
         if self.settings.get("predictor", "naswot") == "naswot":  # others may have no networks
-            own = {name: getattr(config, name) for name in self.network if name not in self.settings}
-            given |= {name: value for name, value in own.items() if value is not None}
+            own = config.part(self.network)
+            given |= {name: value for name, value in own.items() if name not in self.settings}
         strategy = self.make(**given)(space)
         with stages() as progress:
             strategy.prepare(progress)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.one_shot.shared_weights import SharedWeights
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture
@@ -91,7 +91,7 @@ def search_by_shared_weights(
     early ones are lower than late ones.
 
     Args:
-        strategy: of ``nasbench201``; its state is replaced by that of an interrupted search in `run_dir`.
+        strategy: of a `WeightSharing` space; its state is replaced by that of an interrupted search in `run_dir`.
         data: of `prepare`, with the same config.
         config: of the supernet; one epoch a query, whatever its `epochs`.
         queries: architectures to ask for.
@@ -105,9 +105,7 @@ def search_by_shared_weights(
         CheckpointError: the state in `run_dir` is damaged.
     """
     integer("queries", queries, 1)
-    if strategy.space.name != "nasbench201":
-        raise ConfigError(f"shared weights are of 'nasbench201', the strategy searches {strategy.space.name!r}")
-    shared = SharedWeights(data, replace(config, epochs=queries))
+    shared = SharedWeights(data, replace(config, epochs=queries), strategy.space)
     saved = None if run_dir is None else _Saved(Path(run_dir), strategy, shared, settings or {})
     if saved is not None:
         saved.resume()

@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -76,8 +75,9 @@ def train_many(
     """`train_architecture` for several, on the same split; results in the order given."""
     config = config or TrainConfig()
     device = usable(config.device)
+    space.check_options(config.options)
     for architecture in architectures:  # fail before hours of training, not after
-        space.cost(space.validate(architecture), **config.options)
+        space.validate(architecture)
     data = dataset if isinstance(dataset, TrainingData) else prepare(dataset, config)
     check_split(data, config)
     with _progress(progress, config.epochs) as start:
@@ -166,7 +166,7 @@ class _Run(Fit):
     # -- files -----------------------------------------------------------------------------------
     def _key(self) -> str:
         """Folder name: all that the result depends on, but the device."""
-        config = {name: value for name, value in asdict(self.config).items() if name != "device"}
+        config = {name: value for name, value in self.config.to_dict().items() if name != "device"}
         parts = (_FORMAT, self.network.metadata()["architecture"], config, self.data.fingerprint)
         return f"{self.space.name}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
 

@@ -355,7 +355,7 @@ def test_a_predictor_reads_the_dataset_it_needs(tmp_path: Path, images: Path) ->
 
 
 def test_shared_weights_evaluate_models(tmp_path: Path, images: Path) -> None:
-    config = TrainConfig(epochs=1, input_size=8, channels=4, cells=1, device="cpu")
+    config = TrainConfig(epochs=1, input_size=8, options={"channels": 4, "cells": 1}, device="cpu")
     shared = SharedWeights(prepare(load_dataset(images), config), config)
     shared.train()
     shared.save(tmp_path / "supernet.safetensors")

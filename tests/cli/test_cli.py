@@ -436,7 +436,7 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
         [*TRAIN, "--strategy", "mdenas", "--option", "learning-rate=-1"], "must be a positive number", nothing,
     ),
     "shared weights of another space": (
-        [*TRAIN, "--strategy", "mdenas", "--shared-weights", "--space", "mobilenetv3"], "needs the supernet", nothing,
+        [*TRAIN, "--strategy", "mdenas", "--shared-weights", "--space", "mobilenetv3"], "has no supernet", nothing,
     ),
     "the seed as an option": ([*TRAIN, "--strategy", "random", "--option", "seed=1"], "as --seed", nothing),
     "shared weights for what has a supernet": (
