@@ -8,8 +8,11 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import nni
 import numpy as np
 import torch
+from nni.nas.evaluator import Evaluator
+from nni.nas.space import ExecutableModelSpace
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.registry import entry, get_space, predictor_of
@@ -17,7 +20,6 @@ from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.utils.files import data_folder
 
 from ._nni_bridge import architecture_of
-from ._nni_host import Evaluator, ExecutableModelSpace, nni
 
 if TYPE_CHECKING:
     from metad2a_plugin.data import Task

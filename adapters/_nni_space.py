@@ -6,12 +6,13 @@ import inspect
 from typing import Any
 
 import torch
+from nni.nas.hub.pytorch import MobileNetV3Space
+from nni.nas.space import ExecutableModelSpace
 from torch import nn
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.utils.checks import integer
 
-from ._nni_host import ExecutableModelSpace, MobileNetV3Space
 from ._nni_mobilenetv3 import FIXED, SETTINGS, check_settings
 
 

@@ -12,6 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nni.nas.execution import ExecutionEngine, Middleware, TrainingServiceExecutionEngine
+from nni.nas.execution.event import FinalMetricEvent, ModelEventType, TrainingEndEvent
+from nni.nas.space import ExecutableModelSpace, ModelStatus
+from nni.nas.strategy.base import Strategy, StrategyStatus
+
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.registry import bind_strategy
 from metad2a_plugin.spaces.base import Architecture
@@ -21,18 +26,6 @@ from . import _nni_manager as managers
 from ._nni_bridge import bridge_of_space
 from ._nni_compat import tolerate_unknown_commands
 from ._nni_evaluators import OwnEvaluator, TableEvaluator
-from ._nni_host import (
-    ExecutableModelSpace,
-    ExecutionEngine,
-    FinalMetricEvent,
-    Middleware,
-    ModelEventType,
-    ModelStatus,
-    Strategy,
-    StrategyStatus,
-    TrainingEndEvent,
-    TrainingServiceExecutionEngine,
-)
 from ._nni_space import check_model_space
 from ._nni_trials import Trial, Trials, plain, read_state
 

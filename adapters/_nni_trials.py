@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nni.nas.space import ExecutableModelSpace, ModelStatus
+
 from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture
@@ -19,7 +21,6 @@ from metad2a_plugin.utils.files import UNREADABLE
 
 from ._nni_bridge import Bridge, number
 from ._nni_evaluators import CHOICES, OwnEvaluator
-from ._nni_host import ExecutableModelSpace, ModelStatus
 
 _log = logging.getLogger(__name__)
 

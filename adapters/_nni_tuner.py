@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import nni
+from nni.tuner import Tuner
+
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.registry import bind_strategy
 
 from ._nni_bridge import bridge_of_space, number
-from ._nni_host import Tuner, nni
 
 _log = logging.getLogger(__name__)
 

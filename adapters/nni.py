@@ -12,6 +12,11 @@ network, which `ofa_space` makes of its `MobileNetV3Space`. Written for NNI 3.0,
 worked around here: see ``docs/nni.md``.
 """
 
+# ruff: noqa: E402
+from ._nni_compat import check
+
+check()  # before anything of NNI is imported
+
 from ._nni_bridge import architecture_of
 from ._nni_evaluators import PredictorEvaluator, TableEvaluator, TrainingEvaluator
 from ._nni_space import load_ofa_weights, ofa_space
