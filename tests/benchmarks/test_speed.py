@@ -9,6 +9,7 @@ import speed
 from metad2a_plugin.models.checkpoint import PRETRAINED
 
 
+@pytest.mark.slow
 def test_a_tiny_run_writes_everything(toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not (PRETRAINED / "nasbench201-paper").is_dir():
         pytest.skip("no shipped checkpoint")
@@ -23,6 +24,7 @@ def test_a_tiny_run_writes_everything(toy_data: Path, tmp_path: Path, monkeypatc
     assert "the paper's loop" in (tmp_path / "speed.md").read_text()
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_fresh_process() -> None:
     assert speed.peak_memory("held = bytearray(300_000_000)", 1) - speed.peak_memory("pass", 1) > 0.2
 
