@@ -6,9 +6,10 @@ Torch is left out: constraints.txt names the one whose CPU build is at hand. Nee
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+
+import tomllib
 
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
 LEFT_OUT = {"torch", "torchvision"}
