@@ -25,6 +25,7 @@ from metad2a_plugin.meta import build
 from metad2a_plugin.meta.build import build_database
 from metad2a_plugin.meta.database import load_database
 from metad2a_plugin.meta.plan import Plan, PlanConfig
+from metad2a_plugin.meta.rows import COLUMNS, alone
 from metad2a_plugin.meta.supernet import LabelledImages, SupernetConfig, accuracy, train_supernet
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.spaces.mobilenetv3.supernet import MobileNetV3Supernet, load_supernet, save_supernet
@@ -62,7 +63,7 @@ def built(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rows(path: Path) -> list[tuple[str, ...]]:
     with path.open(newline="") as file:
         header, *lines = csv.reader(file)
-    assert header == list(build.COLUMNS)
+    assert header == list(COLUMNS)
     return sorted(map(tuple, lines), key=lambda line: int(line[0]))
 
 
@@ -229,7 +230,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(images: Path, bu
 
 
 def test_two_at_once_are_refused(images: Path, built: Path) -> None:
-    with build._alone(built / "rows.csv.lock"), pytest.raises(ConfigError, match="another process is writing"):
+    with alone(built / "rows.csv.lock"), pytest.raises(ConfigError, match="another process is writing"):
         build_database(images, built, SMALL, SUPERNET)
 
 
@@ -298,7 +299,7 @@ def test_broken_images_are_left_out(images: Path, tmp_path: Path) -> None:
 
 def test_a_file_of_something_else_is_not_written_to(images: Path, built: Path, tmp_path: Path) -> None:
     out = finished(tmp_path / "else", built)
-    for content in ("a,b\n1,2\n", "a,b\n1,2\n3", ",".join(build.COLUMNS) + "\n0,0,x,1,train\n0,0,x,1,train\n"):
+    for content in ("a,b\n1,2\n", "a,b\n1,2\n3", ",".join(COLUMNS) + "\n0,0,x,1,train\n0,0,x,1,train\n"):
         (out / "rows.csv").write_text(content)
         with pytest.raises(DatasetError, match="holds something else than rows of this database"):
             build_database(images, out, SMALL, SUPERNET)
