@@ -1,0 +1,72 @@
+"""What `mkdocs build` adds to the pages of this folder: files that lie elsewhere in the repository.
+
+Pages link to them as the repository's own readers do (``../benchmarks/results/speed.png``), and both follow the link.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nbformat
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Notebook(File):
+    """A notebook is a page."""
+
+    def is_documentation_page(self) -> bool:
+        return True
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Show the reference's reader the package as it is once installed, with `adapters` inside."""
+    package = Path(_TREE.name) / "metad2a_plugin"
+    if not package.exists():
+        package.mkdir()
+        for source in (*(ROOT / "metad2a_plugin").iterdir(), ROOT / "adapters"):
+            (package / source.name).symlink_to(source)
+    config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [_TREE.name]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add figures, cards of models, the notebook as a page, and the two pages of the root."""
+    for figure in sorted((ROOT / "benchmarks" / "results").glob("*.png")):
+        files.append(_elsewhere(config, figure, f"results/{figure.name}"))
+    for card in sorted((ROOT / "metad2a_plugin" / "pretrained").glob("*/README.md")):
+        files.append(_elsewhere(config, card, f"models/{card.parent.name}/index.html"))
+    for name in ("CONTRIBUTING.md", "CHANGELOG.md"):
+        text = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
+        files.append(File.generated(config, name, content=text))
+    for notebook in sorted((ROOT / "docs").glob("*.ipynb")):
+        files.remove(files.src_uris[notebook.name])
+        files.append(Notebook.generated(config, notebook.name, content=_as_markdown(notebook)))
+    return files
+
+
+def _elsewhere(config: MkDocsConfig, path: Path, url: str) -> File:
+    """A file that links from pages find by its place in the repository, and readers of the site at `url`."""
+    file = File.generated(config, f"../{path.relative_to(ROOT).as_posix()}", abs_src_path=str(path))
+    file.dest_uri = url
+    return file
+
+
+def _as_markdown(notebook: Path) -> str:
+    """Its cells in order, with what they print."""
+    parts = []
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            parts.append(cell.source)
+            continue
+        parts.append(f"```python\n{cell.source}\n```")
+        printed = "".join(output.get("text", "") for output in cell.outputs if output.output_type == "stream")
+        if printed:
+            parts.append(f"```text\n{printed.rstrip()}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+_TREE = TemporaryDirectory(prefix="metad2a-docs-")
