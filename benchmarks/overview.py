@@ -69,7 +69,7 @@ def networks(axes: Axes, x: float, y: float, height: float) -> None:
 
 
 def main() -> None:
-    figure = Figure(figsize=(11, 2.9), layout="constrained")
+    figure = Figure(figsize=(9, 2.5), layout="constrained")
     axes = figure.subplots()
     axes.set(xlim=(0, 11), ylim=(-0.1, 2.8))
     axes.axis("off")
@@ -77,7 +77,7 @@ def main() -> None:
         axes.text(x, 2.55, text, ha="center", weight="bold")
     images(axes, 0.1, 0.6, 0.42)
     parts = (
-        ("set encoder", "what the dataset is like,\nin one vector"),
+        ("set encoder", "the dataset,\nas one vector"),
         ("generator", "draws architectures\nfor it, within limits"),
         ("predictor", "their accuracy,\nand an interval"),
     )
@@ -86,7 +86,7 @@ def main() -> None:
         arrow(axes, 1.85 if i == 0 else 1.75 + i * 2.15, 2.23 + i * 2.15)
     arrow(axes, 8.2, 8.6)
     networks(axes, 8.9, 0.6, 0.3)
-    figure.savefig(OUT, dpi=160)
+    figure.savefig(OUT, dpi=200)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,15 @@ Pages link to them as the repository's own readers do (``../benchmarks/results/s
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import nbformat
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from mkdocs.plugins import event_priority
+from mkdocs.structure.files import File, Files, InclusionLevel
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,6 +25,7 @@ class Notebook(File):
         return True
 
 
+@event_priority(100)  # before mkdocstrings reads its settings
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Show the reference's reader the package as it is once installed, with `adapters` inside."""
     package = Path(_TREE.name) / "metad2a_plugin"
@@ -40,17 +44,36 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for card in sorted((ROOT / "metad2a_plugin" / "pretrained").glob("*/README.md")):
         files.append(_elsewhere(config, card, f"models/{card.parent.name}/index.html"))
     for name in ("CONTRIBUTING.md", "CHANGELOG.md"):
-        text = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
-        files.append(File.generated(config, name, content=text))
+        page = _elsewhere(config, ROOT / name, f"{name.removesuffix('.md').lower()}/index.html")
+        page.content_string = page.content_string.replace("](docs/", "](/")
+        files.append(page)
     for notebook in sorted((ROOT / "docs").glob("*.ipynb")):
         files.remove(files.src_uris[notebook.name])
         files.append(Notebook.generated(config, notebook.name, content=_as_markdown(notebook)))
     return files
 
 
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Have ``::: metad2a_plugin.ROOM`` stand for the room's docstring and each of its public modules.
+
+    A number and its spread stay on one line.
+    """
+
+    def modules(room: re.Match[str]) -> str:
+        folder = ROOT / room[1].replace(".", "/")
+        found = [path.relative_to(ROOT).with_suffix("").parts for path in sorted(folder.rglob("*.py"))]
+        names = [".".join(parts) for parts in found if not any(part.startswith("_") for part in parts)]
+        alone = f"::: {room[1]}\n    options: {{members: false, show_submodules: false}}"
+        return "\n\n".join([alone, *(f"::: {name}" for name in names)]) if names else room[0]
+
+    markdown = markdown.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
+    return re.sub(r"^::: (metad2a_plugin\.\w+)$", modules, markdown, flags=re.MULTILINE)
+
+
 def _elsewhere(config: MkDocsConfig, path: Path, url: str) -> File:
     """A file that links from pages find by its place in the repository, and readers of the site at `url`."""
-    file = File.generated(config, f"../{path.relative_to(ROOT).as_posix()}", abs_src_path=str(path))
+    place = f"../{path.relative_to(ROOT).as_posix()}"
+    file = File.generated(config, place, abs_src_path=str(path), inclusion=InclusionLevel.INCLUDED)
     file.dest_uri = url
     return file
 
