@@ -11,13 +11,13 @@ ROOT = Path(__file__).resolve().parent
 
 
 def built_in() -> dict[str, dict[str, str]]:
-    """`metad2a_plugin.registry.BUILT_IN`, read and not imported: an isolated build has none of the dependencies."""
-    source = (ROOT / "metad2a_plugin" / "registry.py").read_text(encoding="utf-8")
+    """`BUILT_IN` of the registry, read and not imported: an isolated build has none of the dependencies."""
+    source = (ROOT / "metad2a_plugin" / "plugins" / "registry.py").read_text(encoding="utf-8")
     for statement in ast.parse(source).body:
         if isinstance(statement, ast.AnnAssign) and ast.unparse(statement.target) == "BUILT_IN" and statement.value:
             found: dict[str, dict[str, str]] = ast.literal_eval(statement.value)
             return found
-    raise LookupError("metad2a_plugin/registry.py must assign the literal BUILT_IN: dict[str, dict[str, str]]")
+    raise LookupError("metad2a_plugin/plugins/registry.py must assign the literal BUILT_IN: dict[str, dict[str, str]]")
 
 
 def entry_points() -> dict[str, list[str]]:
@@ -26,7 +26,7 @@ def entry_points() -> dict[str, list[str]]:
         f"metad2a_plugin.{kind}": [f"{name} = {target}" for name, target in members.items()]
         for kind, members in built_in().items()
     }
-    return {"console_scripts": ["metad2a = metad2a_plugin.cli:main"], **groups}
+    return {"console_scripts": ["metad2a = metad2a_plugin.cli.main:main"], **groups}
 
 
 setup(

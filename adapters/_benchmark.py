@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 
-from metad2a_plugin._checks import integer, one_of
 from metad2a_plugin.errors import ArchitectureError, ConfigError
 from metad2a_plugin.spaces.base import Architecture, Cost
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
+from metad2a_plugin.utils.checks import integer, one_of
 
 if TYPE_CHECKING:
     import torch

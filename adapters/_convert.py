@@ -16,9 +16,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from metad2a_plugin._files import replacing
 from metad2a_plugin.errors import ConfigError, DatasetError
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
+from metad2a_plugin.utils.files import replacing
 
 from ._benchmark import EPOCHS, Training
 from ._records import DATASETS, HIGHEST, MEASURED, QUANTITIES, ColumnBenchmark, Key, Record, check_seeds

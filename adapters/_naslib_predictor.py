@@ -12,11 +12,11 @@ import torch
 
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.models.ensemble import Prediction
 from metad2a_plugin.models.residual import LEARN_FROM, ResidualProcess
-from metad2a_plugin.ranking import predictor_of
-from metad2a_plugin.scoring import task_of
-from metad2a_plugin.search import MetaD2A
+from metad2a_plugin.plugins.prediction import Prediction
+from metad2a_plugin.plugins.registry import predictor_of
+from metad2a_plugin.search.metad2a import MetaD2A
+from metad2a_plugin.search.scoring import task_of
 
 from ._naslib_host import Predictor
 from ._naslib_optimizer import MODEL, number

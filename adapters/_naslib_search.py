@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from metad2a_plugin._checks import integer
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.registry import available, get_strategy
+from metad2a_plugin.plugins.registry import available, get_strategy
+from metad2a_plugin.utils.checks import integer
 
 from ._naslib_host import AttrDict, NasBench201SearchSpace, Trainer, optimizers, set_seed
 from ._naslib_optimizer import MetaD2AOptimizer, StrategyOptimizer

@@ -16,7 +16,8 @@ import numpy as np
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError
 from metad2a_plugin.spaces.base import Architecture
-from metad2a_plugin.spaces.nasbench201 import OPS, NASBench201
+from metad2a_plugin.spaces.nasbench201.cell import OPS
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 from ._naslib_host import NasBench201SearchSpace
 

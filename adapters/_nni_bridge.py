@@ -9,9 +9,9 @@ from typing import Any, Protocol
 from metad2a_plugin.adapters._nni_mobilenetv3 import LABELS, MEND, MobileNetV3Bridge
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError
-from metad2a_plugin.registry import get_space
+from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.spaces.nasbench201 import CELL_EDGES, OPS
+from metad2a_plugin.spaces.nasbench201.cell import CELL_EDGES, OPS
 
 _EDGES = tuple(f"{source}_{target}" for source, target in CELL_EDGES)
 _CELL = f"NasBench201 (six choices {', '.join(_EDGES)} of none, skip_connect, conv_1x1, conv_3x3, avg_pool_3x3)"

@@ -13,10 +13,10 @@ import torch
 from metad2a_plugin.adapters import _nni_host
 from metad2a_plugin.adapters._nni_bridge import architecture_of
 
-from metad2a_plugin._files import data_folder
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.registry import get_predictor, get_space
+from metad2a_plugin.plugins.registry import get_predictor, get_space
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.utils.files import data_folder
 
 _nni_host.check()
 import nni  # noqa: E402
@@ -25,7 +25,7 @@ from nni.nas.space import ExecutableModelSpace  # noqa: E402
 
 if TYPE_CHECKING:
     from metad2a_plugin.data import Task
-    from metad2a_plugin.predictor import Predictor
+    from metad2a_plugin.plugins.predictor import Predictor
 
 _Self = TypeVar("_Self", bound="OwnEvaluator")
 CHOICES = "metad2a_choices"
@@ -212,7 +212,7 @@ class TrainingEvaluator(OwnEvaluator):
 
     def __init__(self, dataset: str | os.PathLike[str], **config: Any) -> None:
         from metad2a_plugin.data import load_dataset
-        from metad2a_plugin.training import TrainConfig
+        from metad2a_plugin.training.config import TrainConfig
 
         self._dataset = _source(dataset)
         if given := sorted(config.keys() & {"channels", "cells", "width"}):
@@ -226,13 +226,13 @@ class TrainingEvaluator(OwnEvaluator):
 
     @cached_property
     def _data(self) -> Any:
-        from metad2a_plugin.training import prepare
+        from metad2a_plugin.training.images import prepare
 
         return prepare(self._images, self._config)
 
     def _execute(self, model: ExecutableModelSpace) -> float:
-        from metad2a_plugin.export import NormalizedNetwork
-        from metad2a_plugin.training import train_network
+        from metad2a_plugin.training.classifier import NormalizedNetwork
+        from metad2a_plugin.training.fit import train_network
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._config.seed)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError
-from metad2a_plugin.spaces._mobilenetv3_layout import layout
 from metad2a_plugin.spaces.base import Architecture
-from metad2a_plugin.spaces.mobilenetv3 import DEPTHS, EXPANDS, KERNELS, LAYERS, STAGES, MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3.layout import DEPTHS, EXPANDS, KERNELS, LAYERS, STAGES, layout
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 
 _CHANNELS = layout(1.0)
 SETTINGS: dict[str, Any] = {

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metad2a_plugin.errors import DatasetError
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 from ._benchmark import EPOCHS, SPLITS, Benchmark, Training
 from ._unpickle import UNREADABLE, brief, shortened

@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metad2a_plugin._checks import one_of
-from metad2a_plugin._files import data_folder
 from metad2a_plugin.errors import ConfigError, DatasetError
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
+from metad2a_plugin.utils.checks import one_of
+from metad2a_plugin.utils.files import data_folder
 
 from ._benchmark import Benchmark, Training
 from ._convert import CONVERTED, FOLDER, TABLE, ConvertedBenchmark, compact_in, convert, folder_cells, kind_of

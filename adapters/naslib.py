@@ -23,8 +23,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from metad2a_plugin._files import write_atomically
 from metad2a_plugin.errors import MetaD2AError
+from metad2a_plugin.utils.files import write_atomically
 
 from ._naslib_compat import INSTALL, prepare
 

@@ -33,11 +33,11 @@ from metad2a_plugin.adapters import _nni_host
 from metad2a_plugin.adapters._nni_bridge import architecture_of, bridge, number
 from metad2a_plugin.adapters._nni_mobilenetv3 import FIXED, SETTINGS, check_settings
 
-from metad2a_plugin._checks import integer
-from metad2a_plugin._files import UNREADABLE, write_atomically
 from metad2a_plugin.errors import CheckpointError, ConfigError
-from metad2a_plugin.registry import bind_strategy
+from metad2a_plugin.plugins.registry import bind_strategy
 from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.utils.checks import integer
+from metad2a_plugin.utils.files import UNREADABLE, write_atomically
 
 _nni_host.check()
 import nni  # noqa: E402
@@ -485,7 +485,7 @@ class SearchStrategy(Strategy):
 def _plain(value: Any) -> Any:
     """A value as JSON has it, or something short that tells it from others."""
     from metad2a_plugin.data import Task
-    from metad2a_plugin.search import MetaD2A
+    from metad2a_plugin.search.metad2a import MetaD2A
 
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -536,7 +536,7 @@ class MetaD2AStrategy(SearchStrategy):
         state_file: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> None:
-        from metad2a_plugin.search import MetaD2A
+        from metad2a_plugin.search.metad2a import MetaD2A
 
         searcher = model if isinstance(model, MetaD2A) else MetaD2A.from_pretrained(model)
         task = None if dataset is None else searcher.task(dataset, seed=seed)

@@ -26,11 +26,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from metad2a_plugin._files import UNREADABLE
 from metad2a_plugin.errors import ArchitectureError, CheckpointError, ConfigError, HostError, require
-from metad2a_plugin.spaces._mobilenetv3_supernet import WIDTHS, plain_name, read_weights, width_of
 from metad2a_plugin.spaces.base import Architecture
-from metad2a_plugin.spaces.mobilenetv3 import DEPTHS, EXPANDS, KERNELS, MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3.layout import DEPTHS, EXPANDS, KERNELS
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3.supernet import WIDTHS, plain_name, read_weights, width_of
+from metad2a_plugin.utils.files import UNREADABLE
 
 from ._torchvision import import_torchvision
 

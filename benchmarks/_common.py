@@ -23,11 +23,11 @@ import numpy as np
 import torch
 from metad2a_plugin.adapters.nas_bench_201 import NASBench201Table
 
-from metad2a_plugin._files import data_folder, write_atomically
 from metad2a_plugin.data import ImageDataset, Task, load_dataset
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase, load_database
 from metad2a_plugin.meta.train import class_features
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
+from metad2a_plugin.utils.files import data_folder, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

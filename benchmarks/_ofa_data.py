@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import torch
 
-from metad2a_plugin.spaces._mobilenetv3_descriptors import layers_and_depths
-from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3.descriptors import layers_and_depths
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 
 SPACE = MobileNetV3Space()
 

@@ -19,7 +19,7 @@ from metad2a_plugin.models.predictor import PaperPredictor
 from metad2a_plugin.nn.dag import Edges, MessageCell
 from metad2a_plugin.nn.decoder import INPUT, OUTPUT
 from metad2a_plugin.nn.set_transformer import SetEncoder
-from metad2a_plugin.spaces.nasbench201 import EDGES
+from metad2a_plugin.spaces.nasbench201.cell import EDGES
 
 DRAWS, BATCH = 10, 100
 

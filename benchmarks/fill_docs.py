@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from metad2a_plugin._files import write_atomically
+from metad2a_plugin.utils.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 

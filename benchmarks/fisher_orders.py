@@ -29,7 +29,7 @@ from metad2a_plugin.similarity.measure import (
     task_data,
     train_task_network,
 )
-from metad2a_plugin.training import TrainingData
+from metad2a_plugin.training.images import TrainingData
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

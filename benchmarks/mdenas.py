@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from metad2a_plugin.plugins.strategy import maximize
 from metad2a_plugin.strategies.mdenas import MDENAS, RECORDS
-from metad2a_plugin.strategy import maximize
 
 if TYPE_CHECKING:
     from benchmarks import _common as common

@@ -26,12 +26,12 @@ from torch import nn
 
 from metad2a_plugin import get_strategy
 from metad2a_plugin.data import Task
-from metad2a_plugin.predictor import Predictor
+from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.predictors.naswot import NASWOTPredictor
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.strategies import AREA, NASWOTStrategy, RegularizedEvolution
-from metad2a_plugin.strategy import Strategy
-from metad2a_plugin.training import seeded
+from metad2a_plugin.utils.torch_device import seeded
 
 if TYPE_CHECKING:
     from benchmarks import _common as common

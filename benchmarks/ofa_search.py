@@ -23,12 +23,13 @@ from metad2a_plugin.candidates.bounds import Bounds
 from metad2a_plugin.candidates.find import Effort
 from metad2a_plugin.candidates.generate import Draw
 from metad2a_plugin.models.checkpoint import shipped
+from metad2a_plugin.plugins.registry import predictor_of
+from metad2a_plugin.plugins.strategy import maximize
 from metad2a_plugin.predictors.imagenet import ImageNetPredictor
-from metad2a_plugin.ranking import Job, Ranker, predictor_of
-from metad2a_plugin.search import pareto_space
+from metad2a_plugin.search.metad2a import pareto_space
+from metad2a_plugin.search.ranking import Job, Ranker
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.strategies import OFAEvolution
-from metad2a_plugin.strategy import maximize
 
 if TYPE_CHECKING:
     from benchmarks import _common as common

@@ -24,8 +24,10 @@ from metad2a_plugin.one_shot.config import SearchConfig
 from metad2a_plugin.one_shot.darts import DARTS
 from metad2a_plugin.one_shot.loop import halves
 from metad2a_plugin.one_shot.passing_tests import PassingTests, PassingTestsConfig
-from metad2a_plugin.spaces.nasbench201 import OPS
-from metad2a_plugin.training import TrainConfig, TrainingData, train_architecture
+from metad2a_plugin.spaces.nasbench201.cell import OPS
+from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.training.images import TrainingData
+from metad2a_plugin.training.run import train_architecture
 
 if TYPE_CHECKING:
     from benchmarks import _common as common

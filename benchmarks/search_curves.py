@@ -21,7 +21,7 @@ import torch
 
 from metad2a_plugin import MetaD2A, get_strategy
 from metad2a_plugin.data import Task, extract_task
-from metad2a_plugin.strategy import Strategy
+from metad2a_plugin.plugins.strategy import Strategy
 
 if TYPE_CHECKING:
     from benchmarks import _common as common

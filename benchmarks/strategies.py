@@ -23,14 +23,16 @@ import numpy as np
 import torch
 
 from metad2a_plugin import get_strategy
-from metad2a_plugin._files import write_atomically
 from metad2a_plugin.data import ImageDataset, load_dataset
-from metad2a_plugin.predictor import Predictor
+from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.predictors.naswot import NASWOTPredictor
 from metad2a_plugin.spaces.base import Architecture
-from metad2a_plugin.strategy import Strategy
-from metad2a_plugin.trained_search import search_by_shared_weights
-from metad2a_plugin.training import TrainConfig, TrainingData, prepare, train_architecture
+from metad2a_plugin.strategies.trained_search import search_by_shared_weights
+from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.training.images import TrainingData, prepare
+from metad2a_plugin.training.run import train_architecture
+from metad2a_plugin.utils.files import write_atomically
 
 if TYPE_CHECKING:
     from benchmarks import _common as common

@@ -21,9 +21,12 @@ import torch
 from metad2a_plugin.analysis.landscape import Landscape, LandscapeConfig, epochs_to_common_loss, landscape
 from metad2a_plugin.analysis.topology import topology
 from metad2a_plugin.meta.metrics import spearman
-from metad2a_plugin.spaces._nasbench201_descriptors import prune
-from metad2a_plugin.spaces.nasbench201 import OPS
-from metad2a_plugin.training import TrainConfig, TrainingData, TrainResult, prepare, train_many
+from metad2a_plugin.spaces.nasbench201.cell import OPS
+from metad2a_plugin.spaces.nasbench201.descriptors import prune
+from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.training.images import TrainingData, prepare
+from metad2a_plugin.training.result import TrainResult
+from metad2a_plugin.training.run import train_many
 
 if TYPE_CHECKING:
     from benchmarks import _common as common

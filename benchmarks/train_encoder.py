@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from metad2a_plugin.data._distilled import DistilledEncoder
+from metad2a_plugin.data.distilled import DistilledEncoder
 
 SIZE = 64
 HELD_OUT_CLASSES = 20

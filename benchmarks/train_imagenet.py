@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from safetensors.torch import save as save_safetensors
 
-from metad2a_plugin._files import data_folder, write_atomically
 from metad2a_plugin.meta.metrics import pearson, spearman
 from metad2a_plugin.predictors.imagenet import MEASURED, ImageNetModel, feature_blocks
+from metad2a_plugin.utils.files import data_folder, write_atomically
 
 if TYPE_CHECKING:
     from benchmarks import _common as common

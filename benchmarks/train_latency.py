@@ -22,10 +22,10 @@ import torch
 from safetensors.torch import save as save_safetensors
 from scipy.stats import spearmanr
 
-from metad2a_plugin._files import data_folder, write_atomically
-from metad2a_plugin.predictors._latency_features import cell_features, cell_ranks, feature_blocks
-from metad2a_plugin.predictors.latency import LatencyModel
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.devices.nasbench201 import LatencyModel
+from metad2a_plugin.devices.nasbench201_features import cell_features, cell_ranks, feature_blocks
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
+from metad2a_plugin.utils.files import data_folder, write_atomically
 
 FOLDS = 5
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)

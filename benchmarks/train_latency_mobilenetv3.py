@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import save as save_safetensors
 
-from metad2a_plugin._files import data_folder, write_atomically
+from metad2a_plugin.devices.mobilenetv3 import MobileNetV3LatencyModel, layer_features
 from metad2a_plugin.meta.metrics import spearman
-from metad2a_plugin.predictors.mobilenetv3_latency import MobileNetV3LatencyModel, layer_features
-from metad2a_plugin.spaces._mobilenetv3_descriptors import KINDS, PLACES
-from metad2a_plugin.spaces.mobilenetv3 import RESOLUTIONS
+from metad2a_plugin.spaces.mobilenetv3.descriptors import KINDS, PLACES
+from metad2a_plugin.spaces.mobilenetv3.layout import RESOLUTIONS
+from metad2a_plugin.utils.files import data_folder, write_atomically
 
 if TYPE_CHECKING:
     from benchmarks._ofa_data import SPACE, Rows, read, split_networks

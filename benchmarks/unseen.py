@@ -18,7 +18,10 @@ import torch
 
 from metad2a_plugin import MetaD2A, load_dataset
 from metad2a_plugin.spaces.base import Architecture
-from metad2a_plugin.training import TrainConfig, TrainResult, prepare, train_architecture
+from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.training.images import prepare
+from metad2a_plugin.training.result import TrainResult
+from metad2a_plugin.training.run import train_architecture
 
 if TYPE_CHECKING:
     from benchmarks import _common as common

@@ -11,42 +11,44 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from metad2a_plugin.data import Task, extract_task, load_dataset
-    from metad2a_plugin.export import export_network, export_onnx, load_network
-    from metad2a_plugin.predictor import Predictor
-    from metad2a_plugin.registry import available, get_predictor, get_space, get_strategy
-    from metad2a_plugin.result import Candidate, SearchResult
-    from metad2a_plugin.search import Front, MetaD2A, pareto_space, search_space
+    from metad2a_plugin.plugins.predictor import Predictor
+    from metad2a_plugin.plugins.registry import available, get_predictor, get_space, get_strategy
+    from metad2a_plugin.plugins.strategy import Strategy, maximize
+    from metad2a_plugin.search.metad2a import Front, MetaD2A, pareto_space, search_space
+    from metad2a_plugin.search.result import Candidate, SearchResult
     from metad2a_plugin.spaces.base import Architecture, SearchSpace
-    from metad2a_plugin.strategy import Strategy, maximize
-    from metad2a_plugin.training import TrainConfig, TrainResult, train_architecture, train_many
+    from metad2a_plugin.training.config import TrainConfig
+    from metad2a_plugin.training.files import export_network, export_onnx, load_network
+    from metad2a_plugin.training.result import TrainResult
+    from metad2a_plugin.training.run import train_architecture, train_many
 
 # Names are resolved on first use, so that importing the package does not import torch.
 _HOMES = {
     "Architecture": "spaces.base",
-    "Candidate": "result",
-    "Front": "pareto",
-    "MetaD2A": "search",
-    "Predictor": "predictor",
-    "SearchResult": "result",
+    "Candidate": "search.result",
+    "Front": "search.pareto",
+    "MetaD2A": "search.metad2a",
+    "Predictor": "plugins.predictor",
+    "SearchResult": "search.result",
     "SearchSpace": "spaces.base",
-    "Strategy": "strategy",
+    "Strategy": "plugins.strategy",
     "Task": "data",
-    "TrainConfig": "training",
-    "TrainResult": "training",
-    "available": "registry",
-    "export_network": "export",
-    "export_onnx": "export",
+    "TrainConfig": "training.config",
+    "TrainResult": "training.result",
+    "available": "plugins.registry",
+    "export_network": "training.files",
+    "export_onnx": "training.files",
     "extract_task": "data",
-    "get_predictor": "registry",
-    "get_space": "registry",
-    "get_strategy": "registry",
+    "get_predictor": "plugins.registry",
+    "get_space": "plugins.registry",
+    "get_strategy": "plugins.registry",
     "load_dataset": "data",
-    "load_network": "export",
-    "maximize": "strategy",
-    "pareto_space": "search",
-    "search_space": "search",
-    "train_architecture": "training",
-    "train_many": "training",
+    "load_network": "training.files",
+    "maximize": "plugins.strategy",
+    "pareto_space": "search.metad2a",
+    "search_space": "search.metad2a",
+    "train_architecture": "training.run",
+    "train_many": "training.run",
 }
 
 __all__ = [
@@ -80,12 +82,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            return version("metad2a-plugin")
-        except PackageNotFoundError:  # run from a source tree
-            return "unknown"
+        return import_module(f"{__name__}.utils.installed").version()
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

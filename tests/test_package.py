@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from metad2a_plugin.errors import HostError, MissingExtraError
-from metad2a_plugin.registry import BUILT_IN, DISTRIBUTION
+from metad2a_plugin.plugins.registry import BUILT_IN, DISTRIBUTION
 
 ROOT = Path(__file__).resolve().parents[1]
 # Installed name of each module, and its file.
@@ -59,7 +59,7 @@ def test_adapters_are_installed_inside_the_package(name: str, installed: Distrib
         importlib.import_module(name)
 
 
-@pytest.mark.parametrize("name", ["metad2a_plugin", "metad2a_plugin.registry", "metad2a_plugin.errors"])
+@pytest.mark.parametrize("name", ["metad2a_plugin", "metad2a_plugin.plugins.registry", "metad2a_plugin.errors"])
 def test_light_modules_stay_light(name: str) -> None:
     heavy = {"torch", "networkx", "matplotlib", "PIL", "sklearn", "scipy", "onnx", "torchvision", "typer", "rich"}
     code = f"import sys, {name}; print(*sorted({heavy!r} & set(sys.modules)))"
@@ -75,7 +75,7 @@ def test_setup_declares_the_built_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     groups = {
         group: dict(line.split(" = ") for line in lines) for group, lines in declared["entry_points"].items()
     }
-    assert groups.pop("console_scripts") == {"metad2a": "metad2a_plugin.cli:main"}
+    assert groups.pop("console_scripts") == {"metad2a": "metad2a_plugin.cli.main:main"}
     assert groups == {f"metad2a_plugin.{kind}": members for kind, members in BUILT_IN.items()}
 
 

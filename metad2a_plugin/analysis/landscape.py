@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from metad2a_plugin._checks import FINITE, TINY, settings
-from metad2a_plugin._device import usable
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.utils.checks import FINITE, TINY, settings
+from metad2a_plugin.utils.torch_device import usable
 
 _Batch = tuple[torch.Tensor, torch.Tensor]
 _EVERY = 2  # gradients are computed at every second point of the grid in each direction

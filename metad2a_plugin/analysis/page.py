@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metad2a_plugin._figures import rendered
-from metad2a_plugin.analysis import _plots
+from metad2a_plugin.analysis import plots
 from metad2a_plugin.analysis.study import COUNTERPART, Analysis
 from metad2a_plugin.analysis.topology import PUBLISHED, Topology
 from metad2a_plugin.errors import require
+from metad2a_plugin.utils.figures import rendered
+from metad2a_plugin.utils.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,6 +33,16 @@ th:first-child, td:first-child { text-align: left; } td:nth-child(2) { font-weig
 .warning { border-left: .4rem solid #d55e00; background: #fdf1e7; padding: .6rem 1rem; margin: 1rem 0; }
 .small { font-size: .85rem; color: #555; }
 """
+
+
+def write_page(analysis: Analysis, path: str | os.PathLike[str]) -> None:
+    """Write one self-contained HTML page, without scripts or other files.
+
+    Raises:
+        ConfigError: the file cannot be written.
+        MissingExtraError: matplotlib is not installed (extra ``draw``).
+    """
+    write_atomically(path, page(analysis).encode())
 
 
 def page(analysis: Analysis) -> str:
@@ -94,7 +106,7 @@ def _wiring(analysis: Analysis) -> str:
         "no such path does not count, and a skip is a connection like any other.</p>\n"
         f"<p>Of all live cells {100 * place.share:.0f}% have this width and depth, {100 * place.narrower:.0f}% are "
         f"narrower and {100 * place.deeper:.0f}% are deeper.</p>\n{_pattern(place)}\n"
-        f"{_figure(lambda: _plots.draw_place(place), alt + str(place.depth))}\n"
+        f"{_figure(lambda: plots.draw_place(place), alt + str(place.depth))}\n"
         f'<p class="small">Normal cells of published searches: {published}. They have two inputs and four or five '
         "nodes, and concatenate, so their numbers compare with each other and not with the ones above.</p>"
     )
@@ -130,7 +142,7 @@ def _convergence(analysis: Analysis) -> str:
     alt = "Training loss and validation accuracy after each epoch, one line a network; the numbers are in the table"
     return (
         f"<h2>Convergence</h2>\n<p>{escape(said)} Accuracies are of images that were held out.</p>\n"
-        f"{_figure(lambda: _plots.draw_convergence(analysis), alt)}"
+        f"{_figure(lambda: plots.draw_convergence(analysis), alt)}"
     )
 
 
@@ -142,14 +154,14 @@ def _surface(analysis: Analysis) -> str:
         "even contours are called smooth. Rise: by how much the loss is higher, on average, within half the radius. "
         "Curvature: mean absolute second derivative on the plane.</p>\n"
         + _figure(
-            lambda: _plots.draw_surfaces(analysis),
+            lambda: plots.draw_surfaces(analysis),
             "Contours of the loss around each trained network, in one scale of colours",
         )
-        + _figure(lambda: _plots.draw_slices(analysis), "Loss along each of the two directions, one line a network")
+        + _figure(lambda: plots.draw_slices(analysis), "Loss along each of the two directions, one line a network")
         + "<h2>Gradient variance</h2>\n<p>How far the gradients of minibatches lie from their mean: training with a "
         "low variance is steadier. Weights are measured in units of their filter's norm, so that networks "
         "compare.</p>\n"
-        + _figure(lambda: _plots.draw_variances(analysis), "Gradient variance of each network, as bars; see the table")
+        + _figure(lambda: plots.draw_variances(analysis), "Gradient variance of each network, as bars; see the table")
         + f'<p class="small">{first.images} training images without augmentation, in {first.minibatches} minibatches; '
         f"{surface.points} × {surface.points} points up to distance {surface.radius:g}; batch norm uses each "
         "minibatch's statistics, as in training; directions of one seed, so small differences say little.</p>"

@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 
-from metad2a_plugin._checks import integer
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.spaces._nasbench201_descriptors import PATHS, prune
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.spaces.nasbench201 import CELL_EDGES, OPS, NASBench201
+from metad2a_plugin.spaces.nasbench201.cell import CELL_EDGES, OPS
+from metad2a_plugin.spaces.nasbench201.descriptors import PATHS, prune
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
+from metad2a_plugin.utils.checks import integer
 
 _SKIP = OPS.index("skip_connect")
 _CONVS = tuple(OPS.index(op) for op in ("nor_conv_1x1", "nor_conv_3x3"))

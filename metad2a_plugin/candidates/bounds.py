@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from metad2a_plugin._checks import integer, one_of
+from metad2a_plugin.devices.base import checked_limit
+from metad2a_plugin.devices.lookup_table import LookUpTable
+from metad2a_plugin.devices.shipped import device_model
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.predictors._devices import checked_limit, device_model
-from metad2a_plugin.predictors.lookup_table import LookUpTable
 from metad2a_plugin.spaces.base import SearchSpace
+from metad2a_plugin.utils.checks import integer, one_of
 
 Tables = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | LookUpTable
 """Look-up tables of a device: a file, a folder, several of them, or what `LookUpTable.read` has read."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from metad2a_plugin._checks import integer
 from metad2a_plugin.candidates.bounds import Limit
 from metad2a_plugin.candidates.chains import Chains
 from metad2a_plugin.candidates.generate import Draw, generate
@@ -15,6 +14,7 @@ from metad2a_plugin.candidates.pool import Pool
 from metad2a_plugin.candidates.refine import Score, Scored, refine
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.spaces.base import SearchSpace
+from metad2a_plugin.utils.checks import integer
 
 EXHAUSTIVE = 20_000
 """Spaces of at most this size are ranked completely unless a number of candidates is asked for."""

@@ -16,7 +16,7 @@ from metad2a_plugin.candidates.bounds import Limit
 from metad2a_plugin.candidates.chains import Chains
 from metad2a_plugin.candidates.pool import Pool
 from metad2a_plugin.candidates.surrogate import additive_fit
-from metad2a_plugin.models.ensemble import Prediction
+from metad2a_plugin.plugins.prediction import Prediction
 
 Score = Callable[[torch.Tensor], Prediction]
 """From encoded networks, int64 ``[n, vertices]``, to their predicted accuracies; each network is one query."""

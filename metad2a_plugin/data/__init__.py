@@ -6,20 +6,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metad2a_plugin.data._pixels import DatasetWarning
     from metad2a_plugin.data.dataset import ImageDataset, load_dataset
-    from metad2a_plugin.data.encoders import ImageEncoder, get_encoder
+    from metad2a_plugin.data.encoders import get_encoder
     from metad2a_plugin.data.features import extract_task
-    from metad2a_plugin.data.task import Task
+    from metad2a_plugin.data.pixels import DatasetWarning
+    from metad2a_plugin.plugins.encoder import ImageEncoder
+    from metad2a_plugin.plugins.task import Task
 
 _HOMES = {
-    "DatasetWarning": "_pixels",
-    "ImageDataset": "dataset",
-    "ImageEncoder": "encoders",
-    "Task": "task",
-    "extract_task": "features",
-    "get_encoder": "encoders",
-    "load_dataset": "dataset",
+    "DatasetWarning": "data.pixels",
+    "ImageDataset": "data.dataset",
+    "ImageEncoder": "plugins.encoder",
+    "Task": "plugins.task",
+    "extract_task": "data.features",
+    "get_encoder": "data.encoders",
+    "load_dataset": "data.dataset",
 }
 
 __all__ = [
@@ -36,4 +37,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"metad2a_plugin.{_HOMES[name]}"), name)

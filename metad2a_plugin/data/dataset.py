@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from metad2a_plugin.data import _sources
-from metad2a_plugin.data._pixels import DatasetWarning, few
+from metad2a_plugin.data import arrays, sources
+from metad2a_plugin.data.pixels import DatasetWarning, few
 from metad2a_plugin.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class ImageDataset:
         labels: class of each image, int64 ``[images]``.
     """
 
-    def __init__(self, reading: _sources.Reading, indices: np.ndarray | None = None) -> None:
+    def __init__(self, reading: sources.Reading, indices: np.ndarray | None = None) -> None:
         self._reading = reading
         self._indices = np.arange(len(reading.labels)) if indices is None else indices
         self.name: str = reading.name
@@ -201,7 +201,7 @@ class ImageDataset:
         )
 
 
-def _square(source: _sources.Source, i: int, size: int) -> np.ndarray | str:
+def _square(source: sources.Source, i: int, size: int) -> np.ndarray | str:
     """Image `i` as uint8 ``[size, size, 3]``, or why it cannot be read."""
     try:
         image = source.image(i, size)
@@ -308,26 +308,26 @@ def load_dataset(
     return ImageDataset(reading).sample(max_images_per_class, seed)
 
 
-def _read(source: Any) -> _sources.Reading:
+def _read(source: Any) -> sources.Reading:
     if isinstance(source, (str, Path)):
         return _read_path(source)
-    if _sources.is_torch_dataset(source):
-        return _sources.read_torch(source)
+    if arrays.is_torch_dataset(source):
+        return arrays.read_torch(source)
     if isinstance(source, (tuple, list)):
         if len(source) != 2:
             raise DatasetError(
                 f"a {type(source).__name__} of {len(source)} values was given; arrays come as a pair (images, labels)"
             )
-        return _sources.read_arrays(*source)
+        return arrays.read_arrays(*source)
     hint = "; arrays need their labels too: (images, labels)" if hasattr(source, "shape") else ""
     raise DatasetError(f"a dataset cannot be read from {type(source).__name__}{hint}. Expected {_KINDS}")
 
 
-def _read_path(source: str | Path) -> _sources.Reading:
+def _read_path(source: str | Path) -> sources.Reading:
     text = str(source)
     path = Path(os.path.expanduser(text))
     if text == "sklearn:digits":
-        return _sources.read_digits()
+        return arrays.read_digits()
     if not text or not os.path.exists(path):  # unlike Path.exists, never raises
         if re.match(r"[A-Za-z]\w+:", text):
             raise DatasetError(
@@ -339,16 +339,16 @@ def _read_path(source: str | Path) -> _sources.Reading:
     if not os.access(path, os.R_OK):
         raise DatasetError(f"{text!r} may not be read by this user; check its permissions")
     if path.is_dir():
-        return _sources.read_folder(path)
+        return sources.read_folder(path)
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        return _sources.read_npz(path)
+        return arrays.read_npz(path)
     if suffix == ".zip" or (path.is_file() and zipfile.is_zipfile(path)):
-        return _sources.read_zip(path)
+        return sources.read_zip(path)
     hints = {
         ".npy": "an .npy file has no labels; save both arrays with numpy.savez('data.npz', images=..., labels=...)",
         **dict.fromkeys(
-            _sources.SUFFIXES, "it is a single image; pass the folder that holds the class folders"
+            sources.SUFFIXES, "it is a single image; pass the folder that holds the class folders"
         ),
         **dict.fromkeys(
             (".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"), "unpack it and pass the folder"
@@ -358,11 +358,11 @@ def _read_path(source: str | Path) -> _sources.Reading:
     raise DatasetError(f"cannot read a dataset from {text!r}: {hint}. Expected {_KINDS}")
 
 
-def _check_classes(reading: _sources.Reading) -> None:
+def _check_classes(reading: sources.Reading) -> None:
     if len(reading.class_names) < 2:
         folder_hint = (
             " If the folder given is itself a class, pass the folder above it."
-            if isinstance(reading.source, (_sources.FolderSource, _sources.ZipSource))
+            if isinstance(reading.source, (sources.FolderSource, sources.ZipSource))
             else ""
         )
         raise DatasetError(

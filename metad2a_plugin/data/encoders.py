@@ -17,7 +17,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,29 +25,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import nn
 
-from metad2a_plugin._device import usable
-from metad2a_plugin._files import read_model
 from metad2a_plugin.errors import CheckpointError, ConfigError, MissingExtraError
-from metad2a_plugin.registry import available, get_encoder_class
+from metad2a_plugin.plugins.encoder import ImageEncoder
+from metad2a_plugin.plugins.registry import available, get_encoder_class
+from metad2a_plugin.utils.files import read_model
+from metad2a_plugin.utils.torch_device import usable
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained" / "encoder"
-
-
-class ImageEncoder(ABC):
-    """Images to features; the same images always give the same features."""
-
-    name: str
-    """Registry name."""
-    dim: int
-    """Width of the feature vector."""
-    size: int
-    """Side of the square input images, in pixels."""
-    fingerprint: str
-    """Changes whenever the weights or the preprocessing do; part of the cache key."""
-
-    @abstractmethod
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 RGB ``[n, 3, size, size]`` to float32 ``[n, dim]`` on the CPU."""
 
 
 class DefaultEncoder(ImageEncoder):
@@ -64,7 +47,7 @@ class DefaultEncoder(ImageEncoder):
     """
 
     def __init__(self, directory: Path | None = None, device: str = "cpu") -> None:
-        from metad2a_plugin.data._distilled import DistilledEncoder
+        from metad2a_plugin.data.distilled import DistilledEncoder
 
         directory = PRETRAINED if directory is None else directory
         shipped = directory == PRETRAINED

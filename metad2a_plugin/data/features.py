@@ -14,13 +14,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from metad2a_plugin._files import write_atomically
-from metad2a_plugin.data._pixels import DatasetWarning
 from metad2a_plugin.data.dataset import ImageDataset, drop_empty_classes, report_broken
-from metad2a_plugin.data.encoders import ImageEncoder, get_encoder
-from metad2a_plugin.data.task import Task
+from metad2a_plugin.data.encoders import get_encoder
+from metad2a_plugin.data.pixels import DatasetWarning
 from metad2a_plugin.errors import ConfigError, DatasetError
-from metad2a_plugin.report import counting
+from metad2a_plugin.plugins.encoder import ImageEncoder
+from metad2a_plugin.plugins.task import Task
+from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.progress import counting
 
 _FORMAT = 1
 

@@ -14,101 +14,37 @@ However many processes measure, the rows are the same, and on other machines wit
 
 from __future__ import annotations
 
-import csv
-import errno
 import hashlib
 import json
 import os
-import signal
-import threading
 import time
-import warnings
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
-from functools import lru_cache
-from itertools import islice
-from multiprocessing import get_context
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
-from metad2a_plugin._checks import integer
-from metad2a_plugin._device import usable
-from metad2a_plugin._files import write_atomically
-from metad2a_plugin._progress import Progress
-from metad2a_plugin.data import DatasetWarning, ImageDataset, extract_task, get_encoder, load_dataset
-from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError, require
+from metad2a_plugin.data import extract_task, get_encoder
+from metad2a_plugin.errors import CheckpointError, ConfigError, require
 from metad2a_plugin.meta.plan import Plan, PlanConfig
-from metad2a_plugin.meta.supernet import LabelledImages, SupernetConfig, accuracy, train_supernet
-from metad2a_plugin.spaces._mobilenetv3_supernet import load_supernet, save_supernet
-
-COLUMNS = ("row", "task", "arch_str", "accuracy", "split")
-_CACHE = 2**30  # bytes of decoded images that a process keeps
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a process needs to measure rows.
-
-    Attributes:
-        images: path of the images.
-        supernet: path of the weights.
-        config: settings.
-        input_size: side of the images, in pixels.
-        own: the supernet's outputs are the usable classes, and not all classes of the images.
-        device: where networks run.
-    """
-
-    images: str
-    supernet: str
-    config: PlanConfig
-    input_size: int
-    own: bool
-    device: str
-
-
-class Worker:
-    """Measures rows; one thread, so that the same row always gives the same number."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.plan = Plan(_images(job.images, job.input_size if job.own else None), job.config)
-        self.supernet = load_supernet(job.supernet).to(job.device)
-        channels = 3 * job.input_size**2 * (job.config.test_images + job.config.calibration_images)
-        self._class = lru_cache(maxsize=max(job.config.classes, _CACHE // channels))(self._decode)
-
-    def measure(self, number: int) -> list[str]:
-        """A row of the file, by its number."""
-        with _one_thread():
-            row = self.plan.row(number)
-            classes = self.plan.task_classes[row.task]
-            outputs = np.searchsorted(self.plan.usable, classes) if self.job.own else classes
-            network = self.supernet.extract(row.architecture, torch.from_numpy(outputs).to(self.job.device))
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            calibration, tested = zip(*(self._class(int(label)) for label in classes), strict=True)
-            labels = torch.arange(len(classes)).repeat_interleave(self.job.config.test_images)
-            percent = accuracy(
-                network,
-                torch.cat(calibration).to(self.job.device),
-                LabelledImages(torch.cat(tested).to(self.job.device), labels.to(self.job.device)),
-            )
-        text = self.supernet.space.format(row.architecture)
-        split = "valid" if self.plan.is_valid(row.task) else "train"
-        return [str(number), str(row.task), text, f"{percent:.4f}", split]
-
-    def _decode(self, label: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images of a class to calibrate on and to test on, uint8 ``[n, 3, size, size]`` each."""
-        train, test = self.plan.parts[label]
-        chosen = np.concatenate([train[: self.job.config.calibration_images], test])
-        decoded = self.plan.images.images(chosen, self.job.input_size)
-        first, second = decoded.split([self.job.config.calibration_images, len(test)])
-        return first, second
+from metad2a_plugin.meta.rows import alone, append, finished, written
+from metad2a_plugin.meta.supernet import LabelledImages, SupernetConfig, train_supernet
+from metad2a_plugin.meta.workers import (
+    Job,
+    readable,
+    rows_here,
+    rows_of_processes,
+    rows_of_ray,
+    without_warnings,
+)
+from metad2a_plugin.spaces.mobilenetv3.supernet import load_supernet, save_supernet
+from metad2a_plugin.utils.checks import integer
+from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.progress import Progress
+from metad2a_plugin.utils.torch_device import usable
 
 
 def build_database(
@@ -166,36 +102,20 @@ def build_database(
         supernet = Path(supernet).expanduser().absolute()
     own = isinstance(supernet, SupernetConfig)
     side = supernet.input_size if isinstance(supernet, SupernetConfig) else input_size
-    plan = Plan(_images(images, side if own else None), config)
+    plan = Plan(readable(images, side if own else None), config)
     made_of = _made_of(plan, supernet, side)
     files = [f"rows.{i}-of-{shard[1]}.csv" if shard[1] > 1 else "rows.csv" for i in range(1, shard[1] + 1)]
     path, numbers = out / files[shard[0] - 1], range(shard[0] - 1, len(plan), shard[1])
-    with _alone(out / f"{path.name}.lock"):
+    with alone(out / f"{path.name}.lock"):
         _check_folder(out, made_of, files)
-        done = _finished(path, set(numbers))
+        done = finished(path, set(numbers))
         progress("images", 1, 1, f"{len(plan.usable):,} of {plan.images.num_classes:,} classes have enough images")
         _write_plan(plan, out, made_of)
-        with _alone(out / "supernet.lock", wait=True):
+        with alone(out / "supernet.lock", wait=True):
             weights = _supernet(plan, out, supernet, progress)
         job = Job(images, os.fspath(weights), config, side, own, device)
         _measure(job, path, numbers, done, workers, ray, progress)
     return path
-
-
-def _images(path: str, size: int | None) -> ImageDataset:
-    """With `size`, the images that can be decoded."""
-    with _without_warnings():
-        images = load_dataset(path)
-    return images if size is None else images.verified(size)
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Classes of few images are left out on purpose."""
-    with warnings.catch_warnings():
-        for message in (".* have a single image", ".* has a single image", ".* have no usable image"):
-            warnings.filterwarnings("ignore", message, DatasetWarning)
-        yield
 
 
 def _made_of(plan: Plan, supernet: SupernetConfig | Path, input_size: int) -> dict[str, Any]:
@@ -273,7 +193,6 @@ def _sha256(path: Path) -> str:
         raise CheckpointError(f"cannot read the supernet {str(path)!r}: {error.strerror}") from error
 
 
-# -- the supernet ----------------------------------------------------------------------------------
 def _supernet(plan: Plan, out: Path, supernet: SupernetConfig | Path, progress: Progress) -> Path:
     """The file of weights; trains them if that is asked for and not done."""
     if not isinstance(supernet, SupernetConfig):
@@ -286,7 +205,7 @@ def _supernet(plan: Plan, out: Path, supernet: SupernetConfig | Path, progress: 
     features = None
     if supernet.teacher is not None:
         images, teacher = plan.images.subset(train), supernet.teacher
-        with _without_warnings():
+        with without_warnings():
             features = extract_task(images, teacher, max_images_per_class=None, device=supernet.device).features
     trained = train_supernet(
         _labelled(plan, train, supernet.input_size),
@@ -308,7 +227,6 @@ def _labelled(plan: Plan, indices: np.ndarray, size: int) -> LabelledImages:
     return LabelledImages(plan.images.images(indices, size), torch.from_numpy(labels))
 
 
-# -- rows ------------------------------------------------------------------------------------------
 def _measure(
     job: Job,
     path: Path,
@@ -324,170 +242,14 @@ def _measure(
     if not left:
         return
     if ray is not None:
-        measured = _on_ray(job, left, ray)
+        measured = rows_of_ray(job, left, ray)
     elif workers > 1:
-        measured = _in_processes(job, left, workers)
+        measured = rows_of_processes(job, left, workers)
     else:
-        measured = _here(job, left)
+        measured = rows_here(job, left)
     begin = time.perf_counter()
-    with closing(measured), _written(path), path.open("ab", buffering=0) as file:
+    with closing(measured), written(path), path.open("ab", buffering=0) as file:
         for count, row in enumerate(measured, 1):
-            _append(file, row)
+            append(file, row)
             each = (time.perf_counter() - begin) / count
             progress("rows", len(done) + count, len(numbers), f"{each:.2f} s a row")
-
-
-def _append(file: IO[bytes], row: Sequence[str]) -> None:
-    """One write, and on the disk when it returns: a row is there or not."""
-    line = (",".join(row) + "\n").encode()
-    if file.write(line) < len(line):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    os.fsync(file.fileno())
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """Raises `ConfigError` where a row cannot be written; what was written of it is cut off by the next call."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise ConfigError(f"cannot write {str(path)!r}: {reason}; mend that and run the same command again") from error
-
-
-def _finished(path: Path, numbers: set[int]) -> set[int]:
-    """Numbers of the rows in a file, of which a last line without an end is cut off.
-
-    Raises:
-        DatasetError: the file holds something else; nothing of it is changed.
-    """
-    header = ",".join(COLUMNS) + "\n"
-    if not path.exists():
-        with _written(path):
-            write_atomically(path, header.encode())
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    try:
-        lines = list(csv.reader(whole.decode().splitlines()))
-        found = [int(line[0]) for line in lines[1:]]
-    except (ValueError, IndexError):
-        lines, found = [], []
-    if lines[:1] != [list(COLUMNS)] or len(set(found)) < len(found) or not numbers.issuperset(found):
-        raise DatasetError(
-            f"{str(path)!r} holds something else than rows of this database; move it away, and the rows are measured "
-            "again"
-        )
-    if whole != content:
-        os.truncate(path, len(whole))
-    return set(found)
-
-
-@contextmanager
-def _alone(path: Path, wait: bool = False) -> Iterator[None]:
-    """Nobody else is between these lines; the lock goes with the process that holds it.
-
-    Raises:
-        ConfigError: somebody is, and `wait` is not set; or the folder cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=-1 if wait else 0)
-        lock.acquire()
-    except Timeout:
-        written = str(path.with_suffix(""))
-        raise ConfigError(f"another process is writing {written!r}; wait for it, or stop it") from None
-    except OSError as error:
-        raise ConfigError(f"cannot write into {str(path.parent)!r}: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-# -- processes -------------------------------------------------------------------------------------
-_Rows = Generator[list[str], None, None]
-_worker: Worker
-
-
-def _here(job: Job, numbers: Sequence[int]) -> _Rows:
-    worker = Worker(job)
-    for number in numbers:
-        yield worker.measure(number)
-
-
-def _in_processes(job: Job, numbers: Sequence[int], workers: int) -> _Rows:
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start, (job, os.getpid()))
-    left = iter(numbers)
-    try:
-        with _unheard_interrupts():
-            pending: set[Future[list[str]]] = {pool.submit(_measure_here, n) for n in islice(left, 2 * workers)}
-        while pending:
-            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-            pending |= {pool.submit(_measure_here, n) for n in islice(left, len(finished))}
-            for future in finished:
-                yield future.result()
-    except BrokenProcessPool as error:
-        raise ConfigError(
-            "a worker process died, killed or out of memory; run the same command again, perhaps with fewer workers"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _unheard_interrupts() -> Iterator[None]:
-    """Processes started meanwhile do not hear Ctrl-C: this one does, and ends them in order."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _start(job: Job, parent: int) -> None:
-    global _worker  # noqa: PLW0603 - what the process is for
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-    _worker = Worker(job)
-
-
-def _die_with(parent: int) -> None:
-    """Workers of a process that was killed would wait for ever."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
-def _measure_here(number: int) -> list[str]:
-    return _worker.measure(number)
-
-
-def _on_ray(job: Job, numbers: Sequence[int], address: str) -> _Rows:
-    """One actor for each CPU of the cluster that is free."""
-    import ray
-    from ray.util import ActorPool
-
-    mine = not ray.is_initialized()
-    try:
-        if mine:
-            ray.init(address=address, log_to_driver=False)
-        actor = ray.remote(num_cpus=1)(Worker)
-        actors = [actor.remote(job) for _ in range(max(1, int(ray.available_resources().get("CPU", 1))))]
-        yield from ActorPool(actors).map_unordered(lambda a, number: a.measure.remote(number), numbers)
-    except (ConnectionError, ray.exceptions.RayError) as error:
-        raise ConfigError(f"Ray at {address!r}: {str(error).strip().splitlines()[-1]}") from error
-    finally:
-        if mine:
-            ray.shutdown()

@@ -30,8 +30,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from metad2a_plugin.data.task import Task
 from metad2a_plugin.errors import ArchitectureError, ConfigError, DatasetError
+from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.spaces.base import SearchSpace
 
 

@@ -24,8 +24,8 @@ import torch
 from torch.nn import functional as F
 
 from metad2a_plugin.errors import ConfigError, DatasetError
-from metad2a_plugin.meta._inputs import anchor_unit, describe, encode
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase
+from metad2a_plugin.meta.inputs import anchor_unit, describe, encode
 from metad2a_plugin.models.ensemble import CENTER, SCALE, SubspaceEnsemble
 
 Member = dict[str, torch.Tensor]

@@ -21,13 +21,13 @@ from typing import Generic, TypeVar
 import numpy as np
 import torch
 
-from metad2a_plugin._checks import FINITE, TINY, settings
-from metad2a_plugin._files import UNREADABLE, write_atomically
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase, fingerprint
 from metad2a_plugin.meta.metrics import pearson, spearman
 from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperPredictor
+from metad2a_plugin.utils.checks import FINITE, TINY, settings
+from metad2a_plugin.utils.files import UNREADABLE, write_atomically
 
 _FORMAT = 1
 _WARMUP = 0.05

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metad2a_plugin._checks import settings
 from metad2a_plugin.data import ImageDataset
 from metad2a_plugin.errors import DatasetError
 from metad2a_plugin.spaces.base import Architecture
-from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
+from metad2a_plugin.utils.checks import settings
 
 _LEAST = {
     "tasks": 1,

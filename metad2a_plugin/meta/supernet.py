@@ -25,15 +25,16 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
-from metad2a_plugin._checks import BELOW_ONE, FINITE, TINY, settings
-from metad2a_plugin._files import UNREADABLE, write_atomically
 from metad2a_plugin.errors import CheckpointError, ConfigError
-from metad2a_plugin.spaces._mobilenetv3_layout import layout
-from metad2a_plugin.spaces._mobilenetv3_network import InvertedResidual, MobileNetV3
-from metad2a_plugin.spaces._mobilenetv3_supernet import MobileNetV3Supernet
 from metad2a_plugin.spaces.base import Architecture
-from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
-from metad2a_plugin.training import augmented, seeded
+from metad2a_plugin.spaces.mobilenetv3.layout import layout
+from metad2a_plugin.spaces.mobilenetv3.network import InvertedResidual, MobileNetV3
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3.supernet import MobileNetV3Supernet
+from metad2a_plugin.training.images import augmented
+from metad2a_plugin.utils.checks import BELOW_ONE, FINITE, TINY, settings
+from metad2a_plugin.utils.files import UNREADABLE, write_atomically
+from metad2a_plugin.utils.torch_device import seeded
 
 _FORMAT = 1
 _SPACE = MobileNetV3Space()

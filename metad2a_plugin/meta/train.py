@@ -16,9 +16,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 
-from metad2a_plugin._checks import one_of
-from metad2a_plugin._files import write_atomically
-from metad2a_plugin._progress import Progress
 from metad2a_plugin.data import DatasetWarning, ImageDataset, extract_task, get_encoder
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.meta.card import card
@@ -38,8 +35,11 @@ from metad2a_plugin.models.checkpoint import AccuracyModel, Checkpoint
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
 from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperAccuracy
-from metad2a_plugin.registry import get_predictor, get_space
+from metad2a_plugin.plugins.registry import get_predictor, get_space
 from metad2a_plugin.spaces.base import SearchSpace
+from metad2a_plugin.utils.checks import one_of
+from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.progress import Progress
 
 RECIPES = ("default", "paper", "release")
 """``default``: this package's predictor. ``paper``: the paper's predictor with a quick schedule. ``release``: the

@@ -8,13 +8,14 @@ from typing import TypeVar
 
 import torch
 
-from metad2a_plugin.meta._inputs import task_codes
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase
+from metad2a_plugin.meta.inputs import task_codes
 from metad2a_plugin.meta.metrics import pearson, spearman
 from metad2a_plugin.models.checkpoint import AccuracyModel
-from metad2a_plugin.models.ensemble import Prediction, SubspaceEnsemble
+from metad2a_plugin.models.ensemble import SubspaceEnsemble
 from metad2a_plugin.models.generator import TEMPERATURE, PaperGenerator
 from metad2a_plugin.models.predictor import PaperAccuracy
+from metad2a_plugin.plugins.prediction import Prediction
 
 Model = TypeVar("Model", SubspaceEnsemble, PaperAccuracy)
 

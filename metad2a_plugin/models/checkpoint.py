@@ -19,15 +19,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 
-from metad2a_plugin._files import write_atomically
 from metad2a_plugin.errors import CheckpointError, ConfigError
-from metad2a_plugin.models.ensemble import Prediction, SubspaceEnsemble
+from metad2a_plugin.models.ensemble import SubspaceEnsemble
 from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperAccuracy
-from metad2a_plugin.registry import get_space
+from metad2a_plugin.plugins.prediction import Prediction
+from metad2a_plugin.plugins.registry import get_space
+from metad2a_plugin.utils.files import write_atomically
 
 if TYPE_CHECKING:
-    from metad2a_plugin.data.task import Task
+    from metad2a_plugin.plugins.task import Task
 
 FORMAT = "metad2a-checkpoint-1"
 PRETRAINED = Path(__file__).parents[1] / "pretrained"

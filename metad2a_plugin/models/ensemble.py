@@ -6,41 +6,23 @@ and the dataset's code. `metad2a_plugin.meta.fit` trains it; this module only ev
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import torch
 
-from metad2a_plugin.data.task import class_means
 from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.models.set_code import EMBEDDING_SCALES, OF_CLASSES, image_separability, remoteness, task_code
+from metad2a_plugin.plugins.prediction import Prediction
+from metad2a_plugin.plugins.task import class_means
 
 if TYPE_CHECKING:
-    from metad2a_plugin.data.task import Task
+    from metad2a_plugin.plugins.task import Task
     from metad2a_plugin.spaces.base import SearchSpace
 
 CENTER, SCALE = 73.0, 5.0
 """`SubspaceEnsemble.response` where nothing else is said."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Predicted accuracies in percent, float32 ``[n]`` each.
-
-    Attributes:
-        mean: expected accuracy under the main meta-training protocol.
-        std: standard deviation of one measured accuracy around it: members' disagreement plus noise.
-    """
-
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def interval(self, level: float = 0.9) -> tuple[torch.Tensor, torch.Tensor]:
-        """Central interval that a measured accuracy falls into with probability `level`."""
-        half = math.sqrt(2) * torch.erfinv(torch.tensor(level)) * self.std
-        return (self.mean - half).clamp(0, 100), (self.mean + half).clamp(0, 100)
 
 
 @dataclass(frozen=True)

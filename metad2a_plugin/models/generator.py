@@ -10,7 +10,7 @@ from torch import nn
 from metad2a_plugin.nn.dag import Edges
 from metad2a_plugin.nn.decoder import DagDecoder, TypeMask
 from metad2a_plugin.nn.set_transformer import SetEncoder
-from metad2a_plugin.spaces.nasbench201 import EDGES
+from metad2a_plugin.spaces.nasbench201.cell import EDGES
 
 if TYPE_CHECKING:
     from metad2a_plugin.spaces.base import SearchSpace

@@ -10,13 +10,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.models.ensemble import Prediction
 from metad2a_plugin.nn.dag import DagEncoder, Edges
 from metad2a_plugin.nn.set_transformer import SetEncoder
-from metad2a_plugin.spaces.nasbench201 import EDGES
+from metad2a_plugin.plugins.prediction import Prediction
+from metad2a_plugin.spaces.nasbench201.cell import EDGES
 
 if TYPE_CHECKING:
-    from metad2a_plugin.data.task import Task
+    from metad2a_plugin.plugins.task import Task
     from metad2a_plugin.spaces.base import SearchSpace
 
 _BLOCK = 256  # graphs scored at a time, so that the hidden layer of [draws, graphs] stays small

@@ -19,7 +19,7 @@ from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperPredictor
 from metad2a_plugin.nn.dag import Edges, predecessors
-from metad2a_plugin.spaces.nasbench201 import EDGES
+from metad2a_plugin.spaces.nasbench201.cell import EDGES
 
 ACCURACY_MEAN, ACCURACY_STD = 71.57154, 6.69316
 """Mean and standard deviation, in percent, of the 4,230 accuracies the released predictor was trained on."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from metad2a_plugin._checks import BELOW_ONE, FINITE, TINY, settings
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.utils.checks import BELOW_ONE, FINITE, TINY, settings
 
 _LEAST = {
     "epochs": 1,

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.one_shot.config import SearchConfig
 from metad2a_plugin.one_shot.loop import Batch, Loop
-from metad2a_plugin.training import TrainingData
+from metad2a_plugin.training.images import TrainingData
 
 Tensors = Sequence[torch.Tensor]
 Loss = Callable[[Tensors, Tensors], torch.Tensor]

@@ -18,15 +18,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from metad2a_plugin._device import usable
-from metad2a_plugin._files import UNREADABLE, write_atomically
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.one_shot.config import SearchConfig
 from metad2a_plugin.one_shot.outcome import SPACE, SearchEpoch, SearchOutcome, best_cell
-from metad2a_plugin.spaces._nasbench201_supernet import NASBench201Supernet
-from metad2a_plugin.spaces.nasbench201 import CELL_EDGES, OPS
-from metad2a_plugin.training import TrainConfig, TrainingData, augmented, prepare, seeded
+from metad2a_plugin.spaces.nasbench201.cell import CELL_EDGES, OPS
+from metad2a_plugin.spaces.nasbench201.supernet import NASBench201Supernet
+from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.training.images import TrainingData, augmented, prepare
+from metad2a_plugin.utils.files import UNREADABLE, write_atomically
+from metad2a_plugin.utils.torch_device import seeded, usable
 
 _FORMAT = 1
 _EVALUATION_BATCH = 512

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 
 from metad2a_plugin.spaces.base import Architecture
-from metad2a_plugin.spaces.nasbench201 import CELL_EDGES, OPS, NASBench201
+from metad2a_plugin.spaces.nasbench201.cell import CELL_EDGES, OPS
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 SPACE = NASBench201()
 

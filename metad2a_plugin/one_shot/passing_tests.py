@@ -26,12 +26,13 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from metad2a_plugin._checks import FINITE, TINY, settings
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.one_shot.config import SearchConfig
 from metad2a_plugin.one_shot.darts import DARTS, Tensors, next_weights, unrolled_gradient, weighted_mean
 from metad2a_plugin.one_shot.loop import Batch, draws
-from metad2a_plugin.training import TrainingData, seeded
+from metad2a_plugin.training.images import TrainingData
+from metad2a_plugin.utils.checks import FINITE, TINY, settings
+from metad2a_plugin.utils.torch_device import seeded
 
 _STREAM = 1  # of random numbers: the tester's are not drawn from the learner's
 

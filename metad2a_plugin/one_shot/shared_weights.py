@@ -19,15 +19,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
-from metad2a_plugin._device import usable
-from metad2a_plugin._files import write_atomically
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.errors import CheckpointError, ConfigError
-from metad2a_plugin.export import NormalizedNetwork
-from metad2a_plugin.spaces._nasbench201_supernet import NASBench201Supernet
 from metad2a_plugin.spaces.base import Architecture
-from metad2a_plugin.spaces.nasbench201 import CELL_EDGES, OPS, NASBench201
-from metad2a_plugin.training import Epoch, Fit, TrainConfig, TrainingData, prepare
+from metad2a_plugin.spaces.nasbench201.cell import CELL_EDGES, OPS
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
+from metad2a_plugin.spaces.nasbench201.supernet import NASBench201Supernet
+from metad2a_plugin.training.classifier import NormalizedNetwork
+from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.training.fit import Epoch, Fit
+from metad2a_plugin.training.images import TrainingData, prepare
+from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.torch_device import usable
 
 FORMAT = "metad2a-supernet-1"
 _SPACE = NASBench201()

@@ -1,1 +1,1 @@
-"""Performance predictors behind the interface `metad2a_plugin.predictor.Predictor`, one module each."""
+"""Performance predictors behind the interface `metad2a_plugin.plugins.predictor.Predictor`, one module each."""

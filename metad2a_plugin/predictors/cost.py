@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from metad2a_plugin.predictor import Predictor
+from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.spaces.base import Architecture
 
 if TYPE_CHECKING:
     import torch
 
-    from metad2a_plugin.data.task import Task
+    from metad2a_plugin.plugins.task import Task
 
 
 class ParamsPredictor(Predictor):

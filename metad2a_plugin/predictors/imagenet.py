@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from metad2a_plugin.devices.fitted import PRETRAINED, FittedModel, check_finite
+from metad2a_plugin.devices.mobilenetv3 import check_resolution
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.predictor import Predictor
-from metad2a_plugin.predictors._devices import PRETRAINED, FittedModel, check_finite
-from metad2a_plugin.predictors.mobilenetv3_latency import check_resolution
-from metad2a_plugin.spaces._mobilenetv3_descriptors import cost_powers, depth_pairs, layers_and_depths
+from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3.descriptors import cost_powers, depth_pairs, layers_and_depths
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 
 if TYPE_CHECKING:
-    from metad2a_plugin.data.task import Task
+    from metad2a_plugin.plugins.task import Task
 
 MEASURED = (128, 160, 192, 224)
 """Resolutions that networks were measured at, in pixels."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.predictor import Predictor
-from metad2a_plugin.search import MetaD2A
+from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.search.metad2a import MetaD2A
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 
 if TYPE_CHECKING:
-    from metad2a_plugin.data.task import Task
+    from metad2a_plugin.plugins.task import Task
 
 
 class MetaD2APredictor(Predictor):
@@ -39,6 +39,10 @@ class MetaD2APredictor(Predictor):
                 f"the model {self.searcher.checkpoint.name!r} is of the space {self.searcher.space.name!r}, "
                 f"not {space.name!r}"
             )
+
+    def read(self, images: Any, seed: int) -> Task:
+        """By the encoder of its checkpoint."""
+        return self.searcher.task(images, seed=seed)
 
     def predict(self, task: Task | None, architectures: Sequence[Architecture]) -> torch.Tensor:
         if task is None:

@@ -13,15 +13,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from metad2a_plugin._checks import integer
-from metad2a_plugin._device import usable
 from metad2a_plugin.data import ImageDataset, Task, load_dataset
 from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.nn.relus import visit_relus
-from metad2a_plugin.predictor import Predictor
-from metad2a_plugin.report import counting
+from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.training import seeded
+from metad2a_plugin.utils.checks import integer
+from metad2a_plugin.utils.progress import counting
+from metad2a_plugin.utils.torch_device import seeded, usable
 
 BLOCKS = 4
 """The matrix is symmetric: of so many rows and columns of blocks, those below the diagonal are left out."""

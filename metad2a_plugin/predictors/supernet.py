@@ -13,7 +13,7 @@ import torch
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.one_shot.shared_weights import SharedWeights
-from metad2a_plugin.predictor import Predictor
+from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from metad2a_plugin._checks import one_of
+from metad2a_plugin.utils.checks import one_of
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:

@@ -16,20 +16,23 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save
 
-import metad2a_plugin
-from metad2a_plugin._checks import integer
-from metad2a_plugin._files import UNREADABLE, write_atomically
-from metad2a_plugin._progress import Progress
 from metad2a_plugin.data import ImageDataset
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.registry import get_space
+from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.similarity.backbones import TaskNetwork
 from metad2a_plugin.similarity.card import card
 from metad2a_plugin.similarity.fisher import DISTANCES
 from metad2a_plugin.similarity.library import Cell, KnownTask, TaskLibrary
 from metad2a_plugin.similarity.measure import TaskConfig, accuracy, fisher_on, task_data, train_task_network
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.training import TrainConfig, TrainingData, TrainResult, prepare, train_many
+from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.training.images import TrainingData, prepare
+from metad2a_plugin.training.result import TrainResult
+from metad2a_plugin.training.run import train_many
+from metad2a_plugin.utils.checks import integer
+from metad2a_plugin.utils.files import UNREADABLE, write_atomically
+from metad2a_plugin.utils.installed import version
+from metad2a_plugin.utils.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def build_library(
         "command": command,
         "cells": asdict(cells),
         "training": asdict(cells.training(config.device)),
-        "versions": {"metad2a-plugin": metad2a_plugin.__version__, "torch": torch.__version__},
+        "versions": {"metad2a-plugin": version(), "torch": torch.__version__},
     }
     library = TaskLibrary(config, cells.space, cells.good, tasks, distances, provenance)
     library.save(out)

@@ -19,12 +19,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 
-from metad2a_plugin._files import read_model, write_atomically
 from metad2a_plugin.errors import CheckpointError, ConfigError, MetaD2AError
-from metad2a_plugin.registry import get_space
+from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.similarity.backbones import TaskNetwork
 from metad2a_plugin.similarity.measure import TaskConfig
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.utils.files import read_model, write_atomically
 
 FORMAT = "metad2a-tasks-1"
 SHIPPED = Path(__file__).parents[1] / "pretrained" / "tasks"

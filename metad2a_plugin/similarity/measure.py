@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import torch
 
-from metad2a_plugin._checks import FINITE, TINY, one_of, settings
-from metad2a_plugin._device import usable
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.similarity.backbones import BACKBONES, TaskNetwork
 from metad2a_plugin.similarity.fisher import Fisher, diagonal_fisher
-from metad2a_plugin.training import TrainConfig, TrainingData, prepare, train_network
+from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.training.fit import train_network
+from metad2a_plugin.training.images import TrainingData, prepare
+from metad2a_plugin.utils.checks import FINITE, TINY, one_of, settings
+from metad2a_plugin.utils.torch_device import usable
 
 _LEAST = {"input_size": 8, "images": 4, "steps": 1, "batch_size": 2, "fisher_images": 1, "seed": 0, "init_seed": 0}
 _RANGES: dict[str, tuple[float, float, str]] = {"lr": (TINY, FINITE, "a positive number, such as 0.01")}

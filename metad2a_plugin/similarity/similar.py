@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from metad2a_plugin._checks import integer, one_of
-from metad2a_plugin._figures import write_figure
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.similarity.fisher import DISTANCES
 from metad2a_plugin.similarity.library import TaskLibrary, load_library
 from metad2a_plugin.similarity.measure import accuracy, fisher_on, task_data, train_task_network
+from metad2a_plugin.utils.checks import integer, one_of
+from metad2a_plugin.utils.figures import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

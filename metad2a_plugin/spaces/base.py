@@ -262,3 +262,10 @@ class SearchSpace(ABC):
         from metad2a_plugin.nn.relus import visit_relus
 
         visit_relus(network, images, visit)
+
+
+def random_live(space: SearchSpace, rng: random.Random) -> Architecture:
+    """Draw one architecture that can learn."""
+    while space.is_dead(cell := space.sample(rng)):
+        pass
+    return cell

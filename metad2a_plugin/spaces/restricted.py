@@ -25,7 +25,7 @@ class RestrictedSpace(SearchSpace):
     they are. Whatever is outside is refused. What only the whole space knows, such as NAS-Bench-201's `index`, is found
     on this one too.
 
-    >>> from metad2a_plugin.spaces.nasbench201 import NASBench201
+    >>> from metad2a_plugin.spaces.nasbench201.space import NASBench201
     >>> space = RestrictedSpace(NASBench201(), [[1, 3], [0], [3], [3, 4], [0, 1], [3]])
     >>> space.size
     8

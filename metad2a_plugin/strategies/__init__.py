@@ -1,4 +1,4 @@
-"""Search strategies behind the ask/tell interface `metad2a_plugin.strategy.Strategy`, one module each."""
+"""Search strategies behind the ask/tell interface `metad2a_plugin.plugins.strategy.Strategy`, one module each."""
 
 from metad2a_plugin.strategies.area import AREA
 from metad2a_plugin.strategies.local_search import LocalSearch

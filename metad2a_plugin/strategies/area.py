@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from metad2a_plugin._checks import integer
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.strategies._shortlist import Shortlist
-from metad2a_plugin.strategies._visited import Visited
 from metad2a_plugin.strategies.regularized_evolution import RegularizedEvolution
+from metad2a_plugin.strategies.shortlist import Shortlist
+from metad2a_plugin.strategies.visited import Visited
+from metad2a_plugin.utils.checks import integer
 
 if TYPE_CHECKING:
-    from metad2a_plugin.predictor import Predictor
+    from metad2a_plugin.plugins.predictor import Predictor
 
 
 class AREA(RegularizedEvolution):

@@ -6,9 +6,9 @@ from collections.abc import Hashable
 from typing import Any
 
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.strategies._visited import Visited
-from metad2a_plugin.strategy import Strategy
+from metad2a_plugin.strategies.visited import Visited
 
 
 class LocalSearch(Strategy):

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from metad2a_plugin._checks import one_of
 from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.strategy import Strategy
+from metad2a_plugin.utils.checks import one_of
 
 if TYPE_CHECKING:
     import torch

@@ -6,14 +6,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.strategy import Strategy
 
 if TYPE_CHECKING:
     import torch
 
     from metad2a_plugin.models.residual import GrowingProcess
-    from metad2a_plugin.search import MetaD2A
+    from metad2a_plugin.search.metad2a import MetaD2A
 
 
 class MetaD2AStrategy(Strategy):
@@ -49,7 +49,7 @@ class MetaD2AStrategy(Strategy):
         **options: Any,
     ) -> None:
         super().__init__(space, seed=seed)
-        from metad2a_plugin.search import MetaD2A
+        from metad2a_plugin.search.metad2a import MetaD2A
 
         self.adapt = adapt
         model = space.name if model is None else model

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.strategies._shortlist import Shortlist
-from metad2a_plugin.strategies._visited import Visited
-from metad2a_plugin.strategy import Strategy
+from metad2a_plugin.strategies.shortlist import Shortlist
+from metad2a_plugin.strategies.visited import Visited
 
 if TYPE_CHECKING:
-    from metad2a_plugin.predictor import Predictor
+    from metad2a_plugin.plugins.predictor import Predictor
 
 
 class NASWOTStrategy(Strategy):

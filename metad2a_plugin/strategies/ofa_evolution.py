@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from metad2a_plugin._checks import BELOW_ONE, TINY, settings
 from metad2a_plugin.candidates.bounds import Bounds
 from metad2a_plugin.candidates.chains import Chains
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.strategy import Strategy
+from metad2a_plugin.utils.checks import BELOW_ONE, TINY, settings
 
 MAX_DRAWS = 100_000
 """Random draws after which the limits are taken to leave too few networks to start from."""

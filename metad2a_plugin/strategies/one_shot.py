@@ -8,11 +8,11 @@ from dataclasses import asdict, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from metad2a_plugin._checks import one_of
-from metad2a_plugin._progress import Progress
 from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.strategy import Strategy
+from metad2a_plugin.utils.checks import one_of
+from metad2a_plugin.utils.progress import Progress
 
 if TYPE_CHECKING:
     import torch

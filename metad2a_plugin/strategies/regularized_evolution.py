@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.strategies._visited import Visited
-from metad2a_plugin.strategy import Strategy
+from metad2a_plugin.strategies.visited import Visited
 
 
 class RegularizedEvolution(Strategy):

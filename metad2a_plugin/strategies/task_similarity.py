@@ -7,12 +7,12 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from metad2a_plugin._checks import one_of
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.registry import available, bind_strategy, get_strategy
+from metad2a_plugin.plugins.registry import available, bind_strategy, get_strategy
+from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.restricted import RestrictedSpace, options_of
-from metad2a_plugin.strategy import Strategy
+from metad2a_plugin.utils.checks import one_of
 
 if TYPE_CHECKING:
     from metad2a_plugin.similarity.library import TaskLibrary

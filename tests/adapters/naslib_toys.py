@@ -11,7 +11,7 @@ from typing import Any
 import naslib_stand_in
 import numpy as np
 
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 SPACE = NASBench201()
 PRESENT = find_spec("naslib") is not None

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from metad2a_plugin.registry import get_strategy
+from metad2a_plugin.plugins.registry import get_strategy
 
 _SUPERNET = {"epochs": 1, "batch_size": 8, "channels": 2, "cells": 1, "input_size": 8}
 _SCORES = {"batch_size": 8, "channels": 2, "cells": 1, "input_size": 8}

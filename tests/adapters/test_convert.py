@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 import torch
 
-from metad2a_plugin.cli import main
+from metad2a_plugin.cli.main import main
 from metad2a_plugin.errors import ConfigError, DatasetError
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 nas_bench_201 = pytest.importorskip(
     "metad2a_plugin.adapters.nas_bench_201", reason="adapters are inside the package once it is installed"

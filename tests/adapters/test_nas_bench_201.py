@@ -14,7 +14,7 @@ import torch
 from metad2a_plugin.errors import ArchitectureError, ConfigError, DatasetError
 from metad2a_plugin.meta.metrics import spearman
 from metad2a_plugin.spaces.base import Architecture
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 nas_bench_201 = pytest.importorskip(
     "metad2a_plugin.adapters.nas_bench_201", reason="adapters are inside the package once it is installed"

@@ -22,7 +22,7 @@ from strategy_options import small
 from metad2a_plugin import MetaD2A, get_predictor, get_strategy
 from metad2a_plugin.data import extract_task
 from metad2a_plugin.errors import ArchitectureError, CheckpointError, ConfigError, DatasetError
-from metad2a_plugin.registry import available
+from metad2a_plugin.plugins.registry import available
 from metad2a_plugin.spaces.base import Architecture
 
 pytest.importorskip("metad2a_plugin.adapters", reason="adapters are inside the package once it is installed")

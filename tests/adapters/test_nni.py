@@ -14,8 +14,8 @@ import pytest
 
 from metad2a_plugin import get_strategy
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
-from metad2a_plugin.registry import available
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.plugins.registry import available
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 nni = pytest.importorskip("nni", reason="NNI is not installed; see the extra 'nni'")
 

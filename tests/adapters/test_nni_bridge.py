@@ -16,8 +16,8 @@ from metad2a_plugin.adapters._nni_mobilenetv3 import SETTINGS, check_settings
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError, HostError, MissingExtraError
 from metad2a_plugin.spaces.base import Architecture
-from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 SPACE = NASBench201()
 LABELS = ("0_1", "0_2", "1_2", "0_3", "1_3", "2_3")

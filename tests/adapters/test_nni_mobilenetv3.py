@@ -20,11 +20,12 @@ from metad2a_plugin.models.checkpoint import Checkpoint
 from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperAccuracy, PaperPredictor
 from metad2a_plugin.one_shot.shared_weights import SharedWeights
-from metad2a_plugin.registry import available
+from metad2a_plugin.plugins.registry import available
 from metad2a_plugin.spaces.base import Architecture
-from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
-from metad2a_plugin.spaces.nasbench201 import NASBench201
-from metad2a_plugin.training import TrainConfig, prepare
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
+from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.training.images import prepare
 
 nni = pytest.importorskip("nni", reason="NNI is not installed; see the extra 'nni'")
 

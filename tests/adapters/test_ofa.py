@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from metad2a_plugin.errors import ArchitectureError, CheckpointError, ConfigError, HostError, MissingExtraError
-from metad2a_plugin.spaces._mobilenetv3_supernet import load_supernet, plain_name
 from metad2a_plugin.spaces.base import Architecture
-from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3.supernet import load_supernet, plain_name
 
 ofa = pytest.importorskip(
     "metad2a_plugin.adapters.ofa", reason="adapters are inside the package once it is installed"

@@ -11,8 +11,8 @@ from torch import nn
 
 from metad2a_plugin.analysis.landscape import Landscape, LandscapeConfig, epochs_to_common_loss, landscape
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.export import ImageClassifier
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
+from metad2a_plugin.training.classifier import ImageClassifier
 
 SPACE = NASBench201()
 CELL = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"

@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 
 from metad2a_plugin.analysis import Analysis, LandscapeConfig, Studied, analyze
-from metad2a_plugin.analysis import study as module
+from metad2a_plugin.analysis import run as module
+from metad2a_plugin.analysis.page import write_page
 from metad2a_plugin.analysis.topology import counterpart, describe
-from metad2a_plugin.cli import main
+from metad2a_plugin.cli.main import main
 from metad2a_plugin.data import DatasetWarning, ImageDataset, load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
-from metad2a_plugin.registry import get_space
-from metad2a_plugin.spaces.nasbench201 import NASBench201
-from metad2a_plugin.training import TrainConfig
+from metad2a_plugin.plugins.registry import get_space
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
+from metad2a_plugin.training.config import TrainConfig
 
 SPACE, MOBILE = NASBench201(), get_space("mobilenetv3")
 WIDE = "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+|none~0|skip_connect~1|nor_conv_3x3~2|"
@@ -91,7 +92,7 @@ def test_all_is_plain_json_and_the_same_again(analysis: Analysis) -> None:
 
 def test_the_page_stands_alone_and_escapes_what_users_wrote(analysis: Analysis, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    analysis.save(tmp_path / "pages" / "page.html")
+    write_page(analysis, tmp_path / "pages" / "page.html")
     text = (tmp_path / "pages" / "page.html").read_text(encoding="utf-8")
     page = Page(text)
     assert page.open == [] and not {"script", "link", "iframe", "b"} & set(page.tags)
@@ -100,7 +101,7 @@ def test_the_page_stands_alone_and_escapes_what_users_wrote(analysis: Analysis, 
     assert "&lt;b&gt;&amp;co" in text and "width=device-width" in text
     assert "width 2.00c, depth 2" in text and "may place this cell too high" in text
     assert f"{analysis.subject.trained.accuracy:.1f}%" in text
-    analysis.save(tmp_path / "again.html")
+    write_page(analysis, tmp_path / "again.html")
     assert (tmp_path / "again.html").read_text(encoding="utf-8") == text
 
 
@@ -120,12 +121,12 @@ def test_a_dead_cell_and_a_space_without_cells_have_pages_too(tmp_path: Path) ->
     pytest.importorskip("matplotlib")
     dead = analyze(SPACE, SPACE.parse(DEAD), coloured(), CONFIG, references=1, surface=SURFACE, progress=False)
     assert [n.name for n in dead.networks] == ["this network", "random 1"]
-    dead.save(tmp_path / "dead.html")
+    write_page(dead, tmp_path / "dead.html")
     assert "No path leads" in (tmp_path / "dead.html").read_text()
     config = TrainConfig(epochs=1, input_size=32, width=0.1, lr=0.05, device="cpu")
     cell = MOBILE.parse("+".join(["k3e3-k3e3"] * 5))
     mobile = analyze(MOBILE, cell, coloured(), config, references=0, surface=SURFACE, progress=False)
-    mobile.save(tmp_path / "mobile.html")
+    write_page(mobile, tmp_path / "mobile.html")
     text = (tmp_path / "mobile.html").read_text()
     assert "this part is left out" in text and mobile.subject.topology is None and "Loss surface" in text
 

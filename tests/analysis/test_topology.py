@@ -10,9 +10,10 @@ import torch
 
 from metad2a_plugin.analysis.topology import PUBLISHED, Wiring, common_topologies, describe, topology
 from metad2a_plugin.errors import ArchitectureError, ConfigError
-from metad2a_plugin.registry import get_space
+from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.spaces.base import Architecture
-from metad2a_plugin.spaces.nasbench201 import CELL_EDGES, NASBench201
+from metad2a_plugin.spaces.nasbench201.cell import CELL_EDGES
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 SPACE = NASBench201()
 DEAD = "|none~0|+|nor_conv_3x3~0|skip_connect~1|+|none~0|avg_pool_3x3~1|none~2|"

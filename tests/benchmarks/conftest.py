@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 # As `python benchmarks/NAME.py` has it.
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from metad2a_plugin.devices.mobilenetv3 import MobileNetV3LatencyModel
 from metad2a_plugin.predictors.imagenet import MEASURED, ImageNetPredictor
-from metad2a_plugin.predictors.mobilenetv3_latency import MobileNetV3LatencyModel
 from metad2a_plugin.spaces.base import Architecture
-from metad2a_plugin.spaces.mobilenetv3 import RESOLUTIONS, MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3.layout import RESOLUTIONS
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 
 SPACE = MobileNetV3Space()
 COLUMNS = ("one_1_ms", "two_32_ms")

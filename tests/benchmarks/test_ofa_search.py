@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 
 SPACE = MobileNetV3Space()
 

@@ -11,7 +11,8 @@ import torch
 
 from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperPredictor
-from metad2a_plugin.spaces.nasbench201 import EDGES, NASBench201
+from metad2a_plugin.spaces.nasbench201.cell import EDGES
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 SPACE = NASBench201()
 

@@ -8,7 +8,8 @@ import topology
 import torch
 
 from metad2a_plugin.analysis.topology import topology as widths_and_depths
-from metad2a_plugin.spaces.nasbench201 import OPS, NASBench201
+from metad2a_plugin.spaces.nasbench201.cell import OPS
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 
 def test_a_tiny_run_writes_everything_and_goes_on(toy_data: Path, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import torch
 from metad2a_plugin import get_space
 from metad2a_plugin.candidates.bounds import Bounds
 from metad2a_plugin.candidates.chains import Chains
+from metad2a_plugin.devices.lookup_table import LookUpTable
+from metad2a_plugin.devices.mobilenetv3 import MobileNetV3LatencyModel
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.predictors.lookup_table import LookUpTable
-from metad2a_plugin.predictors.mobilenetv3_latency import MobileNetV3LatencyModel
 
 SPACE, CELLS = get_space("mobilenetv3"), get_space("nasbench201")
 _RNG = random.Random(0)

@@ -11,7 +11,7 @@ from metad2a_plugin.candidates.bounds import Bounds
 from metad2a_plugin.candidates.chains import Chains
 from metad2a_plugin.candidates.front import best_within, ratios, spaced, sweep
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.models.ensemble import Prediction
+from metad2a_plugin.plugins.prediction import Prediction
 
 SPACE = get_space("mobilenetv3")
 PREDICTOR = get_predictor("ofa-imagenet")(SPACE)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from metad2a_plugin.data.encoders import ImageEncoder
+from metad2a_plugin.plugins.encoder import ImageEncoder
 
 
 class MeanColour(ImageEncoder):

@@ -13,11 +13,11 @@ from image_toys import MeanColour
 from safetensors.torch import save_file
 from torch import nn
 
-from metad2a_plugin import registry
 from metad2a_plugin.data import encoders
-from metad2a_plugin.data._distilled import DistilledEncoder
+from metad2a_plugin.data.distilled import DistilledEncoder
 from metad2a_plugin.data.encoders import DefaultEncoder, TorchvisionEncoder, get_encoder
 from metad2a_plugin.errors import CheckpointError, ConfigError, MissingExtraError
+from metad2a_plugin.plugins import registry
 
 SHAPE = {"stem": [4, 4], "widths": [4, 6], "depths": [1, 1], "dim": 5}
 

@@ -17,8 +17,8 @@ from metad2a_plugin.meta.fit import FitConfig, fit_ensemble
 from metad2a_plugin.models.checkpoint import Checkpoint
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
 from metad2a_plugin.models.generator import PaperGenerator
-from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 SPACE = NASBench201()
 CELLS = SPACE.all_vertices()

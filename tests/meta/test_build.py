@@ -26,8 +26,8 @@ from metad2a_plugin.meta.build import build_database
 from metad2a_plugin.meta.database import load_database
 from metad2a_plugin.meta.plan import Plan, PlanConfig
 from metad2a_plugin.meta.supernet import LabelledImages, SupernetConfig, accuracy, train_supernet
-from metad2a_plugin.spaces._mobilenetv3_supernet import MobileNetV3Supernet, load_supernet, save_supernet
-from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3.supernet import MobileNetV3Supernet, load_supernet, save_supernet
 
 pytestmark = pytest.mark.filterwarnings("ignore::metad2a_plugin.data.DatasetWarning")
 SPACE = MobileNetV3Space()

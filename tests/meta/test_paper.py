@@ -20,7 +20,7 @@ from metad2a_plugin.meta.paper import (
 )
 from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperPredictor
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 CONFIG = PaperConfig(epochs=3, batch_size=16, lr=1e-3, images_per_class=4)
 SPACE = NASBench201()

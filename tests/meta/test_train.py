@@ -20,7 +20,7 @@ from metad2a_plugin.meta.metrics import spearman
 from metad2a_plugin.meta.train import MetaTrainConfig, meta_train
 from metad2a_plugin.models.checkpoint import Checkpoint, load_checkpoint
 from metad2a_plugin.models.predictor import PaperPredictor
-from metad2a_plugin.registry import get_predictor
+from metad2a_plugin.plugins.registry import get_predictor
 
 
 @pytest.fixture(autouse=True)

@@ -226,7 +226,7 @@ def test_pickles_are_never_loaded(copy: Path, tmp_path: Path, write: Any) -> Non
 
 
 def test_a_checkpoint_of_an_unknown_space_says_so(copy: Path) -> None:
-    from metad2a_plugin.search import MetaD2A
+    from metad2a_plugin.search.metad2a import MetaD2A
 
     rewrite(copy, space="nasbench-101")
     with pytest.raises(ConfigError, match="nasbench-101"):

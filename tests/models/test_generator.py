@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from metad2a_plugin.models.generator import KL_WEIGHT, PaperGenerator
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 SPACE = NASBench201()
 

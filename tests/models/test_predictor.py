@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from metad2a_plugin.models.predictor import PaperPredictor
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 CELLS = NASBench201().all_vertices()
 

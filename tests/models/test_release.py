@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.models.release import load_release_generator, load_release_predictor
 from metad2a_plugin.nn.dag import Edges
-from metad2a_plugin.spaces.nasbench201 import EDGES
+from metad2a_plugin.spaces.nasbench201.cell import EDGES
 
 CHAIN = tuple((v, v + 1) for v in range(21))
 NASBENCH201_GRAPHS = [

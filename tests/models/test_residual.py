@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from metad2a_plugin.models.residual import GrowingProcess, ResidualProcess
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 SPACE = NASBench201()
 CELLS = SPACE.all_vertices()[::50]

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metad2a_plugin.data.task import Task, class_means
 from metad2a_plugin.models.set_code import OF_IMAGES, image_separability
+from metad2a_plugin.plugins.task import Task, class_means
 
 
 def images(apart: float, classes: int = 5, each: int = 12, dim: int = 6, seed: int = 0) -> tuple[torch.Tensor, ...]:

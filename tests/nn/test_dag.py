@@ -8,7 +8,8 @@ from torch import nn
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.nn.dag import DagEncoder, MessageCell, predecessors
-from metad2a_plugin.spaces.nasbench201 import EDGES, NASBench201
+from metad2a_plugin.spaces.nasbench201.cell import EDGES
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 CHAIN = tuple((v, v + 1) for v in range(21))
 

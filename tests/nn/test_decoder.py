@@ -5,8 +5,9 @@ import torch
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.nn.decoder import INPUT, OUTPUT, DagDecoder
-from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
-from metad2a_plugin.spaces.nasbench201 import EDGES, NASBench201
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
+from metad2a_plugin.spaces.nasbench201.cell import EDGES
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 
 @pytest.fixture(scope="module")

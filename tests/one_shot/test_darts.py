@@ -16,7 +16,7 @@ from metad2a_plugin.one_shot.darts import DARTS
 from metad2a_plugin.one_shot.loop import draws, halves
 from metad2a_plugin.one_shot.outcome import SPACE, SearchEpoch, SearchOutcome, best_cell, rank_cells
 from metad2a_plugin.one_shot.passing_tests import PassingTests, PassingTestsConfig
-from metad2a_plugin.spaces.nasbench201 import OPS
+from metad2a_plugin.spaces.nasbench201.cell import OPS
 
 IMAGES = coloured(8, 8, 8)
 METHODS = [(DARTS, SearchConfig), (PassingTests, PassingTestsConfig)]

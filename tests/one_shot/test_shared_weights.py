@@ -12,7 +12,8 @@ from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.one_shot.shared_weights import SharedWeights
 from metad2a_plugin.predictors.supernet import SupernetPredictor
 from metad2a_plugin.testing import PredictorConformance, ToySpace
-from metad2a_plugin.training import TrainConfig, prepare
+from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.training.images import prepare
 
 SPACE = get_space("nasbench201")
 GOOD = SPACE.parse("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_1x1~2|")

@@ -13,7 +13,8 @@ import torch
 from metad2a_plugin.data import Task
 from metad2a_plugin.errors import ArchitectureError, CheckpointError, ConfigError
 from metad2a_plugin.meta.metrics import spearman
-from metad2a_plugin.predictor import Predictor
+from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.registry import get_predictor
 from metad2a_plugin.predictors.imagenet import (
     MEASURED,
     ImageNetModel,
@@ -21,9 +22,9 @@ from metad2a_plugin.predictors.imagenet import (
     feature_blocks,
     interpolated,
 )
-from metad2a_plugin.registry import get_predictor
 from metad2a_plugin.spaces.base import SearchSpace
-from metad2a_plugin.spaces.mobilenetv3 import RESOLUTIONS, MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3.layout import RESOLUTIONS
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.testing import PredictorConformance, ToySpace
 
 SPACE = MobileNetV3Space()

@@ -8,9 +8,9 @@ from metad2a_plugin import MetaD2A
 from metad2a_plugin.data import Task, extract_task
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.models.checkpoint import shipped
-from metad2a_plugin.predictor import Predictor
+from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.registry import get_predictor
 from metad2a_plugin.predictors.metad2a import MetaD2APredictor
-from metad2a_plugin.registry import get_predictor
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.testing import PredictorConformance, ToySpace
 

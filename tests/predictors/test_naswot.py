@@ -13,14 +13,14 @@ from torch import nn
 from metad2a_plugin import search
 from metad2a_plugin.data import Task, load_dataset
 from metad2a_plugin.errors import ConfigError, DatasetError
-from metad2a_plugin.predictor import Predictor
+from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.registry import get_predictor
 from metad2a_plugin.predictors.naswot import Agreement, NASWOTPredictor, activation_score
-from metad2a_plugin.registry import get_predictor
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 from metad2a_plugin.testing import PredictorConformance
-from metad2a_plugin.training import seeded
+from metad2a_plugin.utils.torch_device import seeded
 
 SPACE = NASBench201()
 DEAD = [

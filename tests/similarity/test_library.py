@@ -11,7 +11,7 @@ from similarity_toys import CELLS, CONFIG, build, noise, stripes
 
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError
-from metad2a_plugin.registry import get_space
+from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.similarity import build as building
 from metad2a_plugin.similarity.build import CellConfig, build_library, live_cells
 from metad2a_plugin.similarity.fisher import DISTANCES

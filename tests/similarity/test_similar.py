@@ -5,7 +5,7 @@ import json
 import pytest
 from similarity_toys import stripes
 
-from metad2a_plugin.cli import main
+from metad2a_plugin.cli.main import main
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.similarity.library import load_library
 from metad2a_plugin.similarity.similar import similar_tasks

@@ -12,9 +12,10 @@ from PIL import Image
 
 from metad2a_plugin.errors import ConfigError, MissingExtraError
 from metad2a_plugin.spaces import Architecture
-from metad2a_plugin.spaces._draw import _edges
-from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
-from metad2a_plugin.spaces.nasbench201 import CELL_EDGES, NASBench201
+from metad2a_plugin.spaces.drawing import _edges
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
+from metad2a_plugin.spaces.nasbench201.cell import CELL_EDGES
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 SPACE = NASBench201()
 STAGES = MobileNetV3Space()

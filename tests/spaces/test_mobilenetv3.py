@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError
 from metad2a_plugin.spaces import Architecture
-from metad2a_plugin.spaces.mobilenetv3 import EDGES, RESOLUTIONS, MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3.layout import EDGES, RESOLUTIONS
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 
 SPACE = MobileNetV3Space()
 GOOD = "k5e4-k3e3-k7e6+k7e6-k3e3+k3e4-k3e3-k5e6-k7e3+k3e3-k3e3+k7e6-k7e6-k7e6-k3e3"
@@ -414,5 +415,5 @@ def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> Non
 
 
 def test_importing_the_space_does_not_import_torch() -> None:
-    code = "import sys, metad2a_plugin.spaces.mobilenetv3; sys.exit('torch' in sys.modules)"
+    code = "import sys, metad2a_plugin.spaces.mobilenetv3.space; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from metad2a_plugin.spaces import Architecture
-from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 
 SPACE = MobileNetV3Space()
 SHALLOW, DEEP = (SPACE.parse("+".join(["-".join([layer] * depth)] * 5)) for layer, depth in (("k3e3", 2), ("k7e6", 4)))

@@ -11,10 +11,10 @@ from torch import nn
 from torch.func import functional_call
 
 from metad2a_plugin.errors import ArchitectureError, CheckpointError
-from metad2a_plugin.spaces import _mobilenetv3_network as networks
-from metad2a_plugin.spaces._mobilenetv3_supernet import MobileNetV3Supernet, load_supernet, plain_name, save_supernet
 from metad2a_plugin.spaces.base import Architecture
-from metad2a_plugin.spaces.mobilenetv3 import MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3 import network as networks
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3.supernet import MobileNetV3Supernet, load_supernet, plain_name, save_supernet
 
 SPACE = MobileNetV3Space()
 LARGEST = SPACE.parse("+".join(["k7e6-k7e6-k7e6-k7e6"] * 5))

@@ -6,8 +6,8 @@ from torch import nn
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.spaces import Architecture
-from metad2a_plugin.spaces._nasbench201_network import count_macs
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.spaces.nasbench201.network import count_macs
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 SPACE = NASBench201()
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from metad2a_plugin import get_space
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.spaces._nasbench201_supernet import NASBench201Supernet
+from metad2a_plugin.spaces.nasbench201.supernet import NASBench201Supernet
 
 SPACE = get_space("nasbench201")
 IMAGES = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))

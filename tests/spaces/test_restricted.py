@@ -6,9 +6,9 @@ import random
 import pytest
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError
-from metad2a_plugin.registry import get_space
+from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.spaces.base import SearchSpace
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 from metad2a_plugin.spaces.restricted import RestrictedSpace, options_of
 from metad2a_plugin.testing import SearchSpaceConformance, ToySpace
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.registry import BUILT_IN, bind_strategy, get_space, get_strategy
+from metad2a_plugin.plugins.registry import BUILT_IN, bind_strategy, get_space, get_strategy
+from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.strategies import MDENAS, LocalSearch, OFAEvolution, RandomSearch, RegularizedEvolution
-from metad2a_plugin.strategy import Strategy
 from metad2a_plugin.testing import StrategyConformance
 
 VARIANTS = {

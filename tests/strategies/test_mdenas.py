@@ -6,9 +6,9 @@ import pytest
 
 from metad2a_plugin import get_space
 from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.plugins.strategy import maximize
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.strategies import MDENAS
-from metad2a_plugin.strategy import maximize
 from metad2a_plugin.testing import ToySpace
 
 SPACE = ToySpace(length=1)

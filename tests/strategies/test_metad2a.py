@@ -12,10 +12,10 @@ from metad2a_plugin import MetaD2A
 from metad2a_plugin.data import Task, extract_task
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.models.checkpoint import shipped
-from metad2a_plugin.registry import get_strategy
+from metad2a_plugin.plugins.registry import get_strategy
+from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.strategies.metad2a import MetaD2AStrategy
-from metad2a_plugin.strategy import Strategy
 from metad2a_plugin.testing import StrategyConformance, ToySpace
 
 SEARCHER = MetaD2A(checkpoint())

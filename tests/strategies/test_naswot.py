@@ -7,12 +7,12 @@ import pytest
 from naswot_toys import TINY, Sum, noise
 
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.registry import get_strategy
+from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.predictors.cost import ParamsPredictor
-from metad2a_plugin.registry import get_strategy
 from metad2a_plugin.spaces.base import SearchSpace
-from metad2a_plugin.spaces.nasbench201 import NASBench201
+from metad2a_plugin.spaces.nasbench201.space import NASBench201
 from metad2a_plugin.strategies import AREA, NASWOTStrategy, RandomSearch, RegularizedEvolution
-from metad2a_plugin.strategy import Strategy
 from metad2a_plugin.testing import StrategyConformance, ToySpace
 
 SPACE = NASBench201()

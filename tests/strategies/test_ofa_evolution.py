@@ -7,8 +7,8 @@ import pytest
 
 from metad2a_plugin import get_predictor, get_space
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.strategy import maximize
 from metad2a_plugin.strategies import OFAEvolution, RandomSearch
-from metad2a_plugin.strategy import maximize
 from metad2a_plugin.testing import ToySpace
 
 SPACE = get_space("mobilenetv3")

@@ -11,9 +11,9 @@ from one_shot_toys import SMALLEST, coloured
 
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.one_shot.outcome import SearchEpoch, rank_cells
-from metad2a_plugin.registry import get_space, get_strategy
+from metad2a_plugin.plugins.registry import get_space, get_strategy
+from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import SearchSpace
-from metad2a_plugin.strategy import Strategy
 from metad2a_plugin.testing import StrategyConformance
 
 SPACE = get_space("nasbench201")

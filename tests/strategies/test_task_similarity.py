@@ -7,11 +7,11 @@ import pytest
 from similarity_toys import build, noise, stripes
 
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.registry import available, get_space, get_strategy
+from metad2a_plugin.plugins.registry import available, get_space, get_strategy
+from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.similarity.library import TaskLibrary, load_library
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.strategies import TaskSimilarityStrategy
-from metad2a_plugin.strategy import Strategy
 from metad2a_plugin.testing import StrategyConformance, ToySpace
 
 SPACE = get_space("nasbench201")

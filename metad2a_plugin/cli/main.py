@@ -1,0 +1,62 @@
+"""The command line: ``metad2a COMMAND``; ``metad2a --help`` lists the commands.
+
+Torch is imported by the commands that need it, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Annotated, Any
+
+import typer
+
+from metad2a_plugin.cli import about, analyze, export, meta, search, tasks, train  # noqa: F401 - they register
+from metad2a_plugin.cli.app import app
+from metad2a_plugin.errors import MetaD2AError
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"metad2a-plugin {installed('metad2a-plugin')}")
+        raise typer.Exit
+
+
+_INTERRUPTED = 130  # what the command line library makes of Ctrl-C
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; wrong input ends in one sentence on stderr and status 2.
+
+    Args:
+        arguments: without the program's name; those of the process by default.
+    """
+    warnings.showwarning = _show_warning
+    try:
+        status = app(arguments, prog_name="metad2a", standalone_mode=False)
+        if status == _INTERRUPTED:
+            print("interrupted; nothing finished is lost: the same command goes on", file=sys.stderr)
+        return status if isinstance(status, int) else 0
+    except MetaD2AError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # a usage error of the command line library
+            raise
+        if not error.format_message():  # no arguments at all: the help was shown
+            return 2
+        context = getattr(error, "ctx", None)
+        hint = f"{context.command_path} --help" if context else "metad2a --help"
+        print(f"error: {error.format_message()} ('{hint}' shows the options)", file=sys.stderr)
+    return 2
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    if issubclass(category, (DeprecationWarning, PendingDeprecationWarning)):
+        return
+    print(f"warning: {message}", file=sys.stderr)
+

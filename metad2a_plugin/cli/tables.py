@@ -1,0 +1,220 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from metad2a_plugin.analysis import Analysis
+    from metad2a_plugin.cli.doctor import Finding
+    from metad2a_plugin.data import ImageDataset
+    from metad2a_plugin.models.checkpoint import Checkpoint
+    from metad2a_plugin.search.pareto import Front
+    from metad2a_plugin.search.result import SearchResult
+    from metad2a_plugin.search.scoring import Scores
+    from metad2a_plugin.similarity.similar import Similarity
+    from metad2a_plugin.training.result import TrainResult
+
+def _console() -> Console:
+    # Into a file or a pipe, lines are as long as they need to be.
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+
+
+def print_search(result: SearchResult) -> None:
+    """The ranked candidates, and what to make of them."""
+    console = _console()
+    console.print(_candidates(result))
+    _print_architectures(console, {str(c.rank): c.architecture_str for c in result.candidates})
+    _print_search_notes(console, result)
+
+
+def print_front(front: Front) -> None:
+    """The networks of a front, cheapest first, and what to make of them."""
+    console, result = _console(), front.result
+    console.print(_candidates(result))
+    _print_architectures(console, {str(c.rank): c.architecture_str for c in result.candidates})
+    console.print(f"The best within each of several limits on {front.cost}, from the smallest network to the largest.")
+    _print_search_notes(console, result)
+
+
+def _candidates(result: SearchResult) -> Table:
+    devices = list(result.best.latency)
+    intervals = any(c.interval for c in result.candidates)
+    names = ["rank", "accuracy" if result.unit else "score", *(["90% interval"] if intervals else []), "params", "MACs"]
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in (*names, *(f"{device} ({result.units[device]})" for device in devices)):
+        table.add_column(name, justify="right", no_wrap=True)
+    digits = 2 if all(c.interval and c.interval[1] - c.interval[0] < 1 for c in result.candidates) else 1
+    for c in result.candidates:
+        value = f"{c.accuracy:.{digits}f}{result.unit}" if result.unit else f"{c.accuracy:.4g}"
+        interval = [f"{c.interval[0]:.{digits}f} to {c.interval[1]:.{digits}f}" if c.interval else ""]
+        table.add_row(
+            str(c.rank),
+            value,
+            *(interval if intervals else []),
+            f"{c.params:.3f} M",
+            f"{c.flops:.1f} M",
+            *(f"{c.latency[device]:.3g}" for device in devices),
+        )
+    return table
+
+
+_SOURCES = {
+    "exhaustive": "different networks, all of the space,",
+    "generated": "generated networks",
+    "random": "random networks",
+}
+
+
+def _print_search_notes(console: Console, result: SearchResult) -> None:
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in result.rejected.items() if count) or "none"
+    further = f" and {result.refined:,} more, where these promised most," if result.refined else ""
+    read = f", images read in {result.seconds['features']:.1f} s" if result.dataset else ""
+    console.print(
+        f"{result.dataset or result.space}: {result.num_classes:,} classes, {result.input_size} pixels; "
+        f"{result.queries - result.refined:,} {_SOURCES[result.source]}{further} ranked by {result.predictor} "
+        f"({left_out} left out) in {result.seconds['search']:.2f} s{read}."
+    )
+    console.print(result.scale)
+    for note in result.notes:
+        console.print(note)
+    if result.far:
+        console.print(
+            f"This dataset is unlike those of meta-training (distance {result.distance:.1f}; 99% of them are within "
+            "1): the order rests on what makes networks good in general, and the level is a guess."
+        )
+
+
+def _print_architectures(console: Console, texts: Mapping[str, str]) -> None:
+    """One to a line, apart from the table, so that they can be copied from a narrow terminal."""
+    width = max(map(len, texts))
+    console.print()
+    for name, text in texts.items():
+        console.print(f"{name:>{width}}  {text}", soft_wrap=True)
+    console.print()
+
+
+def print_training(dataset: ImageDataset, names: Sequence[str], results: Sequence[TrainResult]) -> None:
+    """Validation accuracy of trained architectures beside chance and the majority class."""
+    console = _console()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("", "validation accuracy", "95% interval", "balanced", "params", "MACs", "seconds"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for name, r in zip(names, results, strict=True):
+        low, high = r.interval
+        table.add_row(
+            name,
+            f"{r.accuracy:.1f}%",
+            f"{low:.1f} to {high:.1f}",
+            f"{r.balanced_accuracy:.1f}%",
+            f"{r.params:.3f} M",
+            f"{r.flops:.1f} M",
+            f"{r.seconds:.0f}",
+        )
+    console.print(table)
+    _print_architectures(console, {name: r.architecture_str for name, r in zip(names, results, strict=True)})
+    first = results[0]
+    console.print(
+        f"{dataset.name}: {first.train_images:,} training and {first.validation_images:,} validation images; always "
+        f"answering the most frequent class reaches {first.majority_accuracy:.1f}%. Accuracies are of the last epoch; "
+        "the interval counts validation images only, not the spread between seeds."
+    )
+    for name, r in zip(names, results, strict=True):
+        if r.run_dir is not None:
+            console.print(f"{name}: {r.run_dir / 'network.safetensors'}")
+
+
+def print_similarity(found: Similarity, nearest: Sequence[str]) -> None:
+    """The known tasks, the nearest first, and the good cells of the nearest."""
+    console = _console()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("task", "distance", "images and classes"):
+        table.add_column(name, justify="right" if name == "distance" else "left", no_wrap=name != "images and classes")
+    tasks = {task.name: task for task in found.library.tasks}
+    for name, value in found.distances.items():
+        table.add_row(name, f"{value:.3f}", tasks[name].description)
+    console.print(table)
+    for name in nearest:
+        task, cells = tasks[name], found.library.good_cells(name)
+        console.print(
+            f"\nGood cells of {name}, the best {len(cells)} of {len(task.cells)} trained there, with their validation "
+            f"accuracy (always answering the most frequent class reaches {task.majority_accuracy:.1f}%):"
+        )
+        _print_architectures(console, {f"{i}. {c.accuracy:.1f}%": c.architecture for i, c in enumerate(cells, 1)})
+    console.print(
+        f"{found.dataset}: {found.distance} distance of each known task to it, from a small network of "
+        f"{found.accuracy:.1f}% validation accuracy, trained on {found.images:,} images."
+    )
+
+
+def print_analysis(analysis: Analysis) -> None:
+    """Wiring, speed and surroundings of a network beside the references, and what to make of them."""
+    console = _console()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("", "width", "depth", "epochs", "early", "last", "rise", "variance", "params"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    level, epochs = analysis.convergence
+    for network, epoch in zip(analysis.networks, epochs, strict=True):
+        place = network.topology
+        table.add_row(
+            network.name,
+            *(("-", "-") if place is None else (f"{place.width:.2f}c", str(place.depth))),
+            str(epoch),
+            f"{network.early_accuracy:.1f}%",
+            f"{network.trained.accuracy:.1f}%",
+            f"{network.landscape.rise:.3f}",
+            f"{network.landscape.scaled_variance:.3g}",
+            f"{network.trained.params:.3f} M",
+        )
+    console.print(table)
+    _print_architectures(console, {n.name: n.trained.architecture_str for n in analysis.networks})
+    console.print(
+        f"Epochs until the training loss first is {level:.3f}, which all reach; validation accuracy after a quarter of "
+        f"the {analysis.config.epochs} epochs and after the last; rise of the loss around the trained network; scaled "
+        "gradient variance."
+    )
+    for warning in analysis.warnings:
+        console.print(warning)
+
+
+def print_scores(scores: Scores) -> None:
+    """Architectures, best first, and what their scores are."""
+    console = _console()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("rank", f"score ({scores.unit})" if scores.unit else "score", "params", "MACs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for s in scores.scores:
+        table.add_row(str(s.rank), f"{s.score:.6g}", f"{s.params_m:.3f} M", f"{s.flops_m:.1f} M")
+    console.print(table)
+    _print_architectures(console, {str(s.rank): s.architecture for s in scores.scores})
+    console.print(
+        f"{scores.dataset or scores.space}: {scores.num_classes:,} classes, {scores.input_size} pixels; "
+        f"scored by {scores.predictor}. {scores.scale}".rstrip()
+    )
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """What `diagnose` has found."""
+    styles = {"works": "green", "absent": "dim", "problem": "bold red"}
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        state = Text(finding.state, styles[finding.state])
+        table.add_row(finding.name, state, Text("\n".join((finding.found, *(f"- {note}" for note in finding.notes)))))
+    _console().print(table)
+
+
+def print_metrics(checkpoint: Checkpoint) -> None:
+    """What a meta-training measured."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in checkpoint.training["metrics"].items():
+        table.add_row(name, f"{value:.3f}")
+    _console().print(table)

@@ -1,0 +1,1 @@
+"""Latency and energy of networks on measured devices."""

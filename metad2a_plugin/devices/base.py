@@ -1,0 +1,82 @@
+"""What models of measured devices share: their files, names, units and errors."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import torch
+
+from metad2a_plugin.devices.fitted import FittedModel
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.utils.checks import did_you_mean
+
+
+class DeviceModel(FittedModel):
+    """Predicts what devices would measure; ``devices`` in the configuration has their units and errors."""
+
+    title = "latency model"
+    note: ClassVar[str]
+    """A sentence on what a hard limit on a device means."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        self._devices: dict[str, dict[str, Any]] = config["devices"]
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Names of what can be predicted."""
+        return tuple(self._devices)
+
+    def unit(self, device: str) -> str:
+        """``ms`` for a latency, ``mJ`` for an energy.
+
+        Raises:
+            ConfigError: no such device.
+        """
+        return str(self._device(device)["unit"])
+
+    @abstractmethod
+    def check_input_size(self, device: str, size: int) -> None:
+        """Refuse images of a size that the device was not measured with.
+
+        Raises:
+            ConfigError: says of which sizes it is known, in pixels; or there is no such device.
+        """
+
+    @abstractmethod
+    def predict(self, device: str, vertices: torch.Tensor, input_size: int, /) -> torch.Tensor:
+        """Predicted values in the device's `unit`, float32 ``[n]``, of encoded networks int64 ``[n, vertices]``.
+
+        Raises:
+            ConfigError: no such device, or another size of images.
+            ArchitectureError: a row is no network.
+        """
+
+    @abstractmethod
+    def upper(self, device: str, vertices: torch.Tensor, input_size: int, /) -> torch.Tensor:
+        """What a hard limit is compared with, float32 ``[n]``: `predict` with the device's margin for errors on top.
+
+        Infinite where the device does not run a network.
+        """
+
+    def vertex_costs(self, device: str, input_size: int) -> torch.Tensor | None:
+        """Numbers of each type at each vertex that `upper` is the sum of, float64 ``[vertices, types]``, if any."""
+        return None
+
+    def _device(self, name: str) -> dict[str, Any]:
+        if name not in self._devices:
+            hint = did_you_mean(name, self.devices)
+            raise ConfigError(f"unknown device {name!r}{hint}; the devices are {', '.join(self.devices)}")
+        return self._devices[name]
+
+
+def checked_limit(device: str, limit: Any, unit: str) -> float:
+    """`limit` if it is a positive number.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not isinstance(limit, (int, float)) or isinstance(limit, bool) or not limit > 0:
+        raise ConfigError(f"the limit for {device!r} must be a positive number of {unit}, got {limit!r}")
+    return limit

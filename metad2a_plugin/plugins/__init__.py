@@ -1,0 +1,1 @@
+"""The contracts that plug-ins implement, and the registry that finds them by name."""

@@ -1,0 +1,247 @@
+"""Search spaces, strategies and predictors by name: the built-in ones and those of installed plug-ins.
+
+A plug-in names its classes in the entry points of its own distribution; nothing here needs to know it::
+
+    [project.entry-points."metad2a_plugin.strategies"]
+    greedy = "my_package.greedy:Greedy"
+
+>>> available("spaces")
+('mobilenetv3', 'nasbench201')
+>>> get_strategy("random").__name__
+'RandomSearch'
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.strategy import Strategy
+from metad2a_plugin.spaces.base import SearchSpace
+from metad2a_plugin.utils.checks import did_you_mean
+
+if TYPE_CHECKING:
+    from metad2a_plugin.plugins.encoder import ImageEncoder
+
+DISTRIBUTION = "metad2a-plugin"
+
+# Strings, so that listing imports nothing and a source checkout needs no installation.
+BUILT_IN: dict[str, dict[str, str]] = {
+    "spaces": {
+        "mobilenetv3": "metad2a_plugin.spaces.mobilenetv3.space:MobileNetV3Space",
+        "nasbench201": "metad2a_plugin.spaces.nasbench201.space:NASBench201",
+    },
+    "strategies": {
+        "area": "metad2a_plugin.strategies.area:AREA",
+        "darts": "metad2a_plugin.strategies.one_shot:DARTSStrategy",
+        "local-search": "metad2a_plugin.strategies.local_search:LocalSearch",
+        "lpt": "metad2a_plugin.strategies.one_shot:LPTStrategy",
+        "mdenas": "metad2a_plugin.strategies.mdenas:MDENAS",
+        "metad2a": "metad2a_plugin.strategies.metad2a:MetaD2AStrategy",
+        "naswot": "metad2a_plugin.strategies.naswot:NASWOTStrategy",
+        "ofa-evolution": "metad2a_plugin.strategies.ofa_evolution:OFAEvolution",
+        "random": "metad2a_plugin.strategies.random_search:RandomSearch",
+        "regularized-evolution": "metad2a_plugin.strategies.regularized_evolution:RegularizedEvolution",
+        "task-similarity": "metad2a_plugin.strategies.task_similarity:TaskSimilarityStrategy",
+    },
+    "predictors": {
+        "flops": "metad2a_plugin.predictors.cost:FlopsPredictor",
+        "metad2a": "metad2a_plugin.predictors.metad2a:MetaD2APredictor",
+        "naswot": "metad2a_plugin.predictors.naswot:NASWOTPredictor",
+        "ofa-imagenet": "metad2a_plugin.predictors.imagenet:ImageNetPredictor",
+        "params": "metad2a_plugin.predictors.cost:ParamsPredictor",
+        "supernet": "metad2a_plugin.predictors.supernet:SupernetPredictor",
+    },
+    "encoders": {
+        "default": "metad2a_plugin.data.encoders:DefaultEncoder",
+    },
+}
+"""``module:attribute`` of every built-in, by kind and name; ``setup.py`` declares the same entry points."""
+
+
+def available(kind: str) -> tuple[str, ...]:
+    """Names of one kind (``spaces``, ``strategies``, ``predictors``, ``encoders``), sorted; imports no plug-in.
+
+    Raises:
+        ConfigError: no such kind.
+    """
+    return tuple(sorted({*_built_in(kind), *_plug_ins(kind)}))
+
+
+def get_space(name: str) -> SearchSpace:
+    """A search space.
+
+    Raises:
+        ConfigError: no such space, or its plug-in is broken.
+    """
+    space: SearchSpace = _load("spaces", name, SearchSpace)()
+    return space
+
+
+def get_strategy(name: str) -> type[Strategy]:
+    """The class of a search strategy; call it as ``get_strategy(name)(space, seed=0)``.
+
+    Raises:
+        ConfigError: no such strategy, or its plug-in is broken.
+    """
+    return _load("strategies", name, Strategy)
+
+
+def bind_strategy(name: str, /, *, seed: int = 0, **options: Any) -> Callable[[SearchSpace], Strategy]:
+    """A strategy with its options, for callers that have the search space only later: ``bind_strategy(name)(space)``.
+
+    Raises:
+        ConfigError: no such strategy, its plug-in is broken, or it does not take these options; what is wrong with
+            their values is said when the strategy is made.
+    """
+    kind = get_strategy(name)
+    signature = inspect.signature(kind)
+    try:
+        signature.bind(None, seed=seed, **options)
+    except TypeError as error:
+        named = [p.name for p in signature.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        known = ", ".join(option for option in named[1:] if option != "seed")
+        raise ConfigError(f"the strategy {name!r} {error}; its options are {known or 'none'}") from None
+
+    def make(space: SearchSpace) -> Strategy:
+        return kind(space, seed=seed, **options)
+
+    return make
+
+
+def get_predictor(name: str) -> type[Predictor]:
+    """The class of a performance predictor; call it as ``get_predictor(name)(space)``.
+
+    Raises:
+        ConfigError: no such predictor, or its plug-in is broken.
+    """
+    return _load("predictors", name, Predictor)
+
+
+def get_encoder_class(name: str) -> type[ImageEncoder]:
+    """The class of an image encoder; call it as ``get_encoder_class(name)(device="cpu")``.
+
+    `data.get_encoder` also knows torchvision's and folders.
+
+    Raises:
+        ConfigError: no such encoder, or its plug-in is broken.
+    """
+    from metad2a_plugin.plugins.encoder import ImageEncoder
+
+    return _load("encoders", name, ImageEncoder)
+
+
+def _built_in(kind: str) -> dict[str, str]:
+    if kind not in BUILT_IN:
+        raise ConfigError(f"unknown kind {kind!r}; the kinds are {', '.join(BUILT_IN)}")
+    return BUILT_IN[kind]
+
+
+def _plug_ins(kind: str) -> dict[str, list[EntryPoint]]:
+    """Entry points of other distributions by name; a built-in's name cannot be taken."""
+    found: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=f"metad2a_plugin.{kind}"):
+        if _owner(point) == DISTRIBUTION:
+            continue
+        if point.name in BUILT_IN[kind]:
+            warnings.warn(
+                f"{_owner(point)} offers {point.name!r} among the {kind}, which is the name of a built-in: "
+                "ignored; it must be registered under another name",
+                stacklevel=4,
+            )
+            continue
+        # The same distribution can be on the path twice, for instance installed and as a checkout.
+        twins = found.setdefault(point.name, [])
+        if all(_owner(point) != _owner(twin) for twin in twins):
+            twins.append(point)
+    return found
+
+
+def _owner(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "an unnamed distribution"
+
+
+def _load(kind: str, name: str, base: type) -> Any:
+    built_in = _built_in(kind)
+    if name in built_in:
+        module, _, attribute = built_in[name].partition(":")
+        return getattr(import_module(module), attribute)
+    points = _plug_ins(kind).get(name, [])
+    if not points:
+        known = available(kind)
+        raise ConfigError(f"no {name!r} among the {kind}{did_you_mean(name, known)}; known are {', '.join(known)}")
+    if len(points) > 1:
+        raise ConfigError(
+            f"{name!r} is offered among the {kind} by {' and '.join(map(_owner, points))}; uninstall all but one"
+        )
+    return _load_plug_in(points[0], kind, base)
+
+
+def _load_plug_in(point: EntryPoint, kind: str, base: type) -> Any:
+    where = f"{point.name!r} among the {kind}, from {_owner(point)} ({point.value})"
+    try:
+        loaded = point.load()
+    except Exception as error:  # importing somebody else's module can raise anything
+        raise ConfigError(
+            f"{where}, cannot be imported: {type(error).__name__}: {error}; upgrade or uninstall {_owner(point)}"
+        ) from error
+    if not (isinstance(loaded, type) and issubclass(loaded, base)):
+        raise ConfigError(f"{where}, must be a subclass of {base.__module__}.{base.__name__}, got {loaded!r}")
+    return loaded
+
+
+def predictor_of(
+    given: Predictor | str,
+    space: SearchSpace,
+    /,
+    input_size: int | None = None,
+    dataset: Any = None,
+    seed: int | None = None,
+    **options: Any,
+) -> Predictor:
+    """The object itself, or one of the class of that name.
+
+    A class that takes an ``input_size`` or a ``resolution`` gets `input_size`, one that takes a ``dataset`` gets the
+    images (others are shown a `Task` with each call), and one that takes a ``seed`` gets that, where these are given.
+
+    Args:
+        given: a predictor, or its registry name.
+        space: the search space.
+        input_size: side of the images, in pixels; None leaves it to the predictor.
+        dataset: anything that `load_dataset` takes.
+        seed: of what the predictor draws.
+        **options: for the class; an object takes none.
+
+    Raises:
+        ConfigError: no such predictor, it is of another space, it does not know the size, it needs images and has none,
+            or does not take the options.
+    """
+    if isinstance(given, Predictor):
+        if given.space.name != space.name:
+            raise ConfigError(f"the predictor is of the space {given.space.name!r}, not {space.name!r}")
+        if options:
+            raise ConfigError(f"a predictor that is an object takes no options, got {', '.join(options)}")
+        return given
+    kind = get_predictor(given)
+    signature = inspect.signature(kind)
+    offered = {"resolution": input_size, "input_size": input_size, "dataset": dataset, "seed": seed}
+    options = {k: v for k, v in offered.items() if k in signature.parameters and v is not None} | options
+    try:
+        signature.bind(None, **options)
+    except TypeError as error:
+        raise ConfigError(f"the predictor {given!r}: {error}") from None
+    return kind(space, **options)
+
+
+def name_of(predictor: Predictor | str) -> str:
+    """The registry name that was given, or that of the class."""
+    return predictor if isinstance(predictor, str) else type(predictor).__name__
+
+
+DEFAULT_SPACE = "nasbench201"

@@ -1,0 +1,209 @@
+"""Accuracy against a cost: the best network within each of many limits, as a table, a file and a figure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from metad2a_plugin.utils.figures import write_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+import csv
+import io
+import json
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from metad2a_plugin.candidates.bounds import Bounds
+from metad2a_plugin.candidates.chains import Chains
+from metad2a_plugin.candidates.find import EXHAUSTIVE, Effort
+from metad2a_plugin.candidates.front import best_within, ratios, spaced, sweep
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.search.result import Candidate, SearchResult
+from metad2a_plugin.spaces.base import SearchSpace
+from metad2a_plugin.utils.checks import integer
+from metad2a_plugin.utils.files import write_atomically
+
+if TYPE_CHECKING:
+    from metad2a_plugin.search.ranking import Job
+
+POINTS, QUERIES = 16, 1000
+COSTS = ("flops", "params")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """How much a front is searched for; see `MetaD2A.pareto`.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+
+    points: int = POINTS
+    queries: int = QUERIES
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        integer("points", self.points, 2)
+        integer("seed", self.seed, 0)
+        integer("queries", self.queries, 6 * self.points)
+
+
+@dataclass(frozen=True)
+class Front:
+    """Networks that no other one found beats in both accuracy and cost.
+
+    Attributes:
+        cost: ``flops``, ``params`` or a device.
+        unit: of the cost.
+        result: what was searched; its candidates are the front, cheapest first.
+    """
+
+    cost: str
+    unit: str
+    result: SearchResult
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Cheapest first."""
+        return self.result.candidates
+
+    @property
+    def points(self) -> list[tuple[float, float]]:
+        """Cost and accuracy of each."""
+        return [(c.cost(self.cost), c.accuracy) for c in self.candidates]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"cost": self.cost, "cost_unit": self.unit, **self.result.to_dict()}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `to_dict` as JSON, or a table where `path` ends in ``.csv``.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        text = self._csv() if os.fspath(path).endswith(".csv") else json.dumps(self.to_dict(), indent=1) + "\n"
+        write_atomically(path, text.encode())
+
+    def draw(
+        self, path: str | os.PathLike[str], others: Mapping[str, Sequence[tuple[float, float]]] | None = None
+    ) -> None:
+        """Draw accuracy against cost as ``.svg`` or ``.png``, with the intervals as a band.
+
+        Args:
+            path: the file.
+            others: further points by the name of their source, each of cost and accuracy.
+
+        Raises:
+            ConfigError: another suffix, or the file cannot be written.
+            MissingExtraError: matplotlib is not installed (extra ``draw``).
+        """
+        draw_front(self, path, others or {})
+
+    def _csv(self) -> str:
+        devices = list(self.candidates[0].latency) if self.candidates else []
+        units = [f"{device}_{self.result.units[device]}" for device in devices]
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["architecture", "accuracy", "low", "high", "params_m", "flops_m", *units])
+        for c in self.candidates:
+            low, high = c.interval or ("", "")
+            latencies = [c.latency[device] for device in devices]
+            writer.writerow([c.architecture_str, c.accuracy, low, high, c.params, c.flops, *latencies])
+        return stream.getvalue()
+
+
+def costed(space: SearchSpace, cost: str, limits: Mapping[str, Any]) -> Bounds:
+    """The limits, together with the device that `cost` names, if it is one.
+
+    Raises:
+        ConfigError: no such cost or limit.
+    """
+    if cost in COSTS or cost in limits.get("latency_tables", {}):
+        return Bounds.named(space, limits)
+    try:
+        return Bounds.named(space, {**limits, "devices": [*limits.get("devices", ()), cost]})
+    except ConfigError as error:
+        if "device" not in str(error):
+            raise
+        raise ConfigError(f"the cost must be {', '.join(COSTS)} or a device, got {cost!r}: {error}") from None
+
+
+def front(job: Job, cost: str, effort: Sweep) -> Front:
+    """Search for a front.
+
+    Args:
+        job: what to search for; made with the bounds of `costed`.
+        cost: ``flops``, ``params`` or a device.
+        effort: how much.
+
+    Raises:
+        ConfigError: no architecture is within the limits.
+    """
+    bounds, begin = job.bounds, time.perf_counter()
+    limits = bounds.limits(job.num_classes)
+    most = next((limit.most for limit in limits if limit.label == cost), math.inf)
+    on = bounds.cost(cost, most, job.num_classes) if cost in COSTS else bounds.latency(cost, most)
+    if bounds.space.size <= EXHAUSTIVE:
+        ranking = job.rank(Effort(seed=effort.seed))
+        costs = on.measure(ranking.vertices).double()
+        levels = ratios(float(costs.min()), float(costs[costs.isfinite()].max()), effort.points)
+    else:
+        levels = spaced(Chains(bounds.space), on, effort.points)
+        found = sweep(bounds.space, job.ranker.score, job.draw, limits, on, levels, effort.queries, effort.seed)
+        ranking = job.ranking(found, "random" if job.draw is None else "generated", time.perf_counter() - begin)
+        costs = on.measure(ranking.vertices).double()
+    chosen = best_within(ranking.prediction.mean.double(), costs, levels)
+    unit = "M" if cost in COSTS else bounds.devices[cost].unit
+    return Front(cost, unit, ranking.result(chosen))
+
+
+# Okabe and Ito's palette: told apart by colour-blind readers too.
+_BLUE, _OTHERS = "#0072B2", ("#D55E00", "#009E73", "#CC79A7", "#E69F00")
+
+_BROAD = 10  # times the rise of a front that a band may be high
+
+_COSTS = {"flops": "multiply-accumulates", "params": "parameters"}
+
+
+def draw_front(
+    front: Front, path: str | os.PathLike[str], others: Mapping[str, Sequence[tuple[float, float]]]
+) -> None:
+    """Accuracy against cost; arguments and errors as in `Front.draw`."""
+
+    def make() -> Figure:
+        from matplotlib.figure import Figure
+
+        result, unit = front.result, front.result.unit
+        figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+        axes = figure.add_subplot()
+        costs, values = zip(*front.points, strict=True)
+        bands = [c.interval for c in front.candidates]
+        if all(bands):
+            lows, highs = zip(*(band for band in bands if band), strict=True)
+            half, rise = (highs[-1] - lows[-1]) / 2, max(values) - min(values)
+            label = "90% of measured values"
+            if 2 * half > _BROAD * rise:
+                # What is not known is mostly the dataset's level, which all share: it would flatten the front.
+                axes.plot([], [], " ", label=f"{label}: ±{half:.1f}, for all nearly alike")
+            else:
+                axes.fill_between(costs, lows, highs, color=_BLUE, alpha=0.15, linewidth=0, label=label)
+        axes.plot(costs, values, "o-", color=_BLUE, markersize=4, label=f"front of {result.queries:,} predictions")
+        for (name, points), colour in zip(others.items(), _OTHERS, strict=False):
+            axes.plot(*zip(*points, strict=True), "x", color=colour, label=name)
+        what = _COSTS.get(front.cost, front.cost)
+        axes.set_xlabel(f"{what} ({front.unit}), images of {result.input_size} pixels")
+        axes.set_ylabel(f"predicted by {result.predictor}" + (f" ({unit})" if unit else ""))
+        axes.set_title(f"{result.dataset or result.space}: {len(costs)} networks")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(loc="lower right", frameon=False)
+        return figure
+
+    write_figure(path, make)

@@ -1,0 +1,165 @@
+"""What a search found: `SearchResult`, and its `Candidate`s."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.registry import get_space
+from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.utils.files import write_atomically
+
+LEVEL = 0.9
+"""Probability of the intervals that are reported."""
+FAR = 1.2
+"""Datasets at more than this distance, where half of what was learned of datasets counts, are reported as unlike those
+of meta-training."""
+
+Source = Literal["exhaustive", "generated", "random"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One ranked architecture.
+
+    Attributes:
+        rank: from 1.
+        architecture, architecture_str: the same, as an object and in the field's string.
+        accuracy: what the predictor says, such as the expected accuracy in percent; see `SearchResult.scale`.
+        interval: 90% of measured accuracies are expected inside; None where the predictor does not know.
+        params, flops: millions, of the network for this dataset's number of classes.
+        latency: predicted milliseconds (or millijoules) by device, for the devices that were asked for.
+        ofa_config: of ``mobilenetv3``, what the package ``ofa`` takes; None elsewhere, and at sizes it does not know.
+    """
+
+    rank: int
+    architecture: Architecture
+    architecture_str: str
+    accuracy: float
+    interval: tuple[float, float] | None
+    params: float
+    flops: float
+    latency: Mapping[str, float] = field(default_factory=dict)
+    ofa_config: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        found = {
+            "rank": self.rank,
+            "architecture": self.architecture_str,
+            "accuracy": self.accuracy,
+            "interval": None if self.interval is None else list(self.interval),
+            "params_m": self.params,
+            "flops_m": self.flops,
+            "latency": dict(self.latency),
+        }
+        return found if self.ofa_config is None else found | {"ofa_config": dict(self.ofa_config)}
+
+    def cost(self, name: str) -> float:
+        """``params``, ``flops``, or the latency on a device."""
+        return {"params": self.params, "flops": self.flops, **self.latency}[name]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        candidates: the best ones, best first.
+        dataset: name of the dataset; None where the predictor needs none.
+        num_classes: of the networks.
+        space: search space.
+        model: name of the checkpoint; None where there was none.
+        predictor: name of what ranked: the checkpoint, unless another predictor was asked for.
+        unit, scale: of `Candidate.accuracy`: its unit, and a sentence on what it is.
+        source: ``exhaustive`` (every network of the space was ranked), ``generated`` (for the dataset), or ``random``.
+        considered: different networks that were ranked.
+        queries: networks that the predictor has scored.
+        refined: how many of them it was asked about after the first ones, where these promised most.
+        rejected: how many of the networks listed or drawn were left out, by reason: ``dead``, ``duplicate``, ``bound``.
+        bounds: the limits that were asked for.
+        units: of the devices' latencies or energies.
+        notes: what to know of the devices, in sentences.
+        input_size: side of the images that costs are counted for, in pixels.
+        options: further options of the networks, such as ``width``.
+        distance: of the dataset from those of meta-training, where known; 99% of those lie within 1.
+        seconds: wall-clock time, by part: ``features`` (reading and encoding images), ``search``.
+    """
+
+    candidates: tuple[Candidate, ...]
+    dataset: str | None
+    num_classes: int
+    space: str
+    model: str | None
+    predictor: str
+    unit: str
+    scale: str
+    source: Source
+    considered: int
+    queries: int
+    refined: int
+    rejected: Mapping[str, int]
+    bounds: Mapping[str, float]
+    units: Mapping[str, str]
+    notes: tuple[str, ...]
+    input_size: int
+    options: Mapping[str, Any]
+    distance: float | None
+    seconds: Mapping[str, float]
+
+    @property
+    def best(self) -> Candidate:
+        return self.candidates[0]
+
+    @property
+    def architectures(self) -> list[Architecture]:
+        """Of the candidates, best first."""
+        return [candidate.architecture for candidate in self.candidates]
+
+    @property
+    def far(self) -> bool:
+        """Whether the dataset is unlike those of meta-training, so that accuracies are a guess of the order only."""
+        return self.distance is not None and self.distance > FAR
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        plain = ("dataset", "num_classes", "space", "model", "predictor", "unit", "scale", "source", "considered")
+        mappings = ("rejected", "bounds", "units", "options", "seconds")
+        return {
+            **{name: getattr(self, name) for name in (*plain, "queries", "refined", "input_size", "distance")},
+            **{name: dict(getattr(self, name)) for name in mappings},
+            "notes": list(self.notes),
+            "interval_level": LEVEL,
+            "candidates": [candidate.to_dict() for candidate in self.candidates],
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `to_dict` as JSON.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        write_atomically(path, (json.dumps(self.to_dict(), indent=1) + "\n").encode())
+
+    def draw(self, directory: str | os.PathLike[str], suffix: str = ".svg") -> list[Path]:
+        """Draw each candidate as ``01.svg``, ``02.svg``, ...; returns the files.
+
+        Raises:
+            ConfigError: the space cannot be drawn, or a file cannot be written.
+            MissingExtraError: matplotlib is not installed (extra ``draw``).
+        """
+        space, files = get_space(self.space), []
+        draw = getattr(space, "draw", None)
+        if draw is None:
+            raise ConfigError(f"architectures of {self.space!r} cannot be drawn")
+        for c in self.candidates:
+            files.append(Path(directory) / f"{c.rank:02d}{suffix}")
+            files[-1].parent.mkdir(parents=True, exist_ok=True)
+            title = f"{self.dataset or self.predictor}, rank {c.rank}: {c.accuracy:.1f}{self.unit} predicted"
+            draw(c.architecture, files[-1], title)
+        return files

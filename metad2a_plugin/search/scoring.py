@@ -1,0 +1,136 @@
+"""Scores of given architectures by any predictor."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from metad2a_plugin.data import ImageDataset, Task, extract_task, load_dataset
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.registry import name_of, predictor_of
+from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.utils.checks import integer
+from metad2a_plugin.utils.files import write_atomically
+
+NETWORK_OPTIONS = ("channels", "cells", "width")
+"""Options of a predictor that say how large its networks are; costs are counted for them too."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One architecture.
+
+    Attributes:
+        rank: 1 is best.
+        architecture: in its space's format.
+        score: higher is better.
+        params_m, flops_m: parameters and multiply-accumulates, in millions.
+    """
+
+    rank: int
+    architecture: str
+    score: float
+    params_m: float
+    flops_m: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Architectures, best first.
+
+    Attributes:
+        space, predictor: their names.
+        unit, scale: of the scores; see `Predictor`.
+        dataset: name of the images; None where none were given.
+        num_classes, input_size: that costs are counted for; classes, and pixels.
+        scores: one each, best first, the earlier among equals first.
+    """
+
+    space: str
+    predictor: str
+    unit: str
+    scale: str
+    dataset: str | None
+    num_classes: int
+    input_size: int
+    scores: tuple[Score, ...]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything as JSON.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        write_atomically(path, (json.dumps(asdict(self), indent=1) + "\n").encode())
+
+
+def score_architectures(
+    space: SearchSpace,
+    architectures: Sequence[Architecture],
+    predictor: str | Predictor = "metad2a",
+    dataset: Any = None,
+    *,
+    input_size: int | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Scores:
+    """Score architectures; each once, however often it is given.
+
+    Args:
+        space: their search space.
+        architectures: what to score.
+        predictor: a predictor, or its name (``metad2a list predictors``).
+        dataset: anything that `load_dataset` reads; None where the predictor needs none.
+        input_size: side of the images the networks see, in pixels; None takes the space's own.
+        seed: of the choice of images, and of a predictor that draws.
+        **options: for the predictor's class.
+
+    Raises:
+        ConfigError: no architecture, a wrong option, or the predictor needs a dataset.
+        ArchitectureError: an architecture is of another space.
+        DatasetError: the dataset cannot be used.
+    """
+    if not architectures:
+        raise ConfigError("there is no architecture to score")
+    wanted = list(dict.fromkeys(space.validate(a) for a in architectures))
+    size = space.input_size if input_size is None else input_size
+    integer("input_size", size, 8)
+    images = None if dataset is None else load_dataset(dataset)
+    classes = space.num_classes if images is None else images.num_classes
+    made = predictor_of(predictor, space, size, images, seed, **options)
+    task = task_of(made, name_of(predictor), images, seed)
+    of = {name: value for name, value in options.items() if name in NETWORK_OPTIONS}
+    params, flops = space.costs(space.encode(wanted), num_classes=classes, input_size=size, **of)
+    values = made.predict(task, wanted).tolist()
+    order = sorted(range(len(wanted)), key=lambda i: -values[i])
+    return Scores(
+        space=space.name,
+        predictor=name_of(predictor),
+        unit=made.unit,
+        scale=made.scale,
+        dataset=None if images is None else images.name,
+        num_classes=classes,
+        input_size=size,
+        scores=tuple(
+            Score(rank, space.format(wanted[i]), values[i], float(params[i]), float(flops[i]))
+            for rank, i in enumerate(order, 1)
+        ),
+    )
+
+
+def task_of(predictor: Predictor, name: str, images: ImageDataset | None, seed: int) -> Task | None:
+    """The images as the predictor of that name wants to see them; None where it needs no task.
+
+    Raises:
+        ConfigError: it needs a task, and there are no images.
+    """
+    if not predictor.needs_task:
+        return None
+    if images is None:
+        raise ConfigError(f"the predictor {name!r} needs a dataset; give one")
+    task = predictor.read(images, seed)
+    return extract_task(images, seed=seed) if task is None else task

@@ -1,0 +1,396 @@
+"""The MobileNetV3 space of Once-for-All: Cai et al., ICLR 2020, arXiv 1908.09791, section 3.
+
+A network has five stages of two to four inverted residual layers; each layer has a kernel of 3, 5 or 7 pixels and
+expands its input channels 3, 4 or 6 times. It is written ``k3e6-k5e3+...``: stages joined by ``+``, the layers of a
+stage by ``-``. A layer beyond the depth of its stage is no part of an architecture: whatever is said of it is dropped
+when it is read, so that equal networks are equal as `Architecture`, as text and as tensor.
+
+Width and resolution are no decisions of the space. Both are options of `MobileNetV3Space.cost`, the width multiplier
+also one of `MobileNetV3Space.build` (networks take images of any size), and OFA's configuration dict carries the
+resolution as ``r``. OFA has published supernets of the width multipliers 1.0 and 1.2, trained on images of 128 to 224
+pixels.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from metad2a_plugin.errors import ArchitectureError, ConfigError
+from metad2a_plugin.spaces.base import Architecture, Cost, Descriptors, SearchSpace
+from metad2a_plugin.spaces.mobilenetv3.cost import COST_OPTIONS, cost_options, layer_counts, network_costs
+from metad2a_plugin.spaces.mobilenetv3.encoding import (
+    Decisions,
+    decode_layers,
+    encode_layers,
+    single_changes,
+    used_slots,
+)
+from metad2a_plugin.spaces.mobilenetv3.layout import (
+    DEPTHS,
+    EDGES,
+    EXPANDS,
+    KERNELS,
+    KINDS,
+    LAYERS,
+    SLOTS,
+    STAGES,
+)
+from metad2a_plugin.spaces.mobilenetv3.text import FORM, option_indices, parse_stage, read_resolution
+
+if TYPE_CHECKING:
+    import os
+
+    import networkx as nx
+    import torch
+    from torch import nn
+
+class MobileNetV3Space(SearchSpace):
+    """The search space; `choices` are 20 indices into `KERNELS`, 20 into `EXPANDS` and 5 into `DEPTHS`.
+
+    Layers are counted from the input, four to a stage; those beyond the depth of their stage have the choices 0.
+
+    >>> space = MobileNetV3Space()
+    >>> network = space.parse("k3e3-k5e4+k7e6-k3e3-k3e3+k3e3-k3e3+k3e3-k3e3+k3e3-k3e3-k3e3-k3e3")
+    >>> space.to_config(network)["d"]
+    [2, 3, 2, 2, 4]
+    >>> space.cost(network)
+    Cost(params=4.00424, flops=167.18184)
+    >>> f"{space.size:.2e}"
+    '2.18e+19'
+    """
+
+    name = "mobilenetv3"
+    size = sum(KINDS**depth for depth in DEPTHS) ** STAGES
+    num_vertices = SLOTS + 2
+    vertex_types = ("input", "output", *(f"{d}-{k}-{e}" for d in DEPTHS for k in KERNELS for e in EXPANDS))
+    edges = EDGES
+    type_parts = ((0, 0, 0), (0, 0, 0), *product(range(len(DEPTHS)), range(len(KERNELS)), range(len(EXPANDS))))
+    input_size = 224
+    num_classes = 1000
+
+    # -- points ------------------------------------------------------------------------------
+    def sample(self, rng: random.Random) -> Architecture:
+        """Draw one of the 2.18e19 different networks, each with the same probability.
+
+        A stage of depth 4 can be filled in 6,561 ways and one of depth 2 in 81, so 89 of 100 stages drawn have
+        depth 4; `sample_balanced` gives each depth the same probability.
+        """
+        depths = rng.choices(range(len(DEPTHS)), [KINDS**d for d in DEPTHS], k=STAGES)
+        kernels, expands = ([rng.randrange(len(options)) for _ in range(SLOTS)] for options in (KERNELS, EXPANDS))
+        return self._architecture(kernels, expands, depths)
+
+    def sample_balanced(self, rng: random.Random) -> Architecture:
+        """Draw one network as OFA does: kernels, expand ratios and depths all uniformly."""
+        kernels, expands, depths = (rng.choices(range(3), k=k) for k in (SLOTS, SLOTS, STAGES))
+        return self._architecture(kernels, expands, depths)
+
+    def mutate(self, architecture: Architecture, rng: random.Random) -> Architecture:
+        """Draw one of `neighbors` uniformly: mutants of mutants drift to no depth that is rare in the space."""
+        choices = self.validate(architecture).choices
+        return self._changed(choices, rng.choice(single_changes(choices)))
+
+    def neighbors(self, architecture: Architecture) -> list[Architecture]:
+        """All networks with another kernel or expand ratio in one layer, or one layer more or less ending a stage."""
+        choices = self.validate(architecture).choices
+        return [self._changed(choices, change) for change in single_changes(choices)]
+
+    def crossover(self, first: Architecture, second: Architecture, rng: random.Random) -> Architecture:
+        """Take each depth, kernel and expand ratio from either parent; a layer that one lacks is the other's."""
+        parents = [Decisions.of(self.validate(parent).choices) for parent in (first, second)]
+        used = [used_slots(parent.depths) for parent in parents]
+        depths = [rng.choice(pair) for pair in zip(parents[0].depths, parents[1].depths, strict=True)]
+
+        def mixed(options: Sequence[Sequence[int]]) -> list[int]:
+            return [
+                rng.choice([parent[i] for parent, has in zip(options, used, strict=True) if has[i]] or [0])
+                for i in range(SLOTS)
+            ]
+
+        return self._architecture(mixed([p.kernels for p in parents]), mixed([p.expands for p in parents]), depths)
+
+    def resample(self, architecture: Architecture, probability: float, rng: random.Random) -> Architecture:
+        """Draw each layer and each depth anew with the same probability, every option alike, as OFA's evolution does.
+
+        A layer that comes with a greater depth is drawn too.
+        """
+        old = Decisions.of(self.validate(architecture).choices)
+        depths = [rng.randrange(len(DEPTHS)) if rng.random() < probability else depth for depth in old.depths]
+        kernels, expands = list(old.kernels), list(old.expands)
+        for i, there in enumerate(used_slots(old.depths)):
+            if not there or rng.random() < probability:
+                kernels[i], expands[i] = rng.randrange(len(KERNELS)), rng.randrange(len(EXPANDS))
+        return self._architecture(kernels, expands, depths)
+
+    def enumerate(self) -> Iterator[Architecture]:
+        raise ConfigError(f"{self.name} has {self.size:.2e} networks, too many to list; draw some with sample()")
+
+    def validate(self, architecture: Architecture) -> Architecture:
+        """Return `architecture` if it is of this space.
+
+        Raises:
+            ArchitectureError: it belongs to another space, its choices are not 45 indices, or those of a layer
+                beyond the depth of its stage are not 0.
+        """
+        if not isinstance(architecture, Architecture) or architecture.space != self.name:
+            raise ArchitectureError(
+                f"expected an Architecture of space {self.name!r}, got {architecture!r}; read strings with parse() and "
+                "configuration dicts with from_config()"
+            )
+        choices = architecture.choices
+        legal = isinstance(choices, tuple) and len(choices) == 2 * SLOTS + STAGES
+        if not legal or not all(isinstance(c, int) and 0 <= c < 3 for c in choices):
+            raise ArchitectureError(
+                f"a {self.name} architecture has {2 * SLOTS + STAGES} choices, each 0 to 2 ({SLOTS} kernels of "
+                f"{KERNELS}, {SLOTS} expand ratios of {EXPANDS}, {STAGES} depths of {DEPTHS}), got {choices!r}"
+            )
+        kernels, expands, depths = Decisions.of(choices)
+        for i, used in enumerate(used_slots(depths)):
+            if not used and (kernels[i] or expands[i]):
+                raise ArchitectureError(
+                    f"layer {i % LAYERS + 1} of stage {i // LAYERS + 1} is beyond the stage's depth of "
+                    f"{DEPTHS[depths[i // LAYERS]]}, so its choices must be 0, got {choices!r}; from_config() and "
+                    "decode() drop what is said of such layers"
+                )
+        return architecture
+
+    # -- text and tensors --------------------------------------------------------------------
+    def parse(self, text: str) -> Architecture:
+        """Read ``k3e6-k5e3+...``, the layers of five stages; whitespace around it is ignored.
+
+        Raises:
+            ArchitectureError: says which part is wrong and what it may be.
+        """
+        if not isinstance(text, str):
+            raise ArchitectureError(f"expected a string of the form {FORM}; got {type(text).__name__}: {text!r}")
+        stages = text.strip().split("+")
+        if stages == [""]:
+            raise ArchitectureError(f"the architecture string is empty; expected the form {FORM}")
+        if len(stages) != STAGES:
+            raise ArchitectureError(f"expected {STAGES} stages joined by '+', got {len(stages)} in {text!r}")
+        layers = [parse_stage(stage, number) for number, stage in enumerate(stages, 1)]
+        padded = [layer for stage in layers for layer in (*stage, *[(0, 0)] * (LAYERS - len(stage)))]
+        kernels, expands = zip(*padded, strict=True)
+        return self._architecture(kernels, expands, [DEPTHS.index(len(stage)) for stage in layers])
+
+    def format(self, architecture: Architecture) -> str:
+        return "+".join("-".join(f"k{k}e{e}" for k, e in stage) for stage in self.layers(architecture))
+
+    def layers(self, architecture: Architecture) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """The (kernel, expand ratio) of each layer of each stage."""
+        kernels, expands, depths = Decisions.of(self.validate(architecture).choices)
+        layers = [(KERNELS[k], EXPANDS[e]) for k, e in zip(kernels, expands, strict=True)]
+        return tuple(tuple(layers[s * LAYERS : s * LAYERS + DEPTHS[d]]) for s, d in enumerate(depths))
+
+    def from_config(self, config: Mapping[str, Any]) -> tuple[Architecture, int]:
+        """Read OFA's configuration dict.
+
+        Args:
+            config: ``ks`` and ``e``, 20 values each, of which those beyond a stage's depth may be anything; ``d``, 5
+                values; ``r``, the resolution in pixels or a list of it, which may be called ``image_size``, or be left
+                out for 224. A ``wid`` of None, as in OFA's own dicts, is ignored.
+
+        Returns:
+            The architecture, and the resolution.
+
+        Raises:
+            ArchitectureError: says which entry is wrong and what it may be.
+        """
+        if not isinstance(config, Mapping):
+            raise ArchitectureError(f"expected a dict with ks, e, d and r, got {type(config).__name__}: {config!r}")
+        unknown = sorted(set(map(str, config)) - {"ks", "e", "d", "r", "image_size", "wid"})
+        if unknown:
+            raise ArchitectureError(f"unknown entry {unknown[0]!r}; a configuration has ks, e, d and r")
+        if config.get("wid") is not None:
+            raise ArchitectureError(
+                f"wid must be None, got {config['wid']!r}; the width is an option of build and cost"
+            )
+        depths = option_indices(config, "d", DEPTHS, [True] * STAGES)
+        kernels = option_indices(config, "ks", KERNELS, used_slots(depths))
+        expands = option_indices(config, "e", EXPANDS, used_slots(depths))
+        return self._architecture(kernels, expands, depths), read_resolution(config)
+
+    def to_config(self, architecture: Architecture, resolution: int = 224) -> dict[str, Any]:
+        """OFA's configuration dict, with 3 for whatever is said of layers beyond the depth of their stage.
+
+        Raises:
+            ArchitectureError: the architecture is not of this space, or the resolution not one of `RESOLUTIONS`.
+        """
+        kernels, expands, depths = Decisions.of(self.validate(architecture).choices)
+        return {
+            "ks": [KERNELS[k] for k in kernels],
+            "e": [EXPANDS[e] for e in expands],
+            "d": [DEPTHS[d] for d in depths],
+            "r": read_resolution({"r": resolution}),
+        }
+
+    def encode(self, architectures: Sequence[Architecture]) -> torch.Tensor:
+        """Vertex types, int64 ``[n, 22]``: input, the layers of the five stages four by four, output.
+
+        A layer's type says the depth of its stage, its kernel and its expand ratio; `vertex_types` is the order of the
+        authors' release of MetaD2A.
+        """
+        import torch
+
+        rows = [self.validate(a).choices for a in architectures]
+        choices = torch.tensor(rows, dtype=torch.int64).reshape(-1, 2 * SLOTS + STAGES)
+        kernels, expands, depths = choices.split([SLOTS, SLOTS, STAGES], dim=1)
+        return encode_layers(KINDS * depths.repeat_interleave(LAYERS, dim=1) + 3 * kernels + expands)
+
+    def decode(self, vertices: torch.Tensor) -> list[Architecture]:
+        """Inverse of `encode`; what vertices say of layers beyond the depth of their stage is dropped.
+
+        Raises:
+            ArchitectureError: not an integer tensor ``[n, 22]``, or a row that is no network: it does not begin with
+                the input, end with the output and have layers between them, or four vertices of a stage differ in
+                depth.
+        """
+        import torch
+
+        layers = decode_layers(vertices)
+        depths, kernels, expands = layers[:, ::LAYERS] // KINDS, layers // 3 % 3, layers % 3
+        return [Architecture(self.name, tuple(row)) for row in torch.cat([kernels, expands, depths], dim=1).tolist()]
+
+    # -- many encoded networks at once -------------------------------------------------------
+    def simplify(self, vertices: torch.Tensor) -> torch.Tensor:
+        """The same networks as `encode` gives them, int64 ``[n, 22]``."""
+        return encode_layers(decode_layers(vertices))
+
+    def canonical_ids(self, vertices: torch.Tensor) -> torch.Tensor:
+        """Numbers that are equal where networks are, int64 ``[n]``; comparable within one call only."""
+        return decode_layers(vertices).unique(dim=0, return_inverse=True)[1]
+
+    def dead_mask(self, vertices: torch.Tensor) -> torch.Tensor:
+        """False for every network, bool ``[n]``."""
+        return decode_layers(vertices)[:, 0] < 0
+
+    def costs(self, vertices: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """`cost` of many networks: params and FLOPs in millions, float64 ``[n]`` each.
+
+        Args:
+            vertices: int64 ``[n, 22]``.
+            **options: those of `cost`.
+
+        Raises:
+            ArchitectureError: a row is no network.
+            ConfigError: an option is unknown or out of range.
+        """
+        return network_costs(decode_layers(vertices), **options)
+
+    def vertex_costs(self, **options: Any) -> torch.Tensor:
+        """Costs of each type at each vertex, float64 ``[2, 22, 29]``, in millions; options and errors as in `cost`."""
+        import torch
+
+        fixed, table = layer_counts(**cost_options(options, **COST_OPTIONS))
+        costs = torch.zeros(2, self.num_vertices, len(self.vertex_types), dtype=torch.float64)
+        costs[:, 0, 0] = torch.tensor(fixed)
+        costs[:, 1:-1, 2:] = torch.tensor(table).movedim(2, 0)
+        return costs / 1e6
+
+    def describe(self, vertices: torch.Tensor) -> Descriptors:
+        """Costs and means of stages ``[n, 25]``, and layers, depths and pairs of depths ``[n, 225]``."""
+        from metad2a_plugin.spaces.mobilenetv3.descriptors import describe
+
+        return Descriptors(*describe(vertices.cpu(), self.input_size))
+
+    def type_mask(self, prefix: torch.Tensor) -> torch.Tensor:
+        """Types that the next layer may have, bool ``[n, 29]``, for the vertices before it, int64 ``[n, v]``.
+
+        A stage's first layer may have any; the others have its depth, and beyond that depth only the type that `encode`
+        gives such layers: no network can be drawn in two forms.
+        """
+        import torch
+
+        first = (prefix.shape[1] - 1) // LAYERS * LAYERS + 1
+        layer = prefix.shape[1] - first
+        if layer == 0:
+            return super().type_mask(prefix)
+        depth = (prefix[:, first] - 2) // KINDS
+        mask = torch.zeros(len(prefix), len(self.vertex_types), dtype=torch.bool, device=prefix.device)
+        kinds = mask[:, 2:].unflatten(1, (len(DEPTHS), KINDS))  # a view
+        row = torch.arange(len(prefix), device=prefix.device)
+        kinds[row, depth, 0] = True
+        kinds[row, depth, 1:] = (depth + DEPTHS[0] > layer)[:, None]
+        return mask
+
+    # -- graphs and networks -----------------------------------------------------------------
+    def canonical(self, architecture: Architecture) -> str:
+        """The text of `format`, since equal networks are equal architectures."""
+        return self.format(architecture)
+
+    def is_dead(self, architecture: Architecture) -> bool:
+        """False: every layer passes its input on."""
+        self.validate(architecture)
+        return False
+
+    def to_networkx(self, architecture: Architecture) -> nx.DiGraph[int]:
+        """The 22 vertices of `encode`, each with its type's name as ``op``, in a chain."""
+        import networkx as nx
+
+        [types] = self.encode([architecture]).tolist()
+        graph: nx.DiGraph[int] = nx.DiGraph(name=self.format(architecture))
+        graph.add_nodes_from((v, {"op": self.vertex_types[t]}) for v, t in enumerate(types))
+        graph.add_edges_from(EDGES)
+        return graph
+
+    def build(self, architecture: Architecture, num_classes: int, **options: Any) -> nn.Module:
+        """The network, with OFA's names and shapes of weights; input ``[batch, 3, height, width]`` of any size.
+
+        Its `load_state_dict` reads what the package ``ofa`` cuts from a supernet, in its present and its former naming.
+
+        Args:
+            architecture: the network.
+            num_classes: outputs of the classifier; OFA's supernets have 1,000.
+            **options: `width`, the multiplier of all channels (1.0).
+
+        Raises:
+            ConfigError: an option is unknown or out of range.
+        """
+        from metad2a_plugin.spaces.mobilenetv3.network import MobileNetV3
+
+        given = cost_options(options | {"num_classes": num_classes}, num_classes=1000, width=1.0)
+        return MobileNetV3(self.layers(architecture), **given)
+
+    def cost(self, architecture: Architecture, **options: Any) -> Cost:
+        """Parameters and FLOPs of the built network, equal to what the package ``ofa`` counts.
+
+        Args:
+            architecture: the network.
+            **options: `num_classes` (1000), `input_size` in pixels (224), and `width`, the multiplier of all channels
+                (1.0).
+
+        Raises:
+            ConfigError: an option is unknown or out of range.
+        """
+        fixed, table = layer_counts(**cost_options(options, **COST_OPTIONS))
+        kernels, expands, depths = Decisions.of(self.validate(architecture).choices)
+        types = [KINDS * depths[i // LAYERS] + 3 * kernels[i] + expands[i] for i in range(SLOTS)]
+        layers = [counts[kind] for counts, kind in zip(table, types, strict=True)]
+        params, macs = map(sum, zip(fixed, *layers, strict=True))
+        return Cost(params / 1e6, macs / 1e6)
+
+    def draw(self, architecture: Architecture, path: str | os.PathLike[str], title: str | None = None) -> None:
+        """Draw the layers as SVG or PNG, by the suffix of `path`.
+
+        Raises:
+            ConfigError: another suffix.
+            MissingExtraError: matplotlib is not installed (extra ``draw``).
+        """
+        from metad2a_plugin.spaces.drawing import draw_stages
+
+        draw_stages(self.layers(architecture), LAYERS, path, title)
+
+    # -- private -----------------------------------------------------------------------------
+    def _architecture(self, kernels: Sequence[int], expands: Sequence[int], depths: Sequence[int]) -> Architecture:
+        """With the choices 0 for layers beyond the depth of their stage."""
+        used = used_slots(depths)
+        kept = (option * has for options in (kernels, expands) for option, has in zip(options, used, strict=True))
+        return Architecture(self.name, (*kept, *depths))
+
+    def _changed(self, choices: tuple[int, ...], change: Mapping[int, int]) -> Architecture:
+        changed = list(choices)
+        for place, option in change.items():
+            changed[place] = option
+        return Architecture(self.name, tuple(changed))

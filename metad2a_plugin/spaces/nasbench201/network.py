@@ -1,0 +1,128 @@
+"""The NAS-Bench-201 network around a cell (Dong and Yang, ICLR 2020, figure 1), and a counter of its FLOPs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from metad2a_plugin.spaces.nasbench201.cell import CELL_EDGES, OPS
+
+
+def relu_conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, **norm: bool) -> nn.Sequential:
+    """The three layers; `norm` are options of the batch norm."""
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs, **norm),
+    )
+
+
+def operation(op: str, channels: int, **norm: bool) -> nn.Module:
+    """The module of an operation other than ``none``; `norm` are options of its batch norm."""
+    if op == "skip_connect":
+        return nn.Identity()
+    if op == "avg_pool_3x3":
+        return nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
+    return relu_conv_bn(channels, channels, 1 if op == "nor_conv_1x1" else 3, **norm)
+
+
+class Cell(nn.Module):
+    """Four nodes, each the sum of operations on the earlier ones; ``[b, c, h, w]`` to ``[b, c, h, w]``.
+
+    Operations that cannot reach the output run too: the benchmark counts their parameters and FLOPs.
+    """
+
+    def __init__(self, choices: Sequence[int], channels: int) -> None:
+        super().__init__()
+        self.edges = nn.ModuleDict(
+            {
+                f"{target}<-{source}": operation(OPS[op], channels)
+                for (source, target), op in zip(CELL_EDGES, choices, strict=True)
+                if OPS[op] != "none"
+            }
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        nodes = [x]
+        for target in (1, 2, 3):
+            keys = [(f"{target}<-{source}", source) for source in range(target)]
+            terms = [self.edges[key](nodes[source]) for key, source in keys if key in self.edges]
+            nodes.append(sum(terms[1:], terms[0]) if terms else torch.zeros_like(x))
+        return nodes[-1]
+
+
+class Reduction(nn.Module):
+    """Residual block that halves the resolution (rounding up) and widens; ``[b, c, h, w]`` to ``[b, d, h/2, w/2]``."""
+
+    def __init__(self, inputs: int, outputs: int, **norm: bool) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            relu_conv_bn(inputs, outputs, 3, stride=2, **norm), relu_conv_bn(outputs, outputs, 3, **norm)
+        )
+        self.shortcut = nn.Sequential(
+            nn.AvgPool2d(2, stride=2, ceil_mode=True), nn.Conv2d(inputs, outputs, 1, bias=False)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.shortcut(x) + self.residual(x)
+
+
+class NASBench201Network(nn.Module):
+    """Three stages of equal cells, widths c, 2c and 4c; images ``[b, 3, h, w]`` to logits ``[b, num_classes]``.
+
+    Args:
+        choices: the six operation indices of the cell.
+        num_classes: outputs of the classifier.
+        channels: width of the first stage.
+        cells: cells per stage.
+    """
+
+    def __init__(self, choices: Sequence[int], num_classes: int, channels: int = 16, cells: int = 5) -> None:
+        super().__init__()
+        c1, c2, c3 = channels, 2 * channels, 4 * channels
+        self.stem = nn.Sequential(nn.Conv2d(3, c1, 3, padding=1, bias=False), nn.BatchNorm2d(c1))
+        self.stages = nn.Sequential(
+            *(Cell(choices, c1) for _ in range(cells)),
+            Reduction(c1, c2),
+            *(Cell(choices, c2) for _ in range(cells)),
+            Reduction(c2, c3),
+            *(Cell(choices, c3) for _ in range(cells)),
+        )
+        self.head = nn.Sequential(nn.BatchNorm2d(c3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.classifier = nn.Linear(c3, num_classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.head(self.stages(self.stem(images))))
+
+
+def count_macs(module: nn.Module, input_shape: Sequence[int]) -> int:
+    """Multiply-accumulates of one forward pass of one input of shape `input_shape` (no batch dimension).
+
+    Counts convolutions and linear layers, biases included, as the benchmark does; other layers are free.
+
+    >>> count_macs(nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.Flatten(), nn.Linear(32, 10)), (3, 4, 4))
+    1194
+    """
+    total = 0
+
+    def count(layer: nn.Module, _: Any, output: torch.Tensor) -> None:
+        nonlocal total
+        # Every weight (and bias) is used once per output position; outputs are channels x positions.
+        features = output.shape[1] if isinstance(layer, nn.Conv2d) else output.shape[-1]
+        total += sum(p.numel() for p in layer.parameters()) * (output.numel() // features)
+
+    layers = [m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    modes = [(m, m.training) for m in module.modules()]
+    try:
+        with torch.no_grad():
+            module.eval()(torch.zeros(1, *input_shape, device=next(module.parameters()).device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for m, training in modes:
+            m.training = training
+    return total

@@ -1,0 +1,108 @@
+"""Networks that take pixels: the normalisation is inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.utils.installed import version
+
+
+class NormalizedNetwork(nn.Module):
+    """A network on raw pixels.
+
+    Args:
+        network: takes normalised images, ``[batch, 3, height, width]``.
+        mean, std: of each colour channel, for pixels scaled to 0..1.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """RGB ``[batch, 3, height, width]`` with values 0 to 255, uint8 or float, to logits."""
+        logits: torch.Tensor = self.network((images.to(self.mean.dtype) / 255 - self.mean) / self.std)
+        return logits
+
+
+class ImageClassifier(NormalizedNetwork):
+    """The network of an architecture together with what it takes to use it on raw pixels.
+
+    Args:
+        space: the architecture's search space.
+        architecture: what to build.
+        num_classes: outputs.
+        class_names: one name per output; None names them ``"0"``, ``"1"``, ...
+        input_size: side of the square images, in pixels; None takes the space's own.
+        mean, std: of each colour channel, for pixels scaled to 0..1.
+        seed: of the initial weights, which do not depend on, or change, the global generator.
+        **options: further options of ``space.build``, such as NAS-Bench-201's `channels` and `cells` or the
+            `width` of MobileNetV3.
+
+    Attributes:
+        network: what ``space.build`` returned.
+        cost: parameters and FLOPs at `input_size`.
+
+    Raises:
+        ArchitectureError: the architecture is not of `space`.
+        ConfigError: an option is out of range, or the names do not fit the number of classes.
+
+    >>> space = get_space("nasbench201")
+    >>> cell = space.parse("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|")
+    >>> classifier = ImageClassifier(space, cell, num_classes=3, channels=4, cells=1).eval()
+    >>> classifier(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        architecture: Architecture,
+        num_classes: int,
+        *,
+        class_names: Sequence[str] | None = None,
+        input_size: int | None = None,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.25, 0.25, 0.25),
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        size = space.input_size if input_size is None else input_size
+        cost = space.cost(space.validate(architecture), num_classes=num_classes, input_size=size, **options)
+        names = tuple(str(name) for name in (range(num_classes) if class_names is None else class_names))
+        if len(names) != num_classes:
+            raise ConfigError(f"{len(names)} class names were given for {num_classes} classes")
+        if len(mean) != 3 or len(std) != 3 or not all(s > 0 for s in std):
+            raise ConfigError(f"mean and std are three numbers each, std positive; got {mean!r} and {std!r}")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = space.build(architecture, num_classes, **options)
+        super().__init__(network, mean, std)
+        self.space, self.architecture, self.input_size, self.options = space, architecture, size, options
+        self.cost, self.class_names = cost, names
+
+    def metadata(self) -> dict[str, Any]:
+        """All but the weights, as plain JSON values."""
+        return {
+            "space": self.space.name,
+            "architecture": self.space.format(self.architecture),
+            "options": self.options,
+            "class_names": list(self.class_names),
+            "input_size": self.input_size,
+            "mean": self.mean.flatten().tolist(),
+            "std": self.std.flatten().tolist(),
+            "params_m": self.cost.params,
+            "flops_m": self.cost.flops,
+            "version": version(),
+        }

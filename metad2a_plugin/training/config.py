@@ -1,0 +1,79 @@
+"""How architectures are trained: `TrainConfig`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.utils.checks import BELOW_ONE, FINITE, TINY, settings
+
+_LEAST = {"epochs": 1, "batch_size": 2, "input_size": 8, "seed": 0, "split_seed": 0}
+
+_RANGES: dict[str, tuple[float, float, str]] = {
+    "lr": (TINY, FINITE, "a positive number, such as 0.1"),
+    "momentum": (TINY, BELOW_ONE, "a number between 0 and 1, such as 0.9"),
+    "weight_decay": (0, FINITE, "0 or a positive number, such as 5e-4"),
+    "warmup": (0, BELOW_ONE, "a share of all steps, from 0 to less than 1"),
+    "label_smoothing": (0, BELOW_ONE, "from 0 to less than 1"),
+    "validation": (TINY, BELOW_ONE, "a share between 0 and 1, such as 0.2"),
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How architectures are trained: SGD with Nesterov momentum and a cosine schedule.
+
+    The defaults follow NAS-Bench-201 (Dong and Yang, ICLR 2020, section 2.3) but for the number of epochs (200
+    there), the batch size (256 there), the warm-up and the flips.
+
+    Attributes:
+        epochs: passes over the training part.
+        batch_size: largest batch; an epoch is cut into batches of equal size, so none is tiny.
+        lr: highest learning rate.
+        momentum: Nesterov momentum.
+        weight_decay: on all parameters.
+        warmup: share of all steps in which the learning rate rises linearly.
+        label_smoothing: of the cross-entropy.
+        augment: random crops of the image padded by an eighth of its side.
+        flip: also mirror images at random. Off by default, because mirrored digits, letters or signs are other
+            objects; turn it on for photographs.
+        input_size: side of the square images, in pixels.
+        channels, cells, width: of the network, where the search space has such options; None leaves its own default
+            (NAS-Bench-201: 16 channels and 5 cells; MobileNetV3: width 1.0).
+        validation: share of the images held out.
+        seed: of initial weights, order and augmentation.
+        split_seed: of the validation part; independent of `seed`, so that runs can be compared.
+        device: ``"cpu"``, ``"cuda"``, ...; ``"auto"`` takes a GPU where there is one.
+
+    Raises:
+        ConfigError: a value is out of range, or `flip` is set without `augment`.
+    """
+
+    epochs: int = 30
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup: float = 0.05
+    label_smoothing: float = 0.0
+    augment: bool = True
+    flip: bool = False
+    input_size: int = 32
+    channels: int | None = None
+    cells: int | None = None
+    width: float | None = None
+    validation: float = 0.2
+    seed: int = 0
+    split_seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        settings(self, _LEAST, _RANGES)
+        if self.flip and not self.augment:
+            raise ConfigError("flip=True needs augment=True; set both, or neither")
+
+    @property
+    def options(self) -> dict[str, float]:
+        """The options given to the search space."""
+        given = {"channels": self.channels, "cells": self.cells, "width": self.width}
+        return {name: value for name, value in given.items() if value is not None}

@@ -1,0 +1,121 @@
+"""The decoded and split images of a training, and their augmentation."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import nn
+
+from metad2a_plugin.data.dataset import ImageDataset
+from metad2a_plugin.errors import ConfigError, DatasetError
+from metad2a_plugin.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A dataset decoded and split; made by `prepare`, shared by all architectures.
+
+    Attributes:
+        images, labels: training part, uint8 ``[n, 3, size, size]`` and int64 ``[n]``.
+        validation_images, validation_labels: the same of the validation part.
+        mean, std: of the training pixels scaled to 0..1, per channel.
+        class_names: one name per class.
+        split: what it was prepared with: `input_size`, `validation` and `split_seed` of the `TrainConfig`.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    validation_images: torch.Tensor
+    validation_labels: torch.Tensor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    class_names: tuple[str, ...]
+    split: tuple[int, float, int]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over all pixels, labels and class names."""
+        digest = hashlib.sha256(repr(self.class_names).encode())
+        for tensor in (self.images, self.labels, self.validation_images, self.validation_labels):
+            digest.update(repr(tuple(tensor.shape)).encode())
+            digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()
+
+
+def prepare(dataset: ImageDataset, config: TrainConfig) -> TrainingData:
+    """Decode and split a dataset; broken images are left out with a warning.
+
+    Raises:
+        DatasetError: no class has two images, so that none can be held out; or too many images are broken.
+    """
+    train, validation = dataset.split(config.validation, config.split_seed)
+    decoded = [part.decode(range(len(part)), config.input_size) for part in (train, validation)]
+    if any(broken for _, broken in decoded):
+        return prepare(dataset.verified(config.input_size), config)
+    if not len(validation):
+        raise DatasetError(
+            f"no class of {dataset.name!r} has two images, so none can be held out for validation; add images"
+        )
+    (images, _), (validation_images, _) = decoded
+    # Sums of bytes and of their squares are exact in int64; chunks keep the wide copy small.
+    chunks = [chunk.long() for chunk in images.split(1024)]
+    pixels = images.numel() // 3
+    mean = sum(chunk.sum((0, 2, 3)) for chunk in chunks) / pixels
+    square = sum(chunk.square().sum((0, 2, 3)) for chunk in chunks) / pixels
+    # Images of a single colour have no spread.
+    std = (square - mean**2).clamp(min=1).sqrt()
+    return TrainingData(
+        images=images,
+        labels=torch.from_numpy(train.labels),
+        validation_images=validation_images,
+        validation_labels=torch.from_numpy(validation.labels),
+        mean=tuple((mean / 255).tolist()),
+        std=tuple((std / 255).tolist()),
+        class_names=dataset.class_names,
+        split=split_settings(config),
+    )
+
+
+def augmented(images: torch.Tensor, flip: bool) -> torch.Tensor:
+    """Random crops of images padded with black by an eighth of their side, and mirrored with chance 1/2.
+
+    Draws come from the global CPU generator, so they do not depend on the device.
+
+    Args:
+        images: uint8 ``[n, 3, size, size]``.
+        flip: whether to mirror.
+
+    Returns:
+        The same shape and type.
+    """
+    n, size, device = len(images), images.shape[-1], images.device
+    pad = size // 8
+    padded = nn.functional.pad(images, (pad, pad, pad, pad)).permute(0, 2, 3, 1)
+    steps = torch.arange(size)
+    rows, columns = (torch.randint(2 * pad + 1, (n, 1)) + steps for _ in range(2))
+    if flip:
+        columns = torch.where(torch.rand(n, 1) < 0.5, columns.flip(1), columns)
+    each = torch.arange(n, device=device)[:, None, None]
+    crops = padded[each, rows[:, :, None].to(device), columns[:, None, :].to(device)]
+    return crops.permute(0, 3, 1, 2)
+
+
+def split_settings(config: TrainConfig) -> tuple[int, float, int]:
+    """What `TrainingData.split` holds."""
+    return config.input_size, config.validation, config.split_seed
+
+
+def check_split(data: TrainingData, config: TrainConfig) -> None:
+    """Refuse data that were prepared with another config.
+
+    Raises:
+        ConfigError: they were.
+    """
+    if data.split != split_settings(config):
+        raise ConfigError(
+            f"the data were prepared with (input_size, validation, split_seed) = {data.split}, the config has "
+            f"{split_settings(config)}; call prepare() with the same config"
+        )

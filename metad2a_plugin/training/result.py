@@ -1,0 +1,106 @@
+"""What a training has found: `TrainResult`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.training.classifier import ImageClassifier
+from metad2a_plugin.training.fit import Epoch
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A trained architecture; accuracies in percent.
+
+    Attributes:
+        architecture: what was trained.
+        architecture_str: the same in the field's string.
+        history: one `Epoch` each.
+        interval: Wilson's 95% interval of `accuracy`, from the number of validation images alone: the spread
+            over seeds comes on top.
+        majority_accuracy: of always answering the most frequent training class.
+        chance_accuracy: of answering at random, ``100 / classes``.
+        train_images, validation_images: size of the two parts.
+        params, flops: in millions, at the size trained.
+        seed, split_seed: of the run.
+        device: where it ran.
+        network: the trained network, in evaluation mode on the CPU, for `export_network` or `export_onnx`.
+        run_dir: its files (``epochs.csv``, ``network.safetensors``, ``result.json``); None without one.
+    """
+
+    architecture: Architecture
+    architecture_str: str
+    history: tuple[Epoch, ...]
+    interval: tuple[float, float]
+    majority_accuracy: float
+    chance_accuracy: float
+    train_images: int
+    validation_images: int
+    params: float
+    flops: float
+    seed: int
+    split_seed: int
+    device: str
+    network: ImageClassifier = field(repr=False, compare=False)
+    run_dir: Path | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Validation accuracy after the last epoch: the number to report."""
+        return self.history[-1].accuracy
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean accuracy over classes after the last epoch; read this one where classes differ in size."""
+        return self.history[-1].balanced_accuracy
+
+    @property
+    def best_epoch(self) -> int:
+        """The first epoch of highest accuracy, from 1.
+
+        That accuracy is chosen on the data it is measured on, and so is too high on average.
+        """
+        return max(self.history, key=lambda epoch: epoch.accuracy).epoch
+
+    @property
+    def seconds(self) -> float:
+        """Time of training and validation, over all interruptions."""
+        return sum(epoch.seconds for epoch in self.history)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, without the weights."""
+        return {
+            "space": self.architecture.space,
+            "architecture": self.architecture_str,
+            "accuracy": self.accuracy,
+            "interval": list(self.interval),
+            "balanced_accuracy": self.balanced_accuracy,
+            "best_epoch": self.best_epoch,
+            "majority_accuracy": self.majority_accuracy,
+            "chance_accuracy": self.chance_accuracy,
+            "train_images": self.train_images,
+            "validation_images": self.validation_images,
+            "params": self.params,
+            "flops": self.flops,
+            "seed": self.seed,
+            "split_seed": self.split_seed,
+            "device": self.device,
+            "seconds": self.seconds,
+            "history": [epoch._asdict() for epoch in self.history],
+        }
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (Wilson, 1927), as fractions.
+
+    >>> [round(bound, 4) for bound in wilson_interval(90, 100)]
+    [0.8256, 0.9448]
+    """
+    share, weight = successes / trials, z**2 / trials
+    middle = (share + weight / 2) / (1 + weight)
+    half = z * math.sqrt(share * (1 - share) / trials + weight / (4 * trials)) / (1 + weight)
+    return max(0.0, middle - half), min(1.0, middle + half)

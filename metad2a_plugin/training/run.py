@@ -1,0 +1,225 @@
+"""Training of architectures on a user's dataset, with the recipe of NAS-Bench-201 scaled to fewer epochs.
+
+The validation part, the normalisation and the order of work are the same for every architecture, so the
+accuracies of one `TrainConfig` can be compared; they are those of the last epoch, never of the best one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from metad2a_plugin.data.dataset import ImageDataset
+from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.training.classifier import ImageClassifier
+from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.training.files import export_network, load_network
+from metad2a_plugin.training.fit import Epoch, Fit, Report, damaged
+from metad2a_plugin.training.images import TrainingData, check_split, prepare
+from metad2a_plugin.training.result import TrainResult, wilson_interval
+from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.torch_device import usable
+
+_FORMAT = 1
+
+
+def train_architecture(
+    space: SearchSpace,
+    architecture: Architecture,
+    dataset: ImageDataset | TrainingData,
+    config: TrainConfig | None = None,
+    *,
+    run_dir: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> TrainResult:
+    """Train one architecture on the training part of a dataset and validate it on the rest.
+
+    The same arguments give the same result on the CPU (with the same number of threads), also when a run with
+    `run_dir` was interrupted in between.
+
+    Args:
+        space: the architecture's search space.
+        architecture: what to train.
+        dataset: what to train it on; `prepare` it first to train several with one decoding.
+        config: None takes the defaults.
+        run_dir: after each epoch the state is saved in a folder in it that is named by architecture, dataset
+            and settings; an interrupted run goes on from there, a finished one is not repeated.
+        progress: show a progress bar if stderr is a terminal.
+
+    Raises:
+        ArchitectureError: the architecture is not of `space`.
+        ConfigError: the loss is not finite, an option does not fit the space, or `run_dir` cannot be written.
+        DatasetError: see `prepare`.
+        CheckpointError: a file in `run_dir` is damaged.
+    """
+    return train_many(space, [architecture], dataset, config, run_dir, progress=progress)[0]
+
+
+def train_many(
+    space: SearchSpace,
+    architectures: Sequence[Architecture],
+    dataset: ImageDataset | TrainingData,
+    config: TrainConfig | None = None,
+    run_dir: str | os.PathLike[str] | None = None,
+    *,
+    progress: bool = True,
+) -> list[TrainResult]:
+    """`train_architecture` for several, on the same split; results in the order given."""
+    config = config or TrainConfig()
+    device = usable(config.device)
+    for architecture in architectures:  # fail before hours of training, not after
+        space.cost(space.validate(architecture), **config.options)
+    data = dataset if isinstance(dataset, TrainingData) else prepare(dataset, config)
+    check_split(data, config)
+    with _progress(progress, config.epochs) as start:
+        return [
+            _Run(space, architecture, data, config, device, run_dir).result(
+                start(f"{number}/{len(architectures)}")
+            )
+            for number, architecture in enumerate(architectures, 1)
+        ]
+
+
+class _Run(Fit):
+    """One architecture in training, with its files."""
+
+    network: ImageClassifier
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        architecture: Architecture,
+        data: TrainingData,
+        config: TrainConfig,
+        device: torch.device,
+        run_dir: str | os.PathLike[str] | None,
+    ) -> None:
+        network = ImageClassifier(
+            space,
+            architecture,
+            len(data.class_names),
+            class_names=data.class_names,
+            input_size=config.input_size,
+            mean=data.mean,
+            std=data.std,
+            seed=config.seed,
+            **config.options,
+        )
+        super().__init__(network, data, config, device, space.format(architecture))
+        self.space = space
+        self.dir = None if run_dir is None else Path(run_dir) / self._key()
+
+    def result(self, report: Report) -> TrainResult:
+        """Train what is left to train."""
+        if self.dir and (self.dir / "result.json").exists():
+            self._load_finished(self.dir)
+            report(self.history[-1])
+            return self._result()
+        if self.dir and (self.dir / "checkpoint.pt").exists():
+            self.load_state(self.dir / "checkpoint.pt")
+            report(self.history[-1])
+        while len(self.history) < self.config.epochs:
+            epoch = self.step()
+            if self.dir:
+                self._save_checkpoint(self.dir)
+            report(epoch)
+        result = self._result()
+        if self.dir:
+            export_network(self.dir / "network.safetensors", result.network)
+            # Last of all: its presence says that the run is complete.
+            write_atomically(self.dir / "result.json", json.dumps(result.to_dict(), indent=1).encode())
+            (self.dir / "checkpoint.pt").unlink(missing_ok=True)
+        return result
+
+    def _result(self) -> TrainResult:
+        labels, cost = self.data.validation_labels, self.network.cost
+        majority = self.data.labels.bincount().argmax()
+        right = round(self.history[-1].accuracy / 100 * len(labels))
+        low, high = wilson_interval(right, len(labels))
+        return TrainResult(
+            architecture=self.network.architecture,
+            architecture_str=self.space.format(self.network.architecture),
+            history=tuple(self.history),
+            interval=(100 * low, 100 * high),
+            majority_accuracy=100 * (labels == majority).double().mean().item(),
+            chance_accuracy=100 / len(self.data.class_names),
+            train_images=len(self.data.labels),
+            validation_images=len(labels),
+            params=cost.params,
+            flops=cost.flops,
+            seed=self.config.seed,
+            split_seed=self.config.split_seed,
+            device=str(self.device),
+            network=self.network.eval().cpu(),
+            run_dir=self.dir,
+        )
+
+    # -- files -----------------------------------------------------------------------------------
+    def _key(self) -> str:
+        """Folder name: all that the result depends on, but the device."""
+        config = {name: value for name, value in asdict(self.config).items() if name != "device"}
+        parts = (_FORMAT, self.network.metadata()["architecture"], config, self.data.fingerprint)
+        return f"{self.space.name}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
+
+    @property
+    def weights(self) -> nn.Module:
+        return self.network.network
+
+    def _save_checkpoint(self, folder: Path) -> None:
+        write_atomically(folder / "checkpoint.pt", self.state())
+        lines = [Epoch._fields, *self.history]
+        text = "".join(",".join(str(value) for value in line) + "\n" for line in lines)
+        write_atomically(folder / "epochs.csv", text.encode())
+
+    def _load_finished(self, folder: Path) -> None:
+        path = folder / "result.json"
+        try:
+            found = json.loads(path.read_bytes())
+            self.history, self.device = (
+                [Epoch(**line) for line in found["history"]],
+                torch.device(found["device"]),
+            )
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise damaged(path, error) from error
+        if len(self.history) != self.config.epochs:
+            raise damaged(path, ValueError(f"{len(self.history)} epochs, expected {self.config.epochs}"))
+        self.network = load_network(folder / "network.safetensors", self.space)
+
+
+@contextmanager
+def _progress(wanted: bool, epochs: int) -> Iterator[Callable[[str], Report]]:
+    """One line per architecture on a terminal; yields a function that adds a line of that title."""
+    if not (wanted and sys.stderr.isatty()):
+        yield lambda title: lambda epoch: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("architecture {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+
+        def start(title: str) -> Report:
+            line = bar.add_task(title, total=epochs, note="")
+
+            def report(epoch: Epoch) -> None:
+                note = f"loss {epoch.loss:.3f}, validation accuracy {epoch.accuracy:.1f}%"
+                bar.update(line, completed=epoch.epoch, note=note)
+
+            return report
+
+        yield start

@@ -1,0 +1,1 @@
+"""Small things with no knowledge of networks: checks, files, figures, progress, the torch device."""
