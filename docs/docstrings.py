@@ -9,7 +9,15 @@ import griffe
 
 
 class Docstrings(griffe.Extension):
-    """Doctests are fenced, and the double colon before an indented block is a single one."""
+    """Doctests are fenced, and the double colon before an indented block is a single one.
+
+    A name is documented where it is defined, also where another module hands it on.
+    """
+
+    def on_module(self, *, mod: griffe.Module, **_: Any) -> None:
+        """Let a module that is no package hand on nothing."""
+        if not mod.is_init_module:
+            mod.exports = None
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite the docstring of whatever has one."""

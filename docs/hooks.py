@@ -5,15 +5,22 @@ Pages link to them as the repository's own readers do (``../benchmarks/results/s
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest import mock
 
 import nbformat
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
+
+from metad2a_plugin.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -54,7 +61,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Have ``::: metad2a_plugin.ROOM`` stand for the room's docstring and each of its public modules.
+    """Put a room's public modules for ``::: metad2a_plugin.ROOM``, a command's help for ``::: metad2a COMMAND``.
 
     A number and its spread stay on one line.
     """
@@ -67,7 +74,17 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return "\n\n".join([alone, *(f"::: {name}" for name in names)]) if names else room[0]
 
     markdown = markdown.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
+    markdown = re.sub(r"^::: metad2a ([\w-]+)$", lambda command: _help(command[1]), markdown, flags=re.MULTILINE)
     return re.sub(r"^::: (metad2a_plugin\.\w+)$", modules, markdown, flags=re.MULTILINE)
+
+
+def _help(command: str) -> str:
+    """What a command says of itself."""
+    printed = io.StringIO()
+    with mock.patch.dict(os.environ, COLUMNS="110", TERM="dumb"), contextlib.redirect_stdout(printed):
+        if main([command, "--help"]) != 0:
+            raise PluginError(f"metad2a has no command {command!r}")
+    return f"```text\n{printed.getvalue().strip()}\n```"
 
 
 def _elsewhere(config: MkDocsConfig, path: Path, url: str) -> File:

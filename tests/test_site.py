@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -45,6 +46,16 @@ def test_the_reference_has_every_name_of_the_package(inventory: set[str]) -> Non
 def test_the_reference_has_every_name_of_the_rooms(inventory: set[str]) -> None:
     missing = {name for path in modules() for name in public(path) if name not in inventory}
     assert not missing
+
+
+def test_the_reference_has_every_command(site: Path) -> None:
+    command = [sys.executable, "-m", "metad2a_plugin.cli", "--help"]
+    environment = os.environ | {"COLUMNS": "200", "TERM": "dumb"}
+    overview = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    names = re.findall(r"^│ ([a-z][\w-]+) ", overview.partition("Commands")[2], re.MULTILINE)
+    page = (site / "reference" / "cli" / "index.html").read_text(encoding="utf-8")
+    assert names
+    assert all(f"Usage: metad2a {name} " in page for name in names)
 
 
 def modules() -> Iterator[Path]:
