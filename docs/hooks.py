@@ -81,7 +81,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def _help(command: str) -> str:
     """What a command says of itself."""
     printed = io.StringIO()
-    with mock.patch.dict(os.environ, COLUMNS="110", TERM="dumb"), contextlib.redirect_stdout(printed):
+    with mock.patch.dict(os.environ, COLUMNS="100", TERM="dumb"), contextlib.redirect_stdout(printed):
         if main([command, "--help"]) != 0:
             raise PluginError(f"metad2a has no command {command!r}")
     return f"```text\n{printed.getvalue().strip()}\n```"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,20 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert file.exists(), f"{page.name} links to {target!r}"
         if anchor:
             assert anchor in anchors(file), f"{page.name} links to {target!r}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_what_is_imported_from_the_package_is_there(page: Path) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    for statement in (node for block in blocks for node in ast.walk(ast.parse(block))):
+        module = getattr(statement, "module", None) or ""
+        if isinstance(statement, ast.ImportFrom) and module.startswith("metad2a_plugin"):
+            if "adapters" in module:  # needs its host
+                host = ROOT.joinpath("adapters", *module.split(".")[2:])
+                assert host.is_dir() or host.with_suffix(".py").is_file(), module
+            else:
+                names = {alias.name for alias in statement.names} - {"adapters"}
+                assert all(hasattr(import_module(module), name) for name in names), ast.unparse(statement)
 
 
 def anchors(page: Path) -> set[str]:
