@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 from page_scripts import DOCS, printed_by, scripts_of
 
 ROOT = DOCS.parent
@@ -25,6 +26,13 @@ def test_the_readme_has_the_two_commands() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for command in ("pip install '.[digits]' && metad2a search sklearn:digits", "pip install -e '.[test]' && pytest"):
         assert f"```\n{command}\n```" in text
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    declared = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert declared and citation["version"] == declared[1]
+    assert all(paper["authors"] and paper["year"] and paper["title"] for paper in citation["references"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
