@@ -52,7 +52,7 @@ def test_the_reference_has_every_command(site: Path) -> None:
     command = [sys.executable, "-m", "metad2a_plugin.cli", "--help"]
     environment = os.environ | {"COLUMNS": "200", "TERM": "dumb"}
     overview = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    names = re.findall(r"^│ ([a-z][\w-]+) ", overview.partition("Commands")[2], re.MULTILINE)
+    names = re.findall(r"^(?:│ |  )([a-z][\w-]+) +\S", overview.partition("Commands")[2], re.MULTILINE)
     page = (site / "reference" / "cli" / "index.html").read_text(encoding="utf-8")
     assert names
     assert all(f"Usage: metad2a {name} " in page for name in names)
