@@ -75,7 +75,7 @@ class NamedPredictor(_OfCells):
         super().__init__(ss_type, encoding_type, hpo_wrapper)
         images = None if dataset is None else load_dataset(dataset)
         self._predictor = predictor_of(name, SPACE, options.pop("input_size", None), images, seed, **options)
-        self._task = task_of(self._predictor, name, images, seed)
+        self._task = task_of(self._predictor, images, seed)
 
     def query(self, xtest: Sequence[Any], info: Any = None) -> np.ndarray:
         """Scores of graphs or encodings, float64 ``[n]``, higher is better.
@@ -83,8 +83,8 @@ class NamedPredictor(_OfCells):
         Raises:
             ArchitectureError: not a cell of NAS-Bench-201.
         """
-        scores = self._predictor.predict(self._task, [from_naslib(cell) for cell in xtest])
-        return scores.double().numpy()
+        found = self._predictor.predict(self._task, [from_naslib(cell) for cell in xtest])
+        return found.mean.double().numpy()
 
 
 class MetaD2APredictor(_OfCells):
@@ -164,6 +164,7 @@ class MetaD2APredictor(_OfCells):
         """
         vertices, prior = self._encode(xtest)
         if self._process is None:
+            assert prior.std is not None
             return prior.mean.numpy(), prior.std.numpy()
         mean, std = self._process.posterior(vertices, prior.mean)
         return (self._process.center + self._process.scale * mean).numpy(), (self._process.scale * std).numpy()
@@ -173,14 +174,14 @@ class MetaD2APredictor(_OfCells):
         """Cells in their simplest form, int64 ``[n, 8]``, and what is predicted of them, float64 ``[n]``."""
         vertices = SPACE.simplify(SPACE.encode([from_naslib(cell) for cell in cells]))
         index = [SPACE.index(cell) for cell in SPACE.decode(vertices)]
-        return vertices, Prediction(self._predicted.mean[index], self._predicted.std[index])
+        return vertices, self._predicted[index]
 
     @cached_property
     def _predicted(self) -> Prediction:
         """Of every cell, in official order: a search asks for them one by one, and often; float64 ``[15625]``."""
         task = None if self.dataset is None else self._searcher.task(self.dataset, seed=self.seed)
         found = self._searcher.checkpoint.predictor.predict_task(task, SPACE.all_vertices())
-        return Prediction(found.mean.double(), found.std.double())
+        return Prediction(found.mean.double(), None if found.std is None else found.std.double())
 
 
 class MetaD2AEnsemble(MetaD2APredictor):

@@ -188,7 +188,7 @@ class PredictorEvaluator(OwnEvaluator):
     def _execute(self, model: ExecutableModelSpace) -> float:
         architecture = architecture_of(model.sample)
         predictor = self._of(get_space(architecture.space))
-        return _report(architecture, float(predictor.predict(self._task, [architecture])[0]))
+        return _report(architecture, float(predictor.predict(self._task, [architecture]).mean[0]))
 
     def _dump(self) -> dict[str, Any]:
         return {"dataset": self._dataset, **self._arguments}

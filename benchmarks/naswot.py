@@ -26,10 +26,11 @@ from torch import nn
 
 from metad2a_plugin import get_strategy
 from metad2a_plugin.data import Task
+from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.predictors.naswot import NASWOTPredictor
-from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.spaces.base import Architecture, Architectures
 from metad2a_plugin.strategies import AREA, NASWOTStrategy, RegularizedEvolution
 from metad2a_plugin.utils.torch_device import seeded
 
@@ -88,8 +89,9 @@ class Kept(Predictor):
         super().__init__(common.SPACE)
         self.scores = scores
 
-    def predict(self, task: Task | None, architectures: Sequence[Architecture]) -> torch.Tensor:
-        return torch.tensor([self.scores.get(common.SPACE.index(a), LAST) for a in architectures])
+    def predict(self, task: Task | None, architectures: Architectures) -> Prediction:
+        cells = common.SPACE.decode(architectures)
+        return Prediction(torch.tensor([self.scores.get(common.SPACE.index(cell), LAST) for cell in cells]))
 
 
 def recorded(data: common.Data, dataset: str) -> dict[int, float]:
@@ -124,7 +126,7 @@ def scores(options: argparse.Namespace, make: Callable[[], Predictor]) -> dict[i
         with path.open("a") as stream:
             for done, cell in enumerate(missing, 1):
                 index = common.SPACE.index(cell)
-                kept[index] = float(predictor.predict(None, [cell]))
+                kept[index] = float(predictor.predict(None, [cell]).mean)
                 stream.write(json.dumps({"index": index, "score": kept[index]}) + "\n")
                 stream.flush()
                 if done % 100 == 0:
@@ -223,7 +225,7 @@ def speed(options: argparse.Namespace, predictor: NASWOTPredictor) -> dict[str, 
     """Seconds a cell, of the process's clock and of the wall's, and the largest relative difference of the scores."""
     cells = [cell for cell in draws(0, 1000) if not common.SPACE.is_dead(cell)][: options.cells]
     methods: dict[str, Callable[[Architecture], float]] = {
-        "fast": lambda cell: float(predictor.predict(None, [cell])),
+        "fast": lambda cell: float(predictor.predict(None, [cell]).mean),
         "straightforward": partial(straightforward, predictor),
     }
     found: dict[str, Any] = {name: {"wall": [], "processor": []} for name in methods}

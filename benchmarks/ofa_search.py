@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from metad2a_plugin import MetaD2A, get_predictor
-from metad2a_plugin.candidates.bounds import Bounds
 from metad2a_plugin.candidates.find import Effort
 from metad2a_plugin.candidates.generate import Draw
+from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.models.checkpoint import shipped
 from metad2a_plugin.plugins.registry import predictor_of
 from metad2a_plugin.plugins.strategy import maximize
 from metad2a_plugin.predictors.imagenet import ImageNetPredictor
 from metad2a_plugin.search.metad2a import pareto_space
-from metad2a_plugin.search.ranking import Job, Ranker
+from metad2a_plugin.search.ranking import Origin, rank
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.strategies import OFAEvolution
 
@@ -70,7 +70,7 @@ def judge(data: Path, found: Sequence[Architecture], queries: int, seconds: floa
     """What the judge says of networks, best first."""
     vertices = SPACE.encode(found[:TOP])
     judged = official(data / "ofa", vertices, torch.full((len(vertices),), 224))
-    predicted = float(ImageNetPredictor(SPACE).accuracy(vertices[:1])[0])
+    predicted = float(ImageNetPredictor(SPACE).predict(None, vertices[:1]).mean[0])
     flops = float(SPACE.costs(vertices)[1][0])
     return Run(predicted, float(judged[0]), float(judged.mean()), float(judged.std()), flops, queries, seconds)
 
@@ -98,7 +98,7 @@ def evolution(options: Any, bound: int, seed: int) -> dict[str, Run]:
     strategy, runs = OFAEvolution(SPACE, seed=seed, max_flops=bound), {}
     begin = time.perf_counter()
     for title, queries in ((f"OFA's evolution, {FEW:,}", FEW), (EVOLUTION, MANY - FEW)):
-        maximize(strategy, lambda networks: predictor.predict(None, networks).tolist(), queries)
+        maximize(strategy, lambda networks: predictor.predict(None, networks).mean.tolist(), queries)
         seconds = time.perf_counter() - begin
         best = dict.fromkeys(network for network, _ in sorted(strategy.history, key=lambda pair: -pair[1]))
         runs[title] = judge(options.data, list(best)[:TOP], len(strategy.history), seconds)
@@ -109,9 +109,9 @@ def _searched(
     options: Any, bound: int, seed: int, source: Callable[[], Draw] | None = None, candidates: int | None = None
 ) -> Run:
     begin = time.perf_counter()
-    ranker = Ranker.of(predictor_of("ofa-imagenet", SPACE, SPACE.input_size), "ofa-imagenet", None)
-    job = Job(Bounds(SPACE, max_flops=bound), ranker, source() if source else None)
-    result = job.rank(Effort(candidates, seed=seed)).result(slice(TOP))
+    predictor = predictor_of("ofa-imagenet", SPACE, SPACE.input_size)
+    limits, effort = Limits(SPACE, max_flops=bound), Effort(candidates, seed=seed)
+    result = rank(limits, predictor, effort, Origin(draw=source() if source else None)).result(slice(TOP))
     return judge(options.data, result.architectures, result.queries, time.perf_counter() - begin)
 
 

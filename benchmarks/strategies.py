@@ -24,10 +24,11 @@ import torch
 
 from metad2a_plugin import get_strategy
 from metad2a_plugin.data import ImageDataset, load_dataset
+from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.predictors.naswot import NASWOTPredictor
-from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.spaces.base import Architecture, Architectures
 from metad2a_plugin.strategies.trained_search import search_by_shared_weights
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.images import TrainingData, prepare
@@ -92,15 +93,15 @@ class Scores(Predictor):
         self._kept: dict[str, list[float]] = json.loads(path.read_text()) if path.exists() else {}
         self.seconds = 0.0
 
-    def predict(self, task: Any, architectures: Sequence[Architecture]) -> torch.Tensor:
-        found = [self._score(architecture) for architecture in architectures]
-        return torch.tensor(found, dtype=torch.float32)
+    def predict(self, task: Any, architectures: Architectures) -> Prediction:
+        found = [self._score(architecture) for architecture in self.space.decode(architectures)]
+        return Prediction(torch.tensor(found, dtype=torch.float32))
 
     def _score(self, architecture: Architecture) -> float:
         key = common.SPACE.format(architecture)
         if key not in self._kept:
             begin = time.process_time()
-            score = float(self._predictor.predict(None, [architecture])[0])
+            score = float(self._predictor.predict(None, [architecture]).mean[0])
             self._kept[key] = [score, time.process_time() - begin]
             write_atomically(self._path, json.dumps(self._kept).encode())
             return score
@@ -115,7 +116,7 @@ class Scores(Predictor):
         new = {common.SPACE.format(cells[line["index"]]): line["score"] for line in lines}
         new = {key: score for key, score in new.items() if key not in self._kept}
         timed = [common.SPACE.parse(key) for key in list(new)[:TIMED]]
-        here = self.predict(None, timed).tolist()
+        here = self.predict(None, timed).mean.tolist()
         if not np.allclose(here, [new[common.SPACE.format(cell)] for cell in timed], rtol=1e-5):
             raise SystemExit(f"{source} holds scores of another minibatch; run benchmarks/naswot.py again")
         if timed:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from metad2a_plugin.plugins.predictor import Predictor
     from metad2a_plugin.plugins.registry import available, get_predictor, get_space, get_strategy
     from metad2a_plugin.plugins.strategy import Strategy, maximize
-    from metad2a_plugin.search.metad2a import Front, MetaD2A, pareto_space, search_space
+    from metad2a_plugin.search.metad2a import MetaD2A, pareto_space, search_space
+    from metad2a_plugin.search.pareto import Front
     from metad2a_plugin.search.result import Candidate, SearchResult
     from metad2a_plugin.spaces.base import Architecture, SearchSpace
     from metad2a_plugin.training.config import TrainConfig

@@ -7,4 +7,4 @@ from metad2a_plugin import get_predictor, get_space
 
 network = architecture_of(nni.get_next_parameter())
 predictor = get_predictor("ofa-imagenet")(get_space("mobilenetv3"))
-nni.report_final_result(float(predictor.predict(None, [network])[0]))
+nni.report_final_result(float(predictor.predict(None, [network]).mean[0]))

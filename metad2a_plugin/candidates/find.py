@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from metad2a_plugin.candidates.bounds import Limit
 from metad2a_plugin.candidates.chains import Chains
 from metad2a_plugin.candidates.generate import Draw, generate
+from metad2a_plugin.candidates.limits import Limit
 from metad2a_plugin.candidates.pool import Pool
-from metad2a_plugin.candidates.refine import Score, Scored, refine
+from metad2a_plugin.candidates.refine import Predict, Scored, refine
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.utils.checks import integer
@@ -32,6 +32,8 @@ class Effort:
         refine: further queries of the predictor, where they promise most; None is 300, and 0 where `candidates` are
             given: those are ranked, as in the paper, and that is all.
         seed: of the draws.
+        points: of a front, levels of the cost.
+        queries: of the predictor for a front, where the space is not ranked completely.
 
     Raises:
         ConfigError: a number is out of range.
@@ -40,6 +42,8 @@ class Effort:
     candidates: int | None = None
     refine: int | None = None
     seed: int = 0
+    points: int = 16
+    queries: int = 1000
 
     def __post_init__(self) -> None:
         if self.candidates is not None:
@@ -47,6 +51,8 @@ class Effort:
         if self.refine is not None:
             integer("refine", self.refine, 0)
         integer("seed", self.seed, 0)
+        integer("points", self.points, 2)
+        integer("queries", self.queries, 6 * self.points)
 
     def unless_told(self, candidates: int | None) -> Effort:
         """With so many candidates, if no number was given here and there is one."""
@@ -57,35 +63,18 @@ class Effort:
         return self.candidates is None and not self.refine and space.size <= EXHAUSTIVE
 
     @property
-    def queries(self) -> tuple[int, int]:
+    def draws(self) -> tuple[int, int]:
         """Candidates, and further queries, where a space is not ranked completely."""
         further = (REFINE if self.candidates is None else 0) if self.refine is None else self.refine
         return self.candidates or CANDIDATES, further
 
 
-@dataclass(frozen=True)
-class Found:
-    """Ranked networks.
-
-    Attributes:
-        scored: best first.
-        queries: how many networks the predictor has scored.
-        refined: how many of them after the first.
-        rejected: see `SearchResult`.
-    """
-
-    scored: Scored
-    queries: int
-    refined: int
-    rejected: Mapping[str, int]
-
-
-def find(space: SearchSpace, score: Score, draw: Draw | None, limits: Sequence[Limit], effort: Effort) -> Found:
-    """Rank networks within the limits.
+def find(space: SearchSpace, predict: Predict, draw: Draw | None, limits: Sequence[Limit], effort: Effort) -> Scored:
+    """Rank networks within the limits, best first.
 
     Args:
         space: the search space.
-        score: the predictor.
+        predict: the predictor.
         draw: where candidates come from; None draws them at random (`Chains.draw`).
         limits: hard ones.
         effort: how many.
@@ -98,16 +87,15 @@ def find(space: SearchSpace, score: Score, draw: Draw | None, limits: Sequence[L
         vertices = pool.select(space.all_vertices())
         if not len(vertices):
             raise ConfigError(pool.explain())
-        first = Scored.by(score, vertices)
-        return Found(first.sorted(), len(vertices), 0, pool.rejected)
+        return replace(Scored.ask(predict, vertices).sorted(), rejected=pool.rejected)
     chains = Chains(space)
-    candidates, further = effort.queries
-    first = Scored.by(score, generate(draw or random_draw(chains, effort.seed), chains, pool, candidates))
+    candidates, further = effort.draws
+    first = Scored.ask(predict, generate(draw or random_draw(chains, effort.seed), chains, pool, candidates))
     # Another stream than that of the draws.
     rng = torch.Generator().manual_seed(effort.seed + 2**32)
-    found = refine(first, score, chains, limits, further, rng) if further else first
-    total = len(found.vertices)
-    return Found(found.sorted(), total, total - len(first.vertices), pool.rejected)
+    found = refine(first, predict, chains, limits, further, rng) if further else first
+    refined = len(found.vertices) - len(first.vertices)
+    return replace(found.sorted(), refined=refined, rejected=pool.rejected)
 
 
 def random_draw(chains: Chains, seed: int) -> Draw:

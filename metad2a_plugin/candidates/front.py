@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import torch
 
-from metad2a_plugin.candidates.bounds import Limit
 from metad2a_plugin.candidates.chains import Chains
-from metad2a_plugin.candidates.find import Found, random_draw
+from metad2a_plugin.candidates.find import Effort, random_draw
 from metad2a_plugin.candidates.generate import Draw
+from metad2a_plugin.candidates.limits import Limit
 from metad2a_plugin.candidates.pool import Pool
-from metad2a_plugin.candidates.refine import Score, Scored, propose
+from metad2a_plugin.candidates.refine import Predict, Scored, propose
 from metad2a_plugin.candidates.surrogate import additive_fit
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.spaces.base import SearchSpace
@@ -24,14 +24,13 @@ _PROBE, _STEPS = 50, 4
 
 def sweep(
     space: SearchSpace,
-    score: Score,
+    predict: Predict,
     draw: Draw | None,
     limits: Sequence[Limit],
     cost: Limit,
     levels: Sequence[float],
-    queries: int,
-    seed: int,
-) -> Found:
+    effort: Effort,
+) -> Scored:
     """Networks near the front of a space too large to list, all scored ones, not sorted.
 
     A third of the queries is for draws around each level of the cost. Then, for each level, a sum fitted to the
@@ -39,17 +38,17 @@ def sweep(
 
     Args:
         space: the search space.
-        score: the predictor.
+        predict: the predictor.
         draw: where networks come from; None draws at random.
         limits: hard ones, of other costs too.
         cost: the cost, limited to the largest that is of interest.
         levels: of the cost, ascending; see `spaced`.
-        queries: of the predictor.
-        seed: of the draws.
+        effort: its queries and seed.
 
     Raises:
         ConfigError: no network is within the limits, or the cost is no sum over vertices.
     """
+    queries, seed = effort.queries, effort.seed
     chains, rng = Chains(space), torch.Generator().manual_seed(seed)
     pool = Pool(space, [*limits, cost])
     draw = draw or random_draw(chains, seed)
@@ -59,7 +58,7 @@ def sweep(
     if not len(vertices):
         raise ConfigError(pool.explain())
     first, rejected = len(vertices), pool.rejected
-    seen = Scored.by(score, vertices)
+    seen = Scored.ask(predict, vertices)
     for part in range(ROUNDS):
         left = (queries - len(seen.vertices)) // (ROUNDS - part)
         new = seen.vertices[:0]
@@ -71,8 +70,8 @@ def sweep(
             new = torch.cat([new, propose(scores, chains, within, known, wanted, heat, rng)])
         if not len(new):
             break
-        seen += Scored.by(score, new)
-    return Found(seen, len(seen.vertices), len(seen.vertices) - first, rejected)
+        seen += Scored.ask(predict, new)
+    return replace(seen, refined=len(seen.vertices) - first, rejected=rejected)
 
 
 def best_within(order: torch.Tensor, cost: torch.Tensor, levels: Sequence[float]) -> torch.Tensor:

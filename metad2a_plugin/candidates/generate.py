@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from metad2a_plugin.candidates.bounds import Limit
 from metad2a_plugin.candidates.chains import Chains
+from metad2a_plugin.candidates.limits import Limit
 from metad2a_plugin.candidates.pool import Pool
 from metad2a_plugin.errors import ConfigError
 

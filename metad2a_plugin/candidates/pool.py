@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from metad2a_plugin.candidates.bounds import Limit
+from metad2a_plugin.candidates.limits import Limit
 from metad2a_plugin.spaces.base import SearchSpace
 
 

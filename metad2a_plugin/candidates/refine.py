@@ -7,19 +7,19 @@ the predictor scores them, and so on for some rounds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 
-from metad2a_plugin.candidates.bounds import Limit
 from metad2a_plugin.candidates.chains import Chains
+from metad2a_plugin.candidates.limits import Limit
 from metad2a_plugin.candidates.pool import Pool
 from metad2a_plugin.candidates.surrogate import additive_fit
 from metad2a_plugin.plugins.prediction import Prediction
 
-Score = Callable[[torch.Tensor], Prediction]
-"""From encoded networks, int64 ``[n, vertices]``, to their predicted accuracies; each network is one query."""
+Predict = Callable[[torch.Tensor], Prediction]
+"""A predictor for one dataset: encoded networks, int64 ``[n, vertices]``, each of which is one query."""
 
 ROUNDS = 2
 _PENALTY = 0.1  # of the fit
@@ -30,41 +30,42 @@ _PASSES = 3  # over several limits, each with a multiple of its own
 
 @dataclass(frozen=True)
 class Scored:
-    """Networks that the predictor has scored.
+    """Networks that the predictor has scored, each once.
 
     Attributes:
         vertices: int64 ``[n, vertices]``.
-        prediction: of their accuracies.
+        prediction: of them.
+        refined: how many of them were asked about after the first ones.
+        rejected: how many others were left out, by reason; see `Pool`.
     """
 
     vertices: torch.Tensor
     prediction: Prediction
+    refined: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def by(cls, score: Score, vertices: torch.Tensor) -> Scored:
+    def ask(cls, predict: Predict, vertices: torch.Tensor) -> Scored:
         """What a predictor says of networks."""
-        return cls(vertices, score(vertices))
+        return cls(vertices, predict(vertices))
 
     @property
     def value(self) -> torch.Tensor:
-        """The predicted accuracies, float64 ``[n]``."""
+        """The scores, float64 ``[n]``."""
         return self.prediction.mean.double()
 
     def sorted(self) -> Scored:
         """Best first."""
-        return self[self.prediction.mean.argsort(descending=True, stable=True)]
-
-    def __getitem__(self, rows: torch.Tensor | slice) -> Scored:
-        return Scored(self.vertices[rows], Prediction(self.prediction.mean[rows], self.prediction.std[rows]))
+        rows = self.prediction.mean.argsort(descending=True, stable=True)
+        return replace(self, vertices=self.vertices[rows], prediction=self.prediction[rows])
 
     def __add__(self, other: Scored) -> Scored:
-        mean, std = (torch.cat([getattr(part.prediction, name) for part in (self, other)]) for name in ("mean", "std"))
-        return Scored(torch.cat([self.vertices, other.vertices]), Prediction(mean, std))
+        return Scored(torch.cat([self.vertices, other.vertices]), self.prediction + other.prediction)
 
 
 def refine(
     first: Scored,
-    score: Score,
+    predict: Predict,
     chains: Chains,
     limits: Sequence[Limit],
     queries: int,
@@ -75,7 +76,7 @@ def refine(
 
     Args:
         first: widely spread candidates within the limits.
-        score: the predictor.
+        predict: the predictor.
         chains: of the search space.
         limits: hard ones. Those whose costs are no sums are kept to by rejection.
         queries: of the predictor.
@@ -90,7 +91,7 @@ def refine(
         new = propose(scores, chains, limits, seen.vertices, wanted, _HEAT * spread, rng)
         if not len(new):
             break
-        seen += Scored.by(score, new)
+        seen += Scored.ask(predict, new)
     return seen
 
 

@@ -59,13 +59,14 @@ def list_names(
         return list(shipped())
 
     def devices() -> list[str]:
-        from metad2a_plugin.devices.shipped import device_model
+        from metad2a_plugin.devices.base import DeviceModel
+        from metad2a_plugin.plugins.registry import get_device_models
 
-        model = device_model(space or DEFAULT_SPACE)
+        model: DeviceModel = get_device_models(space or DEFAULT_SPACE).load()
         return [f"{name} ({model.unit(name)})" for name in model.devices]
 
     kinds: dict[str, Callable[[], list[str]]] = {"models": models, "devices": devices}
-    kinds |= {kind: partial(_available, kind) for kind in BUILT_IN}
+    kinds |= {kind: partial(_available, kind) for kind in BUILT_IN if kind not in kinds}
     if what and what not in kinds:
         raise ConfigError(f"there is no list of {what!r}; the lists are {', '.join(kinds)}")
     if space is not None and what != "devices":

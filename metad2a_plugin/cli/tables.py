@@ -46,13 +46,13 @@ def print_front(front: Front) -> None:
 def _candidates(result: SearchResult) -> Table:
     devices = list(result.best.latency)
     intervals = any(c.interval for c in result.candidates)
-    names = ["rank", "accuracy" if result.unit else "score", *(["90% interval"] if intervals else []), "params", "MACs"]
+    names = ["rank", result.quantity, *(["90% interval"] if intervals else []), "params", "MACs"]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in (*names, *(f"{device} ({result.units[device]})" for device in devices)):
         table.add_column(name, justify="right", no_wrap=True)
     digits = 2 if all(c.interval and c.interval[1] - c.interval[0] < 1 for c in result.candidates) else 1
     for c in result.candidates:
-        value = f"{c.accuracy:.{digits}f}{result.unit}" if result.unit else f"{c.accuracy:.4g}"
+        value = f"{c.score:.{digits}f}{result.unit}" if result.unit else f"{c.score:.4g}"
         interval = [f"{c.interval[0]:.{digits}f} to {c.interval[1]:.{digits}f}" if c.interval else ""]
         table.add_row(
             str(c.rank),
@@ -187,7 +187,7 @@ def print_scores(scores: Scores) -> None:
     """Architectures, best first, and what their scores are."""
     console = _console()
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("rank", f"score ({scores.unit})" if scores.unit else "score", "params", "MACs"):
+    for name in ("rank", f"{scores.quantity} ({scores.unit})" if scores.unit else scores.quantity, "params", "MACs"):
         table.add_column(name, justify="right", no_wrap=True)
     for s in scores.scores:
         table.add_row(str(s.rank), f"{s.score:.6g}", f"{s.params_m:.3f} M", f"{s.flops_m:.1f} M")

@@ -57,6 +57,7 @@ class LookUpTable:
         ConfigError: there is no table, or one is of another width.
     """
 
+    space = _SPACE.name
     unit = "ms"
 
     def __init__(self, tables: Mapping[int, Mapping[str, float]], width: float = 1.2) -> None:

@@ -33,7 +33,7 @@ from metad2a_plugin.meta.plan import Plan, PlanConfig
 from metad2a_plugin.meta.rows import alone, append, finished, written
 from metad2a_plugin.meta.supernet import LabelledImages, SupernetConfig, train_supernet
 from metad2a_plugin.meta.workers import (
-    Job,
+    Assignment,
     readable,
     rows_here,
     rows_of_processes,
@@ -113,8 +113,8 @@ def build_database(
         _write_plan(plan, out, made_of)
         with alone(out / "supernet.lock", wait=True):
             weights = _supernet(plan, out, supernet, progress)
-        job = Job(images, os.fspath(weights), config, side, own, device)
-        _measure(job, path, numbers, done, workers, ray, progress)
+        assignment = Assignment(images, os.fspath(weights), config, side, own, device)
+        _measure(assignment, path, numbers, done, workers, ray, progress)
     return path
 
 
@@ -228,7 +228,7 @@ def _labelled(plan: Plan, indices: np.ndarray, size: int) -> LabelledImages:
 
 
 def _measure(
-    job: Job,
+    assignment: Assignment,
     path: Path,
     numbers: Sequence[int],
     done: set[int],
@@ -242,11 +242,11 @@ def _measure(
     if not left:
         return
     if ray is not None:
-        measured = rows_of_ray(job, left, ray)
+        measured = rows_of_ray(assignment, left, ray)
     elif workers > 1:
-        measured = rows_of_processes(job, left, workers)
+        measured = rows_of_processes(assignment, left, workers)
     else:
-        measured = rows_here(job, left)
+        measured = rows_here(assignment, left)
     begin = time.perf_counter()
     with closing(measured), written(path), path.open("ab", buffering=0) as file:
         for count, row in enumerate(measured, 1):

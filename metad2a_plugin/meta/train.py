@@ -248,7 +248,7 @@ def _predictor(
 
 
 def _quality(name: str | None, space: SearchSpace, architectures: torch.Tensor) -> torch.Tensor | None:
-    return None if name is None else get_predictor(name)(space).predict(None, space.decode(architectures))
+    return None if name is None else get_predictor(name)(space).predict(None, architectures).mean
 
 
 def population(space: SearchSpace, seed: int = 0) -> torch.Tensor:

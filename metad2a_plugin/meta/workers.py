@@ -29,7 +29,7 @@ _CACHE = 2**30  # bytes of decoded images that a process keeps
 
 
 @dataclass(frozen=True)
-class Job:
+class Assignment:
     """What a process needs to measure rows.
 
     Attributes:
@@ -52,27 +52,28 @@ class Job:
 class Worker:
     """Measures rows; one thread, so that the same row always gives the same number."""
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.plan = Plan(readable(job.images, job.input_size if job.own else None), job.config)
-        self.supernet = load_supernet(job.supernet).to(job.device)
-        channels = 3 * job.input_size**2 * (job.config.test_images + job.config.calibration_images)
-        self._class = lru_cache(maxsize=max(job.config.classes, _CACHE // channels))(self._decode)
+    def __init__(self, assignment: Assignment) -> None:
+        self.assignment = assignment
+        size = assignment.input_size if assignment.own else None
+        self.plan = Plan(readable(assignment.images, size), assignment.config)
+        self.supernet = load_supernet(assignment.supernet).to(assignment.device)
+        channels = 3 * assignment.input_size**2 * (assignment.config.test_images + assignment.config.calibration_images)
+        self._class = lru_cache(maxsize=max(assignment.config.classes, _CACHE // channels))(self._decode)
 
     def measure(self, number: int) -> list[str]:
         """A row of the file, by its number."""
         with one_thread():
             row = self.plan.row(number)
             classes = self.plan.task_classes[row.task]
-            outputs = np.searchsorted(self.plan.usable, classes) if self.job.own else classes
-            network = self.supernet.extract(row.architecture, torch.from_numpy(outputs).to(self.job.device))
+            outputs = np.searchsorted(self.plan.usable, classes) if self.assignment.own else classes
+            network = self.supernet.extract(row.architecture, torch.from_numpy(outputs).to(self.assignment.device))
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             calibration, tested = zip(*(self._class(int(label)) for label in classes), strict=True)
-            labels = torch.arange(len(classes)).repeat_interleave(self.job.config.test_images)
+            labels = torch.arange(len(classes)).repeat_interleave(self.assignment.config.test_images)
             percent = accuracy(
                 network,
-                torch.cat(calibration).to(self.job.device),
-                LabelledImages(torch.cat(tested).to(self.job.device), labels.to(self.job.device)),
+                torch.cat(calibration).to(self.assignment.device),
+                LabelledImages(torch.cat(tested).to(self.assignment.device), labels.to(self.assignment.device)),
             )
         text = self.supernet.space.format(row.architecture)
         split = "valid" if self.plan.is_valid(row.task) else "train"
@@ -81,9 +82,9 @@ class Worker:
     def _decode(self, label: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Images of a class to calibrate on and to test on, uint8 ``[n, 3, size, size]`` each."""
         train, test = self.plan.parts[label]
-        chosen = np.concatenate([train[: self.job.config.calibration_images], test])
-        decoded = self.plan.images.images(chosen, self.job.input_size)
-        first, second = decoded.split([self.job.config.calibration_images, len(test)])
+        chosen = np.concatenate([train[: self.assignment.config.calibration_images], test])
+        decoded = self.plan.images.images(chosen, self.assignment.input_size)
+        first, second = decoded.split([self.assignment.config.calibration_images, len(test)])
         return first, second
 
 
@@ -117,16 +118,16 @@ def one_thread() -> Iterator[None]:
 Rows = Generator[list[str], None, None]
 
 
-def rows_here(job: Job, numbers: Sequence[int]) -> Rows:
+def rows_here(assignment: Assignment, numbers: Sequence[int]) -> Rows:
     """Rows measured by this process."""
-    worker = Worker(job)
+    worker = Worker(assignment)
     for number in numbers:
         yield worker.measure(number)
 
 
-def rows_of_processes(job: Job, numbers: Sequence[int], workers: int) -> Rows:
+def rows_of_processes(assignment: Assignment, numbers: Sequence[int], workers: int) -> Rows:
     """Rows measured by several processes, as they come."""
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start, (job, os.getpid()))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start, (assignment, os.getpid()))
     left = iter(numbers)
     try:
         with _unheard_interrupts():
@@ -160,10 +161,10 @@ def _unheard_interrupts() -> Iterator[None]:
 _worker: Worker
 
 
-def _start(job: Job, parent: int) -> None:
+def _start(assignment: Assignment, parent: int) -> None:
     global _worker  # noqa: PLW0603 - what the process is for
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-    _worker = Worker(job)
+    _worker = Worker(assignment)
 
 
 def _die_with(parent: int) -> None:
@@ -177,7 +178,7 @@ def _measure_here(number: int) -> list[str]:
     return _worker.measure(number)
 
 
-def rows_of_ray(job: Job, numbers: Sequence[int], address: str) -> Rows:
+def rows_of_ray(assignment: Assignment, numbers: Sequence[int], address: str) -> Rows:
     """One actor for each CPU of the cluster that is free."""
     import ray
     from ray.util import ActorPool
@@ -187,7 +188,7 @@ def rows_of_ray(job: Job, numbers: Sequence[int], address: str) -> Rows:
         if mine:
             ray.init(address=address, log_to_driver=False)
         actor = ray.remote(num_cpus=1)(Worker)
-        actors = [actor.remote(job) for _ in range(max(1, int(ray.available_resources().get("CPU", 1))))]
+        actors = [actor.remote(assignment) for _ in range(max(1, int(ray.available_resources().get("CPU", 1))))]
         yield from ActorPool(actors).map_unordered(lambda a, number: a.measure.remote(number), numbers)
     except (ConnectionError, ray.exceptions.RayError) as error:
         raise ConfigError(f"Ray at {address!r}: {str(error).strip().splitlines()[-1]}") from error

@@ -16,6 +16,7 @@ from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.models.set_code import EMBEDDING_SCALES, OF_CLASSES, image_separability, remoteness, task_code
 from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.plugins.task import class_means
+from metad2a_plugin.utils.last_use import LastUse
 
 if TYPE_CHECKING:
     from metad2a_plugin.plugins.task import Task
@@ -25,7 +26,7 @@ CENTER, SCALE = 73.0, 5.0
 """`SubspaceEnsemble.response` where nothing else is said."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SubspaceEnsemble:
     """Weights of a trained ensemble of ``members`` models; a cell is any architecture of the space.
 
@@ -75,6 +76,7 @@ class SubspaceEnsemble:
     second_logit: torch.Tensor
     noise: torch.Tensor
     response: torch.Tensor = field(default_factory=lambda: torch.tensor([CENTER, SCALE]))
+    _coded: LastUse[Task, tuple[torch.Tensor, int]] = field(default_factory=LastUse, init=False, repr=False)
 
     @property
     def feature_dim(self) -> int:
@@ -132,8 +134,16 @@ class SubspaceEnsemble:
 
         The larger of two ratios: the norm of its factors over `radius`, and its remoteness over `reach`.
         """
-        sets = task.sets()
-        return float(self._distance(self.codes(sets).mean(0), len(sets[0][1].unique())))
+        return float(self._distance(*self.encode_task(task)))
+
+    def encode_task(self, task: Task) -> tuple[torch.Tensor, int]:
+        """The code of a dataset, ``[code]``, and the classes of each of its `Task.sets`, whose codes are averaged."""
+
+        def encode() -> tuple[torch.Tensor, int]:
+            sets = task.sets()
+            return self.codes(sets).mean(0), len(sets[0][1].unique())
+
+        return self._coded.get(task, encode)
 
     def _distance(self, code: torch.Tensor, classes: int | None = None) -> torch.Tensor:
         """``[...]`` of codes ``[..., code]`` of datasets with so many classes; None: as many as in meta-training."""
@@ -157,12 +167,9 @@ class SubspaceEnsemble:
             vertices: encoded architectures, int64 ``[n, vertices]``.
         """
         cells = self.cell_features(vertices)
-        if task is None:
-            found = self.predict_code(None, cells)
-        else:
-            sets = task.sets()
-            found = self.predict_code(self.codes(sets).mean(0), cells, len(sets[0][1].unique()))
-        return Prediction(found.mean.cpu(), found.std.cpu())
+        code, classes = (None, None) if task is None else self.encode_task(task)
+        mean, std = self._answer(code, cells, classes)
+        return Prediction(mean.cpu(), std.cpu(), percent=True)
 
     def members(self, code: torch.Tensor | None, cells: torch.Tensor, classes: int | None = None) -> torch.Tensor:
         """Each member's accuracy in percent, ``[n, members]``; `code` is ``[code]`` or ``[n, code]``."""
@@ -178,6 +185,12 @@ class SubspaceEnsemble:
 
     def predict_code(self, code: torch.Tensor | None, cells: torch.Tensor, classes: int | None = None) -> Prediction:
         """`predict_task` from `code` and `cell_features`; a ``[n, code]`` code gives one dataset per architecture."""
+        return Prediction(*self._answer(code, cells, classes), percent=True)
+
+    def _answer(
+        self, code: torch.Tensor | None, cells: torch.Tensor, classes: int | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation, ``[n]`` each."""
         value = self.members(code, cells, classes)
         # Without a dataset, or far from those of meta-training, its level is unknown.
         unit = self.response[1]
@@ -186,7 +199,7 @@ class SubspaceEnsemble:
             distance = self._distance(code, classes).clamp(min=1)
             level = level * distance * (1 - self._share(distance))
         variance = (value - value.mean(1, keepdim=True)).square().mean(1) + (unit * self.noise[0]) ** 2 + level**2
-        return Prediction(value.mean(1), variance.sqrt())
+        return value.mean(1), variance.sqrt()
 
     def mixture(
         self, code: torch.Tensor | None, cells: torch.Tensor, level: float = 0.9
@@ -196,27 +209,27 @@ class SubspaceEnsemble:
         The released meta-database mixes two protocols about 16 points apart; which one a row used depends on
         its cell, so an honest prediction of a row is a mixture of both.
         """
-        first = self.predict_code(code, cells)
+        mean, std = self._answer(code, cells, None)
         share = torch.sigmoid(self.second_logit[0] + cells @ self.second_logit[1:])
         unit = self.response[1]
         shift = unit * self.second_offset.mean()
-        spread = (first.std**2 + unit**2 * (self.noise[1] ** 2 - self.noise[0] ** 2)).sqrt()
+        spread = (std**2 + unit**2 * (self.noise[1] ** 2 - self.noise[0] ** 2)).sqrt()
 
         def cdf(x: torch.Tensor) -> torch.Tensor:
-            a = torch.special.ndtr((x - first.mean) / first.std)
-            return (1 - share) * a + share * torch.special.ndtr((x - first.mean - shift) / spread)
+            a = torch.special.ndtr((x - mean) / std)
+            return (1 - share) * a + share * torch.special.ndtr((x - mean - shift) / spread)
 
         def quantile(p: float) -> torch.Tensor:
-            low, high = torch.zeros_like(first.mean) - 50, torch.zeros_like(first.mean) + 150
+            low, high = torch.zeros_like(mean) - 50, torch.zeros_like(mean) + 150
             for _ in range(40):
                 middle = (low + high) / 2
                 below = cdf(middle) < p
                 low, high = torch.where(below, middle, low), torch.where(below, high, middle)
             return (low + high) / 2
 
-        return first.mean + share * shift, quantile(0.5 - level / 2), quantile(0.5 + level / 2)
+        return mean + share * shift, quantile(0.5 - level / 2), quantile(0.5 + level / 2)
 
 
 def _tensors() -> tuple[str, ...]:
     """Names of the weights."""
-    return tuple(f.name for f in fields(SubspaceEnsemble) if f.name != "space")
+    return tuple(f.name for f in fields(SubspaceEnsemble) if f.name not in ("space", "_coded"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -14,10 +14,12 @@ from metad2a_plugin.nn.dag import DagEncoder, Edges
 from metad2a_plugin.nn.set_transformer import SetEncoder
 from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.spaces.nasbench201.cell import EDGES
+from metad2a_plugin.utils.last_use import LastUse
 
 if TYPE_CHECKING:
     from metad2a_plugin.plugins.task import Task
-    from metad2a_plugin.spaces.base import SearchSpace
+    from metad2a_plugin.utils.last_use import LastUse
+from metad2a_plugin.spaces.base import SearchSpace
 
 _BLOCK = 256  # graphs scored at a time, so that the hidden layer of [draws, graphs] stays small
 
@@ -83,8 +85,11 @@ class PaperPredictor(nn.Module):
             sets: draws of one dataset's images, ``[draws, classes, images, feature_dim]``.
             vertices: int64 ``[n, vertices]``.
         """
-        codes = self.set_code(sets)[:, None]
-        blocks = [self.head(codes, block) for block in self.graph_code(vertices).split(_BLOCK)]
+        return self.score_codes(self.set_code(sets), vertices)
+
+    def score_codes(self, codes: torch.Tensor, vertices: torch.Tensor) -> torch.Tensor:
+        """`score` from the codes of the sets, ``[draws, latent]``."""
+        blocks = [self.head(codes[:, None], block) for block in self.graph_code(vertices).split(_BLOCK)]
         return torch.cat(blocks, dim=1)
 
 
@@ -105,6 +110,7 @@ class PaperAccuracy:
 
     DRAWS: ClassVar[int] = 10
     """Image sets whose scores are averaged, as in the release."""
+    _coded: LastUse[Task, torch.Tensor] = field(default_factory=LastUse, init=False, repr=False, compare=False)
 
     @property
     def feature_dim(self) -> int:
@@ -120,9 +126,10 @@ class PaperAccuracy:
         if task is None:
             raise ConfigError("the paper's predictor needs a dataset; give one, or a model of the default recipe")
         device = self.network.out.weight.device
-        scores = self.network.score(task.draw(self.DRAWS).to(device), vertices.to(device))
+        codes = self._coded.get(task, lambda: self.network.set_code(task.draw(self.DRAWS).to(device)))
+        scores = self.network.score_codes(codes, vertices.to(device))
         percent = (self.center + self.scale * scores).cpu()
-        return Prediction(percent.mean(0), (percent.var(0) + self.noise**2).sqrt())
+        return Prediction(percent.mean(0), (percent.var(0) + self.noise**2).sqrt(), percent=True)
 
     def distance(self, task: Task) -> None:
         """Not known for this model."""

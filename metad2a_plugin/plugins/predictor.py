@@ -4,20 +4,19 @@ A whole plug-in::
 
     class Smallest(Predictor):
         def predict(self, task, architectures):
-            return -torch.tensor([self.space.cost(a).params for a in architectures])
+            params, _ = self.space.costs(self.space.encode(architectures))
+            return Prediction(-params.float())
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.plugins.prediction import Prediction
+from metad2a_plugin.spaces.base import Architectures, SearchSpace
 
 if TYPE_CHECKING:
-    import torch
-
     from metad2a_plugin.plugins.task import Task
 
 
@@ -25,24 +24,34 @@ class Predictor(ABC):
     """Ranks architectures.
 
     Attributes:
+        name: the registry name it was made by; else that of the class.
         needs_task: False where scores do not depend on a dataset.
+        quantity: what scores are: ``accuracy``, or ``score`` where they only rank.
         unit: of the scores, such as ``%``; empty where they have none.
         scale: a sentence on what the scores are, for those who read a search's result.
         candidates: networks that a search scores unless told, of a predictor that takes its time; None where it can
             score thousands.
     """
 
+    name: str = ""
     needs_task: bool = False
+    quantity: str = "score"
     unit: str = ""
     scale: str = ""
     candidates: int | None = None
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
+        self.name = self.name or type(self).__name__
 
     @abstractmethod
-    def predict(self, task: Task | None, architectures: Sequence[Architecture]) -> torch.Tensor:
-        """Scores, float32 ``[n]``, higher is better, in the order given.
+    def predict(self, task: Task | None, architectures: Architectures) -> Prediction:
+        """Scores, higher is better, in the order given, and how sure they are where that is known.
+
+        Args:
+            task: features of the dataset; None where `needs_task` is False.
+            architectures: a sequence of them, or encoded ones, int64 ``[n, vertices]``; `SearchSpace.encode` and
+                `SearchSpace.decode` make either of both.
 
         Raises:
             ConfigError: `task` is None and `needs_task` is True.
@@ -53,16 +62,6 @@ class Predictor(ABC):
         """The images as this predictor wants to see them; None where the default encoder's features will do."""
         return None
 
-    def predict_encoded(self, task: Task | None, vertices: torch.Tensor) -> torch.Tensor:
-        """`predict` of encoded architectures, int64 ``[n, vertices]``; override it where decoding would be in vain."""
-        return self.predict(task, self.space.decode(vertices))
-
-    def spread(self, vertices: torch.Tensor) -> torch.Tensor:
-        """Standard deviation of a measured value around the score of each, float32 ``[n]``; NaN where it is not known.
-
-        Args:
-            vertices: encoded architectures, int64 ``[n, vertices]``.
-        """
-        import torch
-
-        return torch.full((len(vertices),), torch.nan)
+    def distance(self, task: Task) -> float | None:
+        """How far a dataset is from those that were learned from, of which 99% are within 1; None where not known."""
+        return None

@@ -1,4 +1,4 @@
-"""Search spaces, strategies and predictors by name: the built-in ones and those of installed plug-ins.
+"""Search spaces, strategies, predictors and more by name: the built-in ones and those of installed plug-ins.
 
 A plug-in names its classes in the entry points of its own distribution; nothing here needs to know it::
 
@@ -9,6 +9,8 @@ A plug-in names its classes in the entry points of its own distribution; nothing
 ('mobilenetv3', 'nasbench201')
 >>> get_strategy("random").__name__
 'RandomSearch'
+>>> entry("predictors", "naswot").takes("dataset")
+True
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
@@ -33,6 +37,10 @@ DISTRIBUTION = "metad2a-plugin"
 
 # Strings, so that listing imports nothing and a source checkout needs no installation.
 BUILT_IN: dict[str, dict[str, str]] = {
+    "devices": {
+        "mobilenetv3": "metad2a_plugin.devices.mobilenetv3:MobileNetV3LatencyModel",
+        "nasbench201": "metad2a_plugin.devices.nasbench201:LatencyModel",
+    },
     "spaces": {
         "mobilenetv3": "metad2a_plugin.spaces.mobilenetv3.space:MobileNetV3Space",
         "nasbench201": "metad2a_plugin.spaces.nasbench201.space:NASBench201",
@@ -64,9 +72,116 @@ BUILT_IN: dict[str, dict[str, str]] = {
 }
 """``module:attribute`` of every built-in, by kind and name; ``setup.py`` declares the same entry points."""
 
+DEFAULT_SPACE = "nasbench201"
+
+_BASES = {
+    "devices": "metad2a_plugin.devices.base:DeviceModel",
+    "encoders": "metad2a_plugin.plugins.encoder:ImageEncoder",
+    "predictors": "metad2a_plugin.plugins.predictor:Predictor",
+    "spaces": "metad2a_plugin.spaces.base:SearchSpace",
+    "strategies": "metad2a_plugin.plugins.strategy:Strategy",
+}
+"""What a class of each kind is a subclass of."""
+
+_OF_A_SPACE = {"predictors": "the predictor {!r}:", "strategies": "the strategy {!r}"}
+"""Kinds whose classes take the search space first, and what errors call one of them."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is registered under a name; nothing is imported before it is needed.
+
+    Attributes:
+        kind: such as ``"strategies"``.
+        name: such as ``"random"``.
+        point: of the plug-in that brings it; None for a built-in.
+    """
+
+    kind: str
+    name: str
+    point: EntryPoint | None = None
+
+    def load(self) -> Any:
+        """The class.
+
+        Raises:
+            ConfigError: its plug-in is broken.
+        """
+        if self.point is None:
+            return _imported(BUILT_IN[self.kind][self.name])
+        where = f"{self.name!r} among the {self.kind}, from {_owner(self.point)} ({self.point.value})"
+        try:
+            loaded = self.point.load()
+        except Exception as error:  # importing somebody else's module can raise anything
+            raise ConfigError(
+                f"{where}, cannot be imported: {type(error).__name__}: {error}; upgrade or uninstall "
+                f"{_owner(self.point)}"
+            ) from error
+        base = _imported(_BASES[self.kind])
+        if not (isinstance(loaded, type) and issubclass(loaded, base)):
+            raise ConfigError(f"{where}, must be a subclass of {base.__module__}.{base.__name__}, got {loaded!r}")
+        return loaded
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of what the class takes, but for the search space."""
+        return option_names(self.load())[self.kind in _OF_A_SPACE :]
+
+    def takes(self, name: str) -> bool:
+        """Whether the class has an argument of that name of its own."""
+        return name in self.options
+
+    def bind(self, **options: Any) -> Callable[..., Any]:
+        """The class with its options, to be called with what comes first, such as the search space.
+
+        Raises:
+            ConfigError: it does not take these options; what is wrong with their values is said when it is called.
+        """
+        kind = self.load()
+        try:
+            inspect.signature(kind).bind(*[None] * (self.kind in _OF_A_SPACE), **options)
+        except TypeError as error:
+            known = ", ".join(option for option in self.options if option != "seed")
+            one = _OF_A_SPACE.get(self.kind, f"{{!r}} among the {self.kind}:").format(self.name)
+            raise ConfigError(f"{one} {error}; its options are {known or 'none'}") from None
+        return partial(kind, **options)
+
+
+def option_names(kind: Callable[..., Any]) -> tuple[str, ...]:
+    """Names of the arguments of a class or function, in order; ``*args`` and ``**options`` are none.
+
+    >>> option_names(round)
+    ('number', 'ndigits')
+    """
+    named = inspect.signature(kind).parameters.values()
+    return tuple(p.name for p in named if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
+
+
+def entry(kind: str, name: str) -> Entry:
+    """What is registered under a name.
+
+    Args:
+        kind: one of ``devices``, ``encoders``, ``predictors``, ``spaces``, ``strategies``.
+        name: as `available` lists it.
+
+    Raises:
+        ConfigError: no such kind or name, or two distributions offer it.
+    """
+    if name in _built_in(kind):
+        return Entry(kind, name)
+    points = _plug_ins(kind).get(name, [])
+    if not points:
+        known = available(kind)
+        raise ConfigError(f"no {name!r} among the {kind}{did_you_mean(name, known)}; known are {', '.join(known)}")
+    if len(points) > 1:
+        raise ConfigError(
+            f"{name!r} is offered among the {kind} by {' and '.join(map(_owner, points))}; uninstall all but one"
+        )
+    return Entry(kind, name, points[0])
+
 
 def available(kind: str) -> tuple[str, ...]:
-    """Names of one kind (``spaces``, ``strategies``, ``predictors``, ``encoders``), sorted; imports no plug-in.
+    """Names of one kind, sorted; imports no plug-in.
 
     Raises:
         ConfigError: no such kind.
@@ -80,7 +195,7 @@ def get_space(name: str) -> SearchSpace:
     Raises:
         ConfigError: no such space, or its plug-in is broken.
     """
-    space: SearchSpace = _load("spaces", name, SearchSpace)()
+    space: SearchSpace = entry("spaces", name).load()()
     return space
 
 
@@ -90,7 +205,8 @@ def get_strategy(name: str) -> type[Strategy]:
     Raises:
         ConfigError: no such strategy, or its plug-in is broken.
     """
-    return _load("strategies", name, Strategy)
+    strategy: type[Strategy] = entry("strategies", name).load()
+    return strategy
 
 
 def bind_strategy(name: str, /, *, seed: int = 0, **options: Any) -> Callable[[SearchSpace], Strategy]:
@@ -100,19 +216,7 @@ def bind_strategy(name: str, /, *, seed: int = 0, **options: Any) -> Callable[[S
         ConfigError: no such strategy, its plug-in is broken, or it does not take these options; what is wrong with
             their values is said when the strategy is made.
     """
-    kind = get_strategy(name)
-    signature = inspect.signature(kind)
-    try:
-        signature.bind(None, seed=seed, **options)
-    except TypeError as error:
-        named = [p.name for p in signature.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        known = ", ".join(option for option in named[1:] if option != "seed")
-        raise ConfigError(f"the strategy {name!r} {error}; its options are {known or 'none'}") from None
-
-    def make(space: SearchSpace) -> Strategy:
-        return kind(space, seed=seed, **options)
-
-    return make
+    return entry("strategies", name).bind(seed=seed, **options)
 
 
 def get_predictor(name: str) -> type[Predictor]:
@@ -121,7 +225,8 @@ def get_predictor(name: str) -> type[Predictor]:
     Raises:
         ConfigError: no such predictor, or its plug-in is broken.
     """
-    return _load("predictors", name, Predictor)
+    predictor: type[Predictor] = entry("predictors", name).load()
+    return predictor
 
 
 def get_encoder_class(name: str) -> type[ImageEncoder]:
@@ -132,9 +237,25 @@ def get_encoder_class(name: str) -> type[ImageEncoder]:
     Raises:
         ConfigError: no such encoder, or its plug-in is broken.
     """
-    from metad2a_plugin.plugins.encoder import ImageEncoder
+    encoder: type[ImageEncoder] = entry("encoders", name).load()
+    return encoder
 
-    return _load("encoders", name, ImageEncoder)
+
+def get_device_models(space: str) -> Any:
+    """The class, a `devices.base.DeviceModel`, of the models of devices that were measured with a space's networks.
+
+    Raises:
+        ConfigError: no device was measured with networks of that space, or its plug-in is broken.
+    """
+    known = available("devices")
+    if space not in known:
+        raise ConfigError(f"latencies are known for the spaces {' and '.join(known)}, not for {space!r}")
+    return entry("devices", space).load()
+
+
+def _imported(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def _built_in(kind: str) -> dict[str, str]:
@@ -165,35 +286,6 @@ def _plug_ins(kind: str) -> dict[str, list[EntryPoint]]:
 
 def _owner(point: EntryPoint) -> str:
     return point.dist.name if point.dist is not None else "an unnamed distribution"
-
-
-def _load(kind: str, name: str, base: type) -> Any:
-    built_in = _built_in(kind)
-    if name in built_in:
-        module, _, attribute = built_in[name].partition(":")
-        return getattr(import_module(module), attribute)
-    points = _plug_ins(kind).get(name, [])
-    if not points:
-        known = available(kind)
-        raise ConfigError(f"no {name!r} among the {kind}{did_you_mean(name, known)}; known are {', '.join(known)}")
-    if len(points) > 1:
-        raise ConfigError(
-            f"{name!r} is offered among the {kind} by {' and '.join(map(_owner, points))}; uninstall all but one"
-        )
-    return _load_plug_in(points[0], kind, base)
-
-
-def _load_plug_in(point: EntryPoint, kind: str, base: type) -> Any:
-    where = f"{point.name!r} among the {kind}, from {_owner(point)} ({point.value})"
-    try:
-        loaded = point.load()
-    except Exception as error:  # importing somebody else's module can raise anything
-        raise ConfigError(
-            f"{where}, cannot be imported: {type(error).__name__}: {error}; upgrade or uninstall {_owner(point)}"
-        ) from error
-    if not (isinstance(loaded, type) and issubclass(loaded, base)):
-        raise ConfigError(f"{where}, must be a subclass of {base.__module__}.{base.__name__}, got {loaded!r}")
-    return loaded
 
 
 def predictor_of(
@@ -228,20 +320,9 @@ def predictor_of(
         if options:
             raise ConfigError(f"a predictor that is an object takes no options, got {', '.join(options)}")
         return given
-    kind = get_predictor(given)
-    signature = inspect.signature(kind)
+    found = entry("predictors", given)
     offered = {"resolution": input_size, "input_size": input_size, "dataset": dataset, "seed": seed}
-    options = {k: v for k, v in offered.items() if k in signature.parameters and v is not None} | options
-    try:
-        signature.bind(None, **options)
-    except TypeError as error:
-        raise ConfigError(f"the predictor {given!r}: {error}") from None
-    return kind(space, **options)
-
-
-def name_of(predictor: Predictor | str) -> str:
-    """The registry name that was given, or that of the class."""
-    return predictor if isinstance(predictor, str) else type(predictor).__name__
-
-
-DEFAULT_SPACE = "nasbench201"
+    options = {k: v for k, v in offered.items() if found.takes(k) and v is not None} | options
+    predictor: Predictor = found.bind(**options)(space)
+    predictor.name = given
+    return predictor

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.plugins.predictor import Predictor
-from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.spaces.base import Architectures
 
 if TYPE_CHECKING:
-    import torch
-
     from metad2a_plugin.plugins.task import Task
 
 
 class ParamsPredictor(Predictor):
     """Scores an architecture by its parameters, in millions."""
 
-    def predict(self, task: Task | None, architectures: Sequence[Architecture]) -> torch.Tensor:
-        return self.space.costs(self.space.encode(architectures))[0].float()
+    def predict(self, task: Task | None, architectures: Architectures) -> Prediction:
+        return Prediction(self.space.costs(self.space.encode(architectures))[0].float())
 
 
 class FlopsPredictor(Predictor):
     """Scores an architecture by its multiply-accumulates, in millions."""
 
-    def predict(self, task: Task | None, architectures: Sequence[Architecture]) -> torch.Tensor:
-        return self.space.costs(self.space.encode(architectures))[1].float()
+    def predict(self, task: Task | None, architectures: Architectures) -> Prediction:
+        return Prediction(self.space.costs(self.space.encode(architectures))[1].float())

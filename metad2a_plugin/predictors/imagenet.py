@@ -19,8 +19,9 @@ import torch
 from metad2a_plugin.devices.fitted import PRETRAINED, FittedModel, check_finite
 from metad2a_plugin.devices.mobilenetv3 import check_resolution
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.plugins.predictor import Predictor
-from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.spaces.base import Architectures, SearchSpace
 from metad2a_plugin.spaces.mobilenetv3.descriptors import cost_powers, depth_pairs, layers_and_depths
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 
@@ -39,7 +40,7 @@ class ImageNetPredictor(Predictor):
     >>> from metad2a_plugin import get_space
     >>> space = get_space("mobilenetv3")
     >>> largest = space.parse("+".join(["k7e6-k7e6-k7e6-k7e6"] * 5))
-    >>> 76 < float(ImageNetPredictor(space).predict(None, [largest])) < 79
+    >>> 76 < float(ImageNetPredictor(space).predict(None, [largest]).mean) < 79
     True
 
     Args:
@@ -53,7 +54,7 @@ class ImageNetPredictor(Predictor):
         CheckpointError: the model's files are missing or damaged.
     """
 
-    unit = "%"
+    quantity, unit = "accuracy", "%"
     scale = (
         "Accuracies are ImageNet top-1 of subnets with the weights of OFA's supernet of width 1.0, not trained further."
     )
@@ -66,34 +67,11 @@ class ImageNetPredictor(Predictor):
         self.resolution = resolution
         self.model = _shipped() if directory is None else ImageNetModel.load(directory)
 
-    def predict(self, task: Task | None, architectures: Sequence[Architecture]) -> torch.Tensor:
-        return self.accuracy(self.space.encode(architectures))
-
-    def predict_encoded(self, task: Task | None, vertices: torch.Tensor) -> torch.Tensor:
-        return self.accuracy(vertices)
-
-    def spread(self, vertices: torch.Tensor) -> torch.Tensor:
-        """The same for all networks: that of a normal distribution with the width of `interval`."""
-        return torch.full((len(vertices),), self.model.half_width(self.resolution) / NormalDist().inv_cdf(0.95))
-
-    def accuracy(self, vertices: torch.Tensor) -> torch.Tensor:
-        """Top-1 accuracy in percent, float32 ``[n]``, of encoded networks int64 ``[n, 22]``.
-
-        Raises:
-            ArchitectureError: a row is no network.
-        """
-        return self.model.predict(vertices, self.resolution)
-
-    def interval(self, architectures: Sequence[Architecture]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Lower and upper end, float32 ``[n]`` each: nine of ten measured accuracies are expected inside.
-
-        The width is the same for all networks of a resolution; see the model card for its coverage.
-
-        Raises:
-            ArchitectureError: an architecture is of another space.
-        """
-        mean, half = self.predict(None, architectures), self.model.half_width(self.resolution)
-        return mean - half, mean + half
+    def predict(self, task: Task | None, architectures: Architectures) -> Prediction:
+        """The spread is the same for all networks of a resolution; see the model card for the intervals' coverage."""
+        mean = self.model.predict(self.space.encode(architectures), self.resolution)
+        std = self.model.half_width(self.resolution) / NormalDist().inv_cdf(0.95)
+        return Prediction(mean, torch.full((len(mean),), std), percent=True)
 
 
 class ImageNetModel(FittedModel):

@@ -1,22 +1,20 @@
-"""MetaD2A's meta-trained predictor behind the `Predictor` interface."""
+"""MetaD2A's meta-trained predictor by its name."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.search.metad2a import MetaD2A
-from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.search.predictor import CheckpointPredictor
+from metad2a_plugin.spaces.base import Architectures, SearchSpace
 
 if TYPE_CHECKING:
     from metad2a_plugin.plugins.task import Task
 
 
-class MetaD2APredictor(Predictor):
+class MetaD2APredictor(CheckpointPredictor):
     """Scores architectures by their predicted accuracy, in percent, on a task.
 
     Args:
@@ -31,23 +29,17 @@ class MetaD2APredictor(Predictor):
     needs_task = True
 
     def __init__(self, space: SearchSpace, model: str | MetaD2A | None = None) -> None:
-        super().__init__(space)
-        model = space.name if model is None else model
-        self.searcher = model if isinstance(model, MetaD2A) else MetaD2A.from_pretrained(model)
-        if self.searcher.space.name != space.name:
-            raise ConfigError(
-                f"the model {self.searcher.checkpoint.name!r} is of the space {self.searcher.space.name!r}, "
-                f"not {space.name!r}"
-            )
+        self.searcher = MetaD2A.of_space(space, model)
+        super().__init__(space, self.searcher.checkpoint)
 
     def read(self, images: Any, seed: int) -> Task:
         """By the encoder of its checkpoint."""
         return self.searcher.task(images, seed=seed)
 
-    def predict(self, task: Task | None, architectures: Sequence[Architecture]) -> torch.Tensor:
+    def predict(self, task: Task | None, architectures: Architectures) -> Prediction:
         if task is None:
             raise ConfigError(
                 "this predictor needs a task; make one with extract_task(load_dataset(...)), or rank without a "
                 "dataset with MetaD2A.predict(None, architectures)"
             )
-        return self.searcher.predict(task, architectures).mean
+        return super().predict(self.searcher.task(task), architectures)

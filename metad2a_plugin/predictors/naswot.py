@@ -5,8 +5,6 @@ Mellor, Turner, Storkey and Crowley, *Neural Architecture Search without Trainin
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +14,9 @@ from torch import nn
 from metad2a_plugin.data import ImageDataset, Task, load_dataset
 from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.nn.relus import visit_relus
+from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.plugins.predictor import Predictor
-from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.spaces.base import Architecture, Architectures, SearchSpace
 from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.progress import counting
 from metad2a_plugin.utils.torch_device import seeded, usable
@@ -75,8 +74,8 @@ class Agreement:
         """K, float64 ``[n, n]``: agreement is both on or both off."""
         both = self._both_on.triu()
         both = both + both.triu(1).T
-        on = both.diagonal()
-        return self.units - on[:, None] - on[None] + 2 * both
+        alone = both.diagonal()
+        return self.units - alone[:, None] - alone[None] + 2 * both
 
     def score(self) -> float:
         """Log |det K|, with eigenvalues below 1 taken as 1; see `activation_score`.
@@ -168,20 +167,25 @@ class NASWOTPredictor(Predictor):
             integer("input_size", input_size, 1)
         self.seed, self.progress, self.options = seed, progress, options
         self.device = usable(device)
-        self._check_options()  # before the images are read
+        try:
+            space.check_options(options)  # before the images are read
+        except ConfigError as error:
+            own = "batch_size, seed, input_size, device, progress"
+            raise ConfigError(f"NASWOT's own options are {own}, others are of the network: {error}") from None
         images = load_dataset(dataset)
         self.num_classes = images.num_classes
         size = space.input_size if input_size is None else input_size
         self.images = minibatch(images, batch_size, size, seed).to(self.device, memory_format=torch.channels_last)
 
-    def predict(self, task: Task | None, architectures: Sequence[Architecture]) -> torch.Tensor:
-        wanted = dict.fromkeys(self.space.validate(a) for a in architectures)
+    def predict(self, task: Task | None, architectures: Architectures) -> Prediction:
+        asked = [self.space.validate(architecture) for architecture in self.space.decode(architectures)]
+        wanted = dict.fromkeys(asked)
         with counting("Scoring networks", len(wanted), self.progress) as advance:
             scores = {}
             for architecture in wanted:
                 scores[architecture] = self._score(architecture)
                 advance(1)
-        return torch.tensor([scores[a] for a in architectures], dtype=torch.float32)
+        return Prediction(torch.tensor([scores[architecture] for architecture in asked], dtype=torch.float32))
 
     def _score(self, architecture: Architecture) -> float:
         agreement = Agreement(len(self.images), self.device)
@@ -189,14 +193,6 @@ class NASWOTPredictor(Predictor):
             network = self.space.build(architecture, self.num_classes, **self.options).to(self.device)
             self.space.visit_relus(network, self.images, agreement.add)
         return agreement.score()
-
-    def _check_options(self) -> None:
-        try:
-            with seeded((self.seed,), torch.device("cpu")):
-                self.space.build(self.space.sample(random.Random(0)), 2, **self.options)
-        except (ConfigError, TypeError) as error:
-            own = "batch_size, seed, input_size, device, progress"
-            raise ConfigError(f"NASWOT's own options are {own}, others are of the network: {error}") from None
 
 
 def minibatch(dataset: ImageDataset, count: int, size: int, seed: int) -> torch.Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,9 @@ import torch
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.one_shot.shared_weights import SharedWeights
+from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.plugins.predictor import Predictor
-from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.spaces.base import Architectures, SearchSpace
 
 if TYPE_CHECKING:
     from metad2a_plugin.data import Task
@@ -38,7 +38,7 @@ class SupernetPredictor(Predictor):
         DatasetError: the dataset cannot be read.
     """
 
-    unit = "%"
+    quantity, unit = "accuracy", "%"
     scale = "Accuracies are those of shared weights: they compare cells, and metad2a train measures them."
     candidates = 200
 
@@ -65,7 +65,6 @@ class SupernetPredictor(Predictor):
     def _shared(self) -> SharedWeights:
         return SharedWeights.load(self._weights, load_dataset(self._source), self._device)
 
-    def predict(self, task: Task | None, architectures: Sequence[Architecture]) -> torch.Tensor:
-        for architecture in architectures:
-            self.space.validate(architecture)
-        return torch.tensor([self._shared.accuracy(a) for a in architectures], dtype=torch.float32)
+    def predict(self, task: Task | None, architectures: Architectures) -> Prediction:
+        cells = [self.space.validate(architecture) for architecture in self.space.decode(architectures)]
+        return Prediction(torch.tensor([self._shared.accuracy(cell) for cell in cells], dtype=torch.float32))

@@ -8,35 +8,36 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from metad2a_plugin.candidates.bounds import Bounds, Tables
 from metad2a_plugin.candidates.chains import Chains
 from metad2a_plugin.candidates.find import Effort
 from metad2a_plugin.candidates.generate import Draw
+from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.data import ImageDataset, Task, extract_task, get_encoder, load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.models.checkpoint import Checkpoint, load_checkpoint
 from metad2a_plugin.models.generator import TEMPERATURE
 from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.plugins.predictor import Predictor
-from metad2a_plugin.plugins.registry import get_space, name_of, predictor_of
-from metad2a_plugin.search.pareto import POINTS, QUERIES, Front, Sweep, costed, front
-from metad2a_plugin.search.ranking import Job, Ranker, Ranking
-from metad2a_plugin.search.result import FAR, LEVEL, Candidate, SearchResult
-from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.plugins.registry import entry, get_space, predictor_of
+from metad2a_plugin.search.options import requested
+from metad2a_plugin.search.pareto import Front, costed, front
+from metad2a_plugin.search.predictor import CheckpointPredictor
+from metad2a_plugin.search.ranking import Origin, Ranking, rank
+from metad2a_plugin.search.result import SearchResult
+from metad2a_plugin.spaces.base import Architectures, SearchSpace
 from metad2a_plugin.utils.checks import integer, one_of
 from metad2a_plugin.utils.torch_device import usable
 
-__all__ = [
-    "FAR", "LEVEL", "Candidate", "Front", "MetaD2A", "Ranking", "SearchResult", "pareto_space", "search_space",
-]  # fmt: skip
+TASK_OPTIONS = ("batch_size", "cache_dir", "max_images_per_class")
+"""Of `extract_task`, that are not arguments of `MetaD2A.task` already."""
+
 
 class MetaD2A:
     """A meta-trained generator and predictor, ready for datasets; make one with `from_pretrained`.
@@ -44,6 +45,9 @@ class MetaD2A:
     Args:
         checkpoint: the models.
         device: where they run.
+
+    Attributes:
+        predictor: of the checkpoint.
 
     Raises:
         ConfigError: the device cannot be used, or the checkpoint's space is unknown.
@@ -53,6 +57,7 @@ class MetaD2A:
         self.device = str(usable(device))
         self.checkpoint = checkpoint.to(self.device)
         self.space: SearchSpace = get_space(checkpoint.space)
+        self.predictor = CheckpointPredictor(self.space, self.checkpoint)
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str] = "nasbench201", device: str = "cpu") -> MetaD2A:
@@ -62,6 +67,22 @@ class MetaD2A:
             CheckpointError: no such checkpoint, or its files are damaged.
         """
         return cls(load_checkpoint(name), device)
+
+    @classmethod
+    def of_space(cls, space: SearchSpace, model: str | MetaD2A | None = None) -> MetaD2A:
+        """A model that must be of that space: itself, by name or folder, or the one that is named like the space.
+
+        Raises:
+            ConfigError: it is of another space.
+            CheckpointError: it cannot be read.
+        """
+        made = model if isinstance(model, MetaD2A) else cls.from_pretrained(space.name if model is None else model)
+        if made.space.name != space.name:
+            raise ConfigError(
+                f"the model {made.checkpoint.name!r} is of the space {made.space.name!r}, not {space.name!r}; give a "
+                f"model of {space.name!r}"
+            )
+        return made
 
     # -- dataset -----------------------------------------------------------------------------
     def task(self, dataset: Any, *, seed: int = 0, progress: bool = True, **options: Any) -> Task:
@@ -77,27 +98,29 @@ class MetaD2A:
             DatasetError: the dataset cannot be used.
             CheckpointError: the features are of another encoder than the checkpoint was meta-trained with.
         """
-        _check_names(options)
-        mine = self.checkpoint
+        for name in options:
+            one_of("option", name, TASK_OPTIONS)
+        checkpoint, dim = self.checkpoint, self.checkpoint.predictor.feature_dim
         if isinstance(dataset, Task):
-            if dataset.encoder != mine.encoder or dataset.features.shape[1] != mine.predictor.feature_dim:
+            if dataset.encoder != checkpoint.encoder or dataset.features.shape[1] != dim:
                 raise CheckpointError(
                     f"the task's features are of encoder {dataset.encoder!r} ({dataset.features.shape[1]} numbers an "
-                    f"image), the model {mine.name!r} reads those of {mine.encoder!r} ({mine.predictor.feature_dim}); "
-                    f"make the task with extract_task(dataset, encoder={mine.encoder!r})"
+                    f"image), the model {checkpoint.name!r} reads those of {checkpoint.encoder!r} ({dim}); "
+                    f"make the task with extract_task(dataset, encoder={checkpoint.encoder!r})"
                 )
             return dataset
         images = dataset if isinstance(dataset, ImageDataset) else load_dataset(dataset)
-        encoder = get_encoder(mine.encoder, self.device)
-        if encoder.fingerprint != mine.encoder_fingerprint:
+        encoder = get_encoder(checkpoint.encoder, self.device)
+        if encoder.fingerprint != checkpoint.encoder_fingerprint:
             raise CheckpointError(
-                f"the model {mine.name!r} was meta-trained with other weights of the encoder {mine.encoder!r} than "
-                "those installed; run metad2a meta-train again, or install the version it was made with"
+                f"the model {checkpoint.name!r} was meta-trained with other weights of the encoder "
+                f"{checkpoint.encoder!r} than those installed; "
+                "run metad2a meta-train again, or install the version it was made with"
             )
         return extract_task(images, encoder, seed=seed, progress=progress, device=self.device, **options)
 
     # -- models ------------------------------------------------------------------------------
-    def predict(self, dataset: Any, architectures: Sequence[Architecture] | torch.Tensor) -> Prediction:
+    def predict(self, dataset: Any, architectures: Architectures) -> Prediction:
         """Accuracies of architectures, or of encoded ones int64 ``[n, vertices]``; see `Prediction`.
 
         Args:
@@ -109,9 +132,7 @@ class MetaD2A:
             ArchitectureError: an architecture is of another space.
             DatasetError: the dataset cannot be used.
         """
-        encoded = architectures if isinstance(architectures, torch.Tensor) else self.space.encode(architectures)
-        task = None if dataset is None else self.task(dataset)
-        return self.checkpoint.predictor.predict_task(task, encoded)
+        return self.predictor.predict(None if dataset is None else self.task(dataset), architectures)
 
     def generate(self, task: Task, n: int, *, seed: int = 0, tilt: torch.Tensor | None = None) -> torch.Tensor:
         """Up to `n` different encoded architectures for a dataset, int64 ``[m, vertices]``, likeliest kinds first.
@@ -151,15 +172,8 @@ class MetaD2A:
         *,
         top: int = 10,
         predictor: str | Predictor | None = None,
-        candidates: int | None = None,
-        refine: int | None = None,
-        max_params: float | None = None,
-        max_flops: float | None = None,
-        max_latency: Mapping[str, float] | None = None,
-        latency_tables: Mapping[str, Tables] | None = None,
-        input_size: int | None = None,
-        width: float | None = None,
-        seed: int = 0,
+        limits: Limits | None = None,
+        effort: Effort | None = None,
         progress: bool = True,
         **options: Any,
     ) -> SearchResult:
@@ -172,20 +186,12 @@ class MetaD2A:
             dataset: a folder, a file, arrays, a torch Dataset (see `load_dataset`), or a `Task`.
             top: how many to return.
             predictor: ranks instead of the checkpoint's own: a name (``metad2a list predictors``), or an object. One
-                that takes a ``resolution`` gets `input_size`.
-            candidates: different networks to generate and rank; None ranks the whole space where it has at most
-                20,000 architectures, and generates 700 elsewhere, unless the predictor has a number of its own.
-            refine: further queries of the predictor, where those so far promise most; None is 300, or 0 where the space
-                is ranked completely or `candidates` are given, as in the paper.
-            max_params, max_flops: hard limits in millions, counted for `input_size`, `width` and the dataset's classes.
-            max_latency: hard limits by device, in milliseconds (millijoules for energies), which hold with the device's
-                error on top.
-            latency_tables: files of look-up tables in OFA's format, by the name of your device; see `LookUpTable`.
-            input_size: side of the images the network will see, in pixels; None takes the space's own.
-            width: multiplier of all channels, of ``mobilenetv3``; None is 1.0.
-            seed: of the choice of images, of the generator and of a predictor that draws.
+                that takes a ``resolution`` gets the size of the images.
+            limits: hard limits, and the size of the networks.
+            effort: how much is searched, and the seed.
             progress: show progress bars if stderr is a terminal.
-            **options: for `extract_task`.
+            **options: in place of `limits` and `effort`, their attributes by name, such as ``max_params=0.5`` and
+                ``seed=1``, and options of the space's networks, such as ``width=1.2``; also options of `extract_task`.
 
         Raises:
             DatasetError: the dataset cannot be used.
@@ -195,19 +201,7 @@ class MetaD2A:
         if dataset is None and predictor is None:
             raise ConfigError("search needs a dataset; rank(None) orders networks for the average meta-training task")
         ranking = self.rank(
-            dataset,
-            predictor=predictor,
-            candidates=candidates,
-            refine=refine,
-            max_params=max_params,
-            max_flops=max_flops,
-            max_latency=max_latency,
-            latency_tables=latency_tables,
-            input_size=input_size,
-            width=width,
-            seed=seed,
-            progress=progress,
-            **options,
+            dataset, predictor=predictor, limits=limits, effort=effort, progress=progress, **options
         )
         return ranking.result(slice(top))
 
@@ -216,15 +210,8 @@ class MetaD2A:
         dataset: Any,
         *,
         predictor: str | Predictor | None = None,
-        candidates: int | None = None,
-        refine: int | None = None,
-        max_params: float | None = None,
-        max_flops: float | None = None,
-        max_latency: Mapping[str, float] | None = None,
-        latency_tables: Mapping[str, Tables] | None = None,
-        input_size: int | None = None,
-        width: float | None = None,
-        seed: int = 0,
+        limits: Limits | None = None,
+        effort: Effort | None = None,
         progress: bool = True,
         **options: Any,
     ) -> Ranking:
@@ -232,17 +219,9 @@ class MetaD2A:
 
         A `dataset` of None ranks for the average meta-training task; candidates are drawn at random then.
         """
-        effort = Effort(candidates, refine, seed)
-        bounds = Bounds(
-            self.space,
-            max_params=max_params,
-            max_flops=max_flops,
-            max_latency=max_latency,
-            latency_tables=latency_tables,
-            input_size=input_size,
-            width=width,
-        )
-        return self._job(dataset, bounds, predictor, seed, progress, options).rank(effort)
+        limits, effort, left = requested(self.space, limits, effort, options, TASK_OPTIONS)
+        ranker, origin = self._origin(dataset, predictor, limits, effort, progress, left)
+        return rank(limits, ranker, effort, origin)
 
     def pareto(
         self,
@@ -250,58 +229,58 @@ class MetaD2A:
         cost: str = "flops",
         *,
         predictor: str | Predictor | None = None,
-        points: int = POINTS,
-        queries: int = QUERIES,
-        seed: int = 0,
+        limits: Limits | None = None,
+        effort: Effort | None = None,
         progress: bool = True,
         **options: Any,
     ) -> Front:
         """The best networks for a dataset from the smallest to the largest.
 
+        Spaces of at most 20,000 architectures are ranked completely.
+
         Args:
-            dataset, predictor, seed, progress: as in `search`.
+            dataset, predictor, limits, progress, options: as in `search`.
             cost: ``flops``, ``params`` or a device.
-            points: levels of the cost, in equal ratios; the best network within each is on the front.
-            queries: of the predictor, for all of the front; spaces of at most 20,000 architectures are ranked
-                completely.
-            **options: limits and sizes, as in `search`, and options of `extract_task`.
+            effort: its `points` are levels of the cost, in equal ratios: the best network within each is on the front;
+                its `queries` are for all of the front.
 
         Raises:
             DatasetError: the dataset cannot be used.
             ConfigError: an option is wrong, or no architecture is within the limits.
         """
-        limits = {name: value for name, value in options.items() if name not in _TASK_OPTIONS}
-        images = {name: value for name, value in options.items() if name in _TASK_OPTIONS}
         if dataset is None and predictor is None:
             raise ConfigError("a front needs a dataset, or a predictor that needs none")
-        bounds = costed(self.space, cost, limits)
-        sweep = Sweep(points, queries, seed)
-        return front(self._job(dataset, bounds, predictor, seed, progress, images), cost, sweep)
+        limits, effort, left = requested(self.space, limits, effort, options, TASK_OPTIONS)
+        limits = costed(limits, cost)
+        ranker, origin = self._origin(dataset, predictor, limits, effort, progress, left)
+        return front(limits, ranker, cost, effort, origin)
 
-    def _job(
+    def _origin(
         self,
         dataset: Any,
-        bounds: Bounds,
         predictor: str | Predictor | None,
-        seed: int,
+        limits: Limits,
+        effort: Effort,
         progress: bool,
         options: Mapping[str, Any],
-    ) -> Job:
-        """With everything checked before the dataset is read."""
-        images = None if isinstance(dataset, Task) else dataset
-        other = None if predictor is None else predictor_of(predictor, self.space, bounds.input_size, images, seed)
-        _check_names(options)
-        begin = time.perf_counter()
-        task = None if dataset is None else self.task(dataset, seed=seed, progress=progress, **options)
+    ) -> tuple[Predictor, Origin]:
+        """What ranks, and for what; the dataset is read once."""
+        begin, task = time.perf_counter(), None
+        ranker: Predictor = self.predictor
+        # What can be refused without images is, before they are read; and they are read once.
+        looks = isinstance(predictor, str) and entry("predictors", predictor).takes("dataset")
+        if predictor is not None and not looks:
+            ranker = predictor_of(predictor, self.space, limits.size, seed=effort.seed)
+        if dataset is not None and not isinstance(dataset, Task):
+            dataset = load_dataset(dataset)
+        if predictor is not None and looks:
+            images = None if isinstance(dataset, Task) else dataset
+            ranker = predictor_of(predictor, self.space, limits.size, images, effort.seed)
+        if dataset is not None:
+            task = self.task(dataset, seed=effort.seed, progress=progress, **options)
         features = time.perf_counter() - begin
-        mine, draw = self.checkpoint, None
-        if task is not None and mine.generator is not None:
-            draw = self.source(task, seed)
-        if predictor is not None and other is not None:
-            return Job(bounds, Ranker.of(other, name_of(predictor), task), draw, task, mine.name, None, features)
-        ranker = Ranker(mine.name, "%", _scale(mine), lambda vertices: self.predict(task, vertices))
-        distance = None if task is None else mine.predictor.distance(task)
-        return Job(bounds, ranker, draw, task, mine.name, distance, features)
+        draw = None if task is None or self.checkpoint.generator is None else self.source(task, effort.seed)
+        return ranker, Origin(task, draw, self.checkpoint.name, features)
 
     def source(self, task: Task, seed: int = 0) -> Draw:
         """The generator's draws for a dataset, which limits can steer; see `candidates.generate`.
@@ -322,10 +301,9 @@ def search_space(
     predictor: Predictor | str,
     *,
     top: int = 10,
-    candidates: int | None = None,
-    refine: int | None = None,
-    seed: int = 0,
-    **limits: Any,
+    limits: Limits | None = None,
+    effort: Effort | None = None,
+    **options: Any,
 ) -> SearchResult:
     """Rank architectures by a predictor that needs no dataset, such as ``ofa-imagenet``.
 
@@ -336,15 +314,15 @@ def search_space(
     Args:
         space: a search space, or its name.
         predictor: a predictor, or its name (``metad2a list predictors``).
-        top, candidates, refine, seed: as in `MetaD2A.search`; candidates are drawn at random.
-        **limits: limits and sizes; see `Bounds`.
+        top, limits, effort: as in `MetaD2A.search`; candidates are drawn at random.
+        **options: in place of `limits` and `effort`, as there.
 
     Raises:
         ConfigError: an option is wrong, the predictor needs a dataset, or no architecture is within the limits.
     """
     integer("top", top, 1)
-    effort = Effort(candidates, refine, seed)
-    return _plain_job(predictor, Bounds.named(_space(space), limits), seed).rank(effort).result(slice(top))
+    limits, effort, _ = requested(_space(space), limits, effort, options)
+    return rank(limits, _without_dataset(predictor, limits, effort), effort, Origin()).result(slice(top))
 
 
 def pareto_space(
@@ -352,55 +330,27 @@ def pareto_space(
     predictor: Predictor | str,
     cost: str = "flops",
     *,
-    points: int = POINTS,
-    queries: int = QUERIES,
-    seed: int = 0,
-    **limits: Any,
+    limits: Limits | None = None,
+    effort: Effort | None = None,
+    **options: Any,
 ) -> Front:
     """The best networks from the smallest to the largest, by a predictor that needs no dataset.
 
     Args:
-        space, predictor, limits: as in `search_space`.
-        cost, points, queries, seed: as in `MetaD2A.pareto`.
+        space, predictor, limits, effort, options: as in `search_space`.
+        cost: as in `MetaD2A.pareto`.
 
     Raises:
         ConfigError: as in `search_space`.
     """
-    return front(_plain_job(predictor, costed(_space(space), cost, limits), seed), cost, Sweep(points, queries, seed))
+    limits, effort, _ = requested(_space(space), limits, effort, options)
+    limits = costed(limits, cost)
+    return front(limits, _without_dataset(predictor, limits, effort), cost, effort, Origin())
 
 
 def _space(space: SearchSpace | str) -> SearchSpace:
     return get_space(space) if isinstance(space, str) else space
 
 
-def _plain_job(predictor: Predictor | str, bounds: Bounds, seed: int) -> Job:
-    made = predictor_of(predictor, bounds.space, bounds.input_size, seed=seed)
-    return Job(bounds, Ranker.of(made, name_of(predictor), None))
-
-
-def _scale(checkpoint: Checkpoint) -> str:
-    """What its accuracies are, if its training says so as ``scale``; else what is true of any."""
-    if "scale" in checkpoint.training:
-        return str(checkpoint.training["scale"])
-    tasks = f"{checkpoint.training.get('classes', 20)} classes"
-    if checkpoint.space == "nasbench201":
-        tasks += ", short training"
-    quality = checkpoint.training.get("quality")
-    order = f" Their order is that of the predictor {quality}." if quality else ""
-    return (
-        f"Accuracies are on the scale of the meta-training tasks ({tasks}): they rank networks; metad2a train measures "
-        f"them.{order}"
-    )
-
-
-_TASK_OPTIONS = ("batch_size", "cache_dir", "max_images_per_class")
-"""Of `extract_task`, that are not arguments of `MetaD2A.task` already."""
-
-
-def _check_names(options: Mapping[str, Any]) -> None:
-    """Refuse what would be ignored where there is nothing to extract: a mistyped limit must not be none."""
-    for name in options:
-        if name not in _TASK_OPTIONS:
-            arguments = inspect.signature(MetaD2A.rank).parameters
-            known = [argument for argument in arguments if argument not in ("self", "dataset", "options")]
-            one_of("option", name, (*known, *_TASK_OPTIONS))
+def _without_dataset(predictor: Predictor | str, limits: Limits, effort: Effort) -> Predictor:
+    return predictor_of(predictor, limits.space, limits.size, seed=effort.seed)

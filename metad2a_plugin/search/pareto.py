@@ -16,42 +16,23 @@ import io
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from metad2a_plugin.candidates.bounds import Bounds
 from metad2a_plugin.candidates.chains import Chains
 from metad2a_plugin.candidates.find import EXHAUSTIVE, Effort
 from metad2a_plugin.candidates.front import best_within, ratios, spaced, sweep
+from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.search.result import Candidate, SearchResult
-from metad2a_plugin.spaces.base import SearchSpace
-from metad2a_plugin.utils.checks import integer
+from metad2a_plugin.search.ranking import Origin, Ranking, rank
+from metad2a_plugin.search.result import Candidate, SearchResult, Source
 from metad2a_plugin.utils.files import write_atomically
 
 if TYPE_CHECKING:
-    from metad2a_plugin.search.ranking import Job
+    from metad2a_plugin.plugins.predictor import Predictor
 
-POINTS, QUERIES = 16, 1000
 COSTS = ("flops", "params")
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """How much a front is searched for; see `MetaD2A.pareto`.
-
-    Raises:
-        ConfigError: a number is out of range.
-    """
-
-    points: int = POINTS
-    queries: int = QUERIES
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        integer("points", self.points, 2)
-        integer("seed", self.seed, 0)
-        integer("queries", self.queries, 6 * self.points)
 
 
 @dataclass(frozen=True)
@@ -75,8 +56,8 @@ class Front:
 
     @property
     def points(self) -> list[tuple[float, float]]:
-        """Cost and accuracy of each."""
-        return [(c.cost(self.cost), c.accuracy) for c in self.candidates]
+        """Cost and score of each."""
+        return [(c.cost(self.cost), c.score) for c in self.candidates]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -111,64 +92,59 @@ class Front:
         units = [f"{device}_{self.result.units[device]}" for device in devices]
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["architecture", "accuracy", "low", "high", "params_m", "flops_m", *units])
+        writer.writerow(["architecture", self.result.quantity, "low", "high", "params_m", "flops_m", *units])
         for c in self.candidates:
             low, high = c.interval or ("", "")
             latencies = [c.latency[device] for device in devices]
-            writer.writerow([c.architecture_str, c.accuracy, low, high, c.params, c.flops, *latencies])
+            writer.writerow([c.architecture_str, c.score, low, high, c.params, c.flops, *latencies])
         return stream.getvalue()
 
 
-def costed(space: SearchSpace, cost: str, limits: Mapping[str, Any]) -> Bounds:
+def costed(limits: Limits, cost: str) -> Limits:
     """The limits, together with the device that `cost` names, if it is one.
 
     Raises:
-        ConfigError: no such cost or limit.
+        ConfigError: no such cost.
     """
-    if cost in COSTS or cost in limits.get("latency_tables", {}):
-        return Bounds.named(space, limits)
+    if cost in COSTS or cost in limits.measured:
+        return limits
     try:
-        return Bounds.named(space, {**limits, "devices": [*limits.get("devices", ()), cost]})
+        return replace(limits, devices=[*limits.devices, cost])
     except ConfigError as error:
         if "device" not in str(error):
             raise
         raise ConfigError(f"the cost must be {', '.join(COSTS)} or a device, got {cost!r}: {error}") from None
 
 
-def front(job: Job, cost: str, effort: Sweep) -> Front:
-    """Search for a front.
-
-    Args:
-        job: what to search for; made with the bounds of `costed`.
-        cost: ``flops``, ``params`` or a device.
-        effort: how much.
+def front(limits: Limits, predictor: Predictor, cost: str, effort: Effort, origin: Origin) -> Front:
+    """Search for a front; `cost` is ``flops``, ``params`` or a device, made known to the limits by `costed`.
 
     Raises:
-        ConfigError: no architecture is within the limits.
+        ConfigError: no architecture is within the limits, or the predictor needs a task.
     """
-    bounds, begin = job.bounds, time.perf_counter()
-    limits = bounds.limits(job.num_classes)
-    most = next((limit.most for limit in limits if limit.label == cost), math.inf)
-    on = bounds.cost(cost, most, job.num_classes) if cost in COSTS else bounds.latency(cost, most)
-    if bounds.space.size <= EXHAUSTIVE:
-        ranking = job.rank(Effort(seed=effort.seed))
-        costs = on.measure(ranking.vertices).double()
+    origin.check(predictor)
+    space, classes = limits.space, origin.classes(limits.space)
+    hard = limits.limits(classes)
+    most = next((limit.most for limit in hard if limit.label == cost), math.inf)
+    wanted = limits.cost(cost, most, classes) if cost in COSTS else limits.latency(cost, most)
+    if space.size <= EXHAUSTIVE:
+        ranking = rank(limits, predictor, replace(effort, candidates=None, refine=None), origin)
+        costs = wanted.measure(ranking.vertices).double()
         levels = ratios(float(costs.min()), float(costs[costs.isfinite()].max()), effort.points)
     else:
-        levels = spaced(Chains(bounds.space), on, effort.points)
-        found = sweep(bounds.space, job.ranker.score, job.draw, limits, on, levels, effort.queries, effort.seed)
-        ranking = job.ranking(found, "random" if job.draw is None else "generated", time.perf_counter() - begin)
-        costs = on.measure(ranking.vertices).double()
+        begin, levels = time.perf_counter(), spaced(Chains(space), wanted, effort.points)
+        found = sweep(space, partial(predictor.predict, origin.task), origin.draw, hard, wanted, levels, effort)
+        seconds = {"features": origin.features, "search": time.perf_counter() - begin}
+        source: Source = "random" if origin.draw is None else "generated"
+        ranking = Ranking(limits, predictor, origin, found, source, seconds)
+        costs = wanted.measure(ranking.vertices).double()
     chosen = best_within(ranking.prediction.mean.double(), costs, levels)
-    unit = "M" if cost in COSTS else bounds.devices[cost].unit
-    return Front(cost, unit, ranking.result(chosen))
+    return Front(cost, "M" if cost in COSTS else limits.measured[cost].unit, ranking.result(chosen))
 
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
 _BLUE, _OTHERS = "#0072B2", ("#D55E00", "#009E73", "#CC79A7", "#E69F00")
-
 _BROAD = 10  # times the rise of a front that a band may be high
-
 _COSTS = {"flops": "multiply-accumulates", "params": "parameters"}
 
 

@@ -30,8 +30,9 @@ class Candidate:
     Attributes:
         rank: from 1.
         architecture, architecture_str: the same, as an object and in the field's string.
-        accuracy: what the predictor says, such as the expected accuracy in percent; see `SearchResult.scale`.
-        interval: 90% of measured accuracies are expected inside; None where the predictor does not know.
+        score: what the predictor says; see `SearchResult.scale`.
+        accuracy: the score where it is an accuracy, in percent; else None.
+        interval: 90% of measured values are expected inside; None where the predictor does not know.
         params, flops: millions, of the network for this dataset's number of classes.
         latency: predicted milliseconds (or millijoules) by device, for the devices that were asked for.
         ofa_config: of ``mobilenetv3``, what the package ``ofa`` takes; None elsewhere, and at sizes it does not know.
@@ -40,7 +41,8 @@ class Candidate:
     rank: int
     architecture: Architecture
     architecture_str: str
-    accuracy: float
+    score: float
+    accuracy: float | None
     interval: tuple[float, float] | None
     params: float
     flops: float
@@ -52,12 +54,15 @@ class Candidate:
         found = {
             "rank": self.rank,
             "architecture": self.architecture_str,
+            "score": self.score,
             "accuracy": self.accuracy,
             "interval": None if self.interval is None else list(self.interval),
             "params_m": self.params,
             "flops_m": self.flops,
             "latency": dict(self.latency),
         }
+        if self.accuracy is None:
+            del found["accuracy"]
         return found if self.ofa_config is None else found | {"ofa_config": dict(self.ofa_config)}
 
     def cost(self, name: str) -> float:
@@ -76,7 +81,7 @@ class SearchResult:
         space: search space.
         model: name of the checkpoint; None where there was none.
         predictor: name of what ranked: the checkpoint, unless another predictor was asked for.
-        unit, scale: of `Candidate.accuracy`: its unit, and a sentence on what it is.
+        quantity, unit, scale: of `Candidate.score`: ``accuracy`` or ``score``, its unit, and a sentence on what it is.
         source: ``exhaustive`` (every network of the space was ranked), ``generated`` (for the dataset), or ``random``.
         considered: different networks that were ranked.
         queries: networks that the predictor has scored.
@@ -97,6 +102,7 @@ class SearchResult:
     space: str
     model: str | None
     predictor: str
+    quantity: str
     unit: str
     scale: str
     source: Source
@@ -128,15 +134,9 @@ class SearchResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        plain = ("dataset", "num_classes", "space", "model", "predictor", "unit", "scale", "source", "considered")
-        mappings = ("rejected", "bounds", "units", "options", "seconds")
-        return {
-            **{name: getattr(self, name) for name in (*plain, "queries", "refined", "input_size", "distance")},
-            **{name: dict(getattr(self, name)) for name in mappings},
-            "notes": list(self.notes),
-            "interval_level": LEVEL,
-            "candidates": [candidate.to_dict() for candidate in self.candidates],
-        }
+        plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in vars(self).items()}
+        candidates = [candidate.to_dict() for candidate in self.candidates]
+        return plain | {"notes": list(self.notes), "interval_level": LEVEL, "candidates": candidates}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `to_dict` as JSON.
@@ -160,6 +160,6 @@ class SearchResult:
         for c in self.candidates:
             files.append(Path(directory) / f"{c.rank:02d}{suffix}")
             files[-1].parent.mkdir(parents=True, exist_ok=True)
-            title = f"{self.dataset or self.predictor}, rank {c.rank}: {c.accuracy:.1f}{self.unit} predicted"
+            title = f"{self.dataset or self.predictor}, rank {c.rank}: {c.score:.1f}{self.unit} predicted"
             draw(c.architecture, files[-1], title)
         return files

@@ -11,13 +11,10 @@ from typing import Any
 from metad2a_plugin.data import ImageDataset, Task, extract_task, load_dataset
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.predictor import Predictor
-from metad2a_plugin.plugins.registry import name_of, predictor_of
+from metad2a_plugin.plugins.registry import predictor_of
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.files import write_atomically
-
-NETWORK_OPTIONS = ("channels", "cells", "width")
-"""Options of a predictor that say how large its networks are; costs are counted for them too."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Scores:
 
     Attributes:
         space, predictor: their names.
-        unit, scale: of the scores; see `Predictor`.
+        quantity, unit, scale: of the scores; see `Predictor`.
         dataset: name of the images; None where none were given.
         num_classes, input_size: that costs are counted for; classes, and pixels.
         scores: one each, best first, the earlier among equals first.
@@ -52,6 +49,7 @@ class Scores:
 
     space: str
     predictor: str
+    quantity: str
     unit: str
     scale: str
     dataset: str | None
@@ -102,14 +100,16 @@ def score_architectures(
     images = None if dataset is None else load_dataset(dataset)
     classes = space.num_classes if images is None else images.num_classes
     made = predictor_of(predictor, space, size, images, seed, **options)
-    task = task_of(made, name_of(predictor), images, seed)
-    of = {name: value for name, value in options.items() if name in NETWORK_OPTIONS}
-    params, flops = space.costs(space.encode(wanted), num_classes=classes, input_size=size, **of)
-    values = made.predict(task, wanted).tolist()
+    task = task_of(made, images, seed)
+    # Costs are counted for the size of the predictor's networks too.
+    network = {name: value for name, value in options.items() if _of_network(space, name, value)}
+    params, flops = space.costs(space.encode(wanted), num_classes=classes, input_size=size, **network)
+    values = made.predict(task, wanted).mean.tolist()
     order = sorted(range(len(wanted)), key=lambda i: -values[i])
     return Scores(
         space=space.name,
-        predictor=name_of(predictor),
+        predictor=made.name,
+        quantity=made.quantity,
         unit=made.unit,
         scale=made.scale,
         dataset=None if images is None else images.name,
@@ -122,8 +122,16 @@ def score_architectures(
     )
 
 
-def task_of(predictor: Predictor, name: str, images: ImageDataset | None, seed: int) -> Task | None:
-    """The images as the predictor of that name wants to see them; None where it needs no task.
+def _of_network(space: SearchSpace, name: str, value: Any) -> bool:
+    try:
+        space.check_options({name: value})
+    except ConfigError:
+        return False
+    return True
+
+
+def task_of(predictor: Predictor, images: ImageDataset | None, seed: int) -> Task | None:
+    """The images as the predictor wants to see them; None where it needs no task.
 
     Raises:
         ConfigError: it needs a task, and there are no images.
@@ -131,6 +139,6 @@ def task_of(predictor: Predictor, name: str, images: ImageDataset | None, seed: 
     if not predictor.needs_task:
         return None
     if images is None:
-        raise ConfigError(f"the predictor {name!r} needs a dataset; give one")
+        raise ConfigError(f"the predictor {predictor.name!r} needs a dataset; give one")
     task = predictor.read(images, seed)
     return extract_task(images, seed=seed) if task is None else task

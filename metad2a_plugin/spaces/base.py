@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from metad2a_plugin.errors import ConfigError
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -27,6 +31,10 @@ class Architecture:
 
     space: str
     choices: tuple[int, ...]
+
+
+Architectures: TypeAlias = "Sequence[Architecture] | torch.Tensor"
+"""Several of one space, or the same as `SearchSpace.encode` gives them, int64 ``[n, num_vertices]``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +98,9 @@ class SearchSpace(ABC):
         """
         return self.sample(rng)
 
-    @abstractmethod
     def mutate(self, architecture: Architecture, rng: random.Random) -> Architecture:
-        """Change one decision, uniformly; never returns its argument."""
+        """Draw one of `neighbors` uniformly."""
+        return rng.choice(self.neighbors(architecture))
 
     def crossover(self, first: Architecture, second: Architecture, rng: random.Random) -> Architecture:
         """Take each decision from either parent, with equal chance."""
@@ -140,15 +148,19 @@ class SearchSpace(ABC):
         """Write the field's own string; `parse` reads it back."""
 
     @abstractmethod
-    def encode(self, architectures: Sequence[Architecture]) -> torch.Tensor:
-        """Vertex types, int64 ``[n, num_vertices]``."""
-
-    @abstractmethod
-    def decode(self, vertices: torch.Tensor) -> list[Architecture]:
-        """Inverse of `encode`.
+    def encode(self, architectures: Architectures) -> torch.Tensor:
+        """Vertex types, int64 ``[n, num_vertices]``; what is encoded already is checked and returned.
 
         Raises:
-            ArchitectureError: wrong shape, or a row that is no architecture of this space.
+            ArchitectureError: one is of another space; or a tensor that `decode` refuses.
+        """
+
+    @abstractmethod
+    def decode(self, architectures: Architectures) -> list[Architecture]:
+        """Inverse of `encode`; what is no tensor is checked and returned as a list.
+
+        Raises:
+            ArchitectureError: wrong shape, a row that is no architecture of this space, or one of another space.
         """
 
     # -- many encoded architectures at once; override what the space can do as tensor code -----
@@ -243,16 +255,77 @@ class SearchSpace(ABC):
         """True when no operation lets the input reach the output."""
 
     @abstractmethod
-    def to_networkx(self, architecture: Architecture) -> nx.DiGraph[int]:
-        """The architecture as a directed graph whose nodes carry an ``op`` attribute."""
+    def build(self, architecture: Architecture, num_classes: int, *args: Any, **options: Any) -> nn.Module:
+        """The PyTorch network; input ``[batch, 3, height, width]``, output ``[batch, num_classes]``.
 
-    @abstractmethod
-    def build(self, architecture: Architecture, num_classes: int, **options: Any) -> nn.Module:
-        """The PyTorch network; input ``[batch, 3, height, width]``, output ``[batch, num_classes]``."""
+        A space spells its network options out in the signature, each with a default; see `check_options`.
 
-    @abstractmethod
+        Raises:
+            ArchitectureError: the architecture is of another space.
+            ConfigError: an option is out of range.
+        """
+
+    def to_networkx(
+        self, architecture: Architecture, edges: Sequence[tuple[int, int]] | None = None
+    ) -> nx.DiGraph[int]:
+        """The vertices of `encode`, each with its type's name as ``op``, joined by `edges`, by default the space's."""
+        import networkx as nx
+
+        [types] = self.encode([architecture]).tolist()
+        graph: nx.DiGraph[int] = nx.DiGraph(name=self.format(architecture))
+        graph.add_nodes_from((v, {"op": self.vertex_types[t]}) for v, t in enumerate(types))
+        graph.add_edges_from(self.edges if edges is None else edges)
+        return graph
+
+    def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of `build` besides the number of classes, as they were given.
+
+        Known are those that the signature of `build` names; a space may check their values too.
+
+        Raises:
+            ConfigError: the space has no such option; names those that it has. Or a value is out of range.
+        """
+        named = inspect.signature(self.build).parameters.values()
+        known = [p.name for p in named if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)][2:]
+        anything = any(p.kind is p.VAR_KEYWORD for p in named)
+        for name in options:
+            if name not in known and not anything:
+                has = f"those of the space {self.name!r} are {', '.join(known)}" if known else "the space has none"
+                raise ConfigError(f"unknown option {name!r} of the network; {has}")
+        return dict(options)
+
     def cost(self, architecture: Architecture, **options: Any) -> Cost:
-        """Parameters and FLOPs of the built network."""
+        """Parameters and FLOPs of the built network; unless overridden as torch counts them, see `spaces.counting`.
+
+        Args:
+            architecture: what to build.
+            **options: `num_classes` and `input_size` in pixels, by default the space's own, and those of `build`.
+
+        Raises:
+            ArchitectureError: the architecture is of another space.
+            ConfigError: an option is unknown or out of range.
+        """
+        from metad2a_plugin.spaces.counting import count_cost
+
+        classes, size = (options.pop(name, getattr(self, name)) for name in ("num_classes", "input_size"))
+        key = (self.validate(architecture), classes, size, repr(sorted(self.check_options(options).items())))
+        if key not in self._counted:
+            self._counted[key] = count_cost(lambda: self.build(architecture, classes, **options), size)
+        return self._counted[key]
+
+    @cached_property
+    def _counted(self) -> dict[tuple[Any, ...], Cost]:
+        """What was counted already: a search asks for the costs of one architecture several times."""
+        return {}
+
+    def host_config(self, architecture: Architecture, input_size: int) -> Mapping[str, Any] | None:
+        """The architecture in the form that the system it comes from reads, as plain JSON values, if there is one.
+
+        Args:
+            architecture: what to write.
+            input_size: side of the square images, in pixels.
+        """
+        return None
 
     def visit_relus(self, network: nn.Module, images: torch.Tensor, visit: Visit) -> None:
         """Show `visit` what each ReLU of a network of `build` is given; see `nn.relus.visit_relus`.

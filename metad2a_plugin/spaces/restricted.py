@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError
 from metad2a_plugin.spaces.base import Architecture, Cost, Descriptors, SearchSpace
+from metad2a_plugin.spaces.choice import ChoiceSpace
 
 if TYPE_CHECKING:
-    import networkx as nx
     import torch
     from torch import nn
 
     from metad2a_plugin.nn.relus import Visit
 
 
-class RestrictedSpace(SearchSpace):
+class RestrictedSpace(ChoiceSpace):
     """The architectures of a space whose decisions take allowed options only.
 
     It has the space's name, so that its architectures are the space's, and predictors, tables and hosts take them as
@@ -31,7 +30,7 @@ class RestrictedSpace(SearchSpace):
     8
 
     Args:
-        space: the whole; its decisions must be independent of each other.
+        space: the whole, a `ChoiceSpace`: its decisions are independent of each other.
         allowed: for each decision, the indices of its allowed options.
 
     Raises:
@@ -39,42 +38,28 @@ class RestrictedSpace(SearchSpace):
     """
 
     def __init__(self, space: SearchSpace, allowed: Iterable[Iterable[int]]) -> None:
-        if type(space).type_mask is not SearchSpace.type_mask:
+        if not isinstance(space, ChoiceSpace):
             raise ConfigError(
                 f"a part of {space.name!r} cannot be made: which options a decision of it has depends on the others"
             )
-        self.whole = space
-        self.allowed = _checked(space, allowed)
-        self.size = math.prod(map(len, self.allowed))
-        self.name, self.num_vertices, self.vertex_types = space.name, space.num_vertices, space.vertex_types
-        self.edges, self.type_parts = space.edges, space.type_parts
-        self.input_size, self.num_classes = space.input_size, space.num_classes
+        self.whole, self.allowed = space, _checked(space, allowed)
+        self.name, self.options, self.operations, self.edges = space.name, space.options, space.operations, space.edges
+        self.type_parts, self.input_size, self.num_classes = space.type_parts, space.input_size, space.num_classes
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "whole":  # copying asks before there is a whole
             raise AttributeError(name)
         return getattr(self.whole, name)
 
-    # -- points ------------------------------------------------------------------------------
-    def sample(self, rng: random.Random) -> Architecture:
-        return Architecture(self.name, tuple(rng.choice(options) for options in self.allowed))
-
     def mutate(self, architecture: Architecture, rng: random.Random) -> Architecture:
+        """Change one of the decisions that have a second option, uniformly."""
         choices = list(self.validate(architecture).choices)
         decision = rng.choice([i for i, options in enumerate(self.allowed) if len(options) > 1])
         choices[decision] = rng.choice([o for o in self.allowed[decision] if o != choices[decision]])
         return Architecture(self.name, tuple(choices))
 
-    def neighbors(self, architecture: Architecture) -> list[Architecture]:
-        choices = self.validate(architecture).choices
-        return [
-            Architecture(self.name, (*choices[:i], option, *choices[i + 1 :]))
-            for i, options in enumerate(self.allowed)
-            for option in options
-            if option != choices[i]
-        ]
-
     def enumerate(self) -> Iterator[Architecture]:
+        """In the order of the whole space."""
         return filter(self.__contains__, self.whole.enumerate())
 
     def __contains__(self, architecture: Architecture) -> bool:
@@ -94,21 +79,39 @@ class RestrictedSpace(SearchSpace):
             )
         return architecture
 
-    # -- text and tensors --------------------------------------------------------------------
+    def choices(self, vertices: torch.Tensor) -> torch.Tensor:
+        choices = super().choices(vertices)
+        for row in choices.tolist():
+            self.validate(Architecture(self.name, tuple(row)))
+        return choices
+
+    # What the whole says of one architecture. `simplify` stays the identity, since what computes the same for less can
+    # lie outside; and `places` are those among this part.
     def parse(self, text: str) -> Architecture:
         return self.validate(self.whole.parse(text))
 
     def format(self, architecture: Architecture) -> str:
         return self.whole.format(self.validate(architecture))
 
-    def encode(self, architectures: Sequence[Architecture]) -> torch.Tensor:
-        return self.whole.encode([self.validate(a) for a in architectures])
+    def canonical(self, architecture: Architecture) -> str:
+        return self.whole.canonical(self.validate(architecture))
 
-    def decode(self, vertices: torch.Tensor) -> list[Architecture]:
-        return [self.validate(a) for a in self.whole.decode(vertices)]
+    def is_dead(self, architecture: Architecture) -> bool:
+        return self.whole.is_dead(self.validate(architecture))
 
-    # `simplify` stays the identity, since what computes the same for less can lie outside; and `places` are those
-    # among this part.
+    def build(self, architecture: Architecture, num_classes: int, **options: Any) -> nn.Module:
+        return self.whole.build(self.validate(architecture), num_classes, **options)
+
+    def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        return self.whole.check_options(options)
+
+    def cost(self, architecture: Architecture, **options: Any) -> Cost:
+        return self.whole.cost(self.validate(architecture), **options)
+
+    def host_config(self, architecture: Architecture, input_size: int) -> Mapping[str, Any] | None:
+        return self.whole.host_config(self.validate(architecture), input_size)
+
+    # And of many.
     def canonical_ids(self, vertices: torch.Tensor) -> torch.Tensor:
         return self.whole.canonical_ids(vertices)
 
@@ -124,34 +127,6 @@ class RestrictedSpace(SearchSpace):
     def describe(self, vertices: torch.Tensor) -> Descriptors:
         return self.whole.describe(vertices)
 
-    def type_mask(self, prefix: torch.Tensor) -> torch.Tensor:
-        import torch
-
-        decision, first = prefix.shape[1] - 1, [options[0] for options in self.allowed]
-        cells = [
-            Architecture(self.name, (*first[:decision], option, *first[decision + 1 :]))
-            for option in self.allowed[decision]
-        ]
-        mask = torch.zeros(len(prefix), len(self.vertex_types), dtype=torch.bool, device=prefix.device)
-        mask[:, self.encode(cells)[:, decision + 1].to(prefix.device)] = True
-        return mask
-
-    # -- graphs and networks -----------------------------------------------------------------
-    def canonical(self, architecture: Architecture) -> str:
-        return self.whole.canonical(self.validate(architecture))
-
-    def is_dead(self, architecture: Architecture) -> bool:
-        return self.whole.is_dead(self.validate(architecture))
-
-    def to_networkx(self, architecture: Architecture, **options: Any) -> nx.DiGraph[int]:
-        return self.whole.to_networkx(self.validate(architecture), **options)
-
-    def build(self, architecture: Architecture, num_classes: int, **options: Any) -> nn.Module:
-        return self.whole.build(self.validate(architecture), num_classes, **options)
-
-    def cost(self, architecture: Architecture, **options: Any) -> Cost:
-        return self.whole.cost(self.validate(architecture), **options)
-
     def visit_relus(self, network: nn.Module, images: torch.Tensor, visit: Visit) -> None:
         self.whole.visit_relus(network, images, visit)
 
@@ -165,18 +140,18 @@ def options_of(architectures: Iterable[Architecture]) -> tuple[tuple[int, ...], 
     return tuple(tuple(sorted(set(options))) for options in zip(*(a.choices for a in architectures), strict=True))
 
 
-def _checked(space: SearchSpace, allowed: Iterable[Iterable[int]]) -> tuple[tuple[int, ...], ...]:
+def _checked(space: ChoiceSpace, allowed: Iterable[Iterable[int]]) -> tuple[tuple[int, ...], ...]:
     """`allowed` sorted, after a look at each option."""
     given = tuple(tuple(sorted(set(options))) for options in allowed)
-    some = space.sample(random.Random(0)).choices
-    if len(given) != len(some) or not all(given):
-        raise ConfigError(f"{space.name!r} has {len(some)} decisions, give one or more options for each, got {given!r}")
+    known = space.allowed
+    if len(given) != len(known) or not all(given):
+        raise ConfigError(
+            f"{space.name!r} has {len(known)} decisions, give one or more options for each, got {given!r}"
+        )
     for i, options in enumerate(given):
         for option in options:
-            try:
-                space.validate(Architecture(space.name, (*some[:i], option, *some[i + 1 :])))
-            except ArchitectureError as error:
-                raise ConfigError(f"decision {i} of {space.name!r} has no option {option!r}: {error}") from None
+            if option not in known[i]:
+                raise ConfigError(f"decision {i} of {space.name!r} has no option {option!r}; it has {list(known[i])}")
     if max(map(len, given)) == 1:
         raise ConfigError("one architecture is allowed, so there is nothing to search; allow a second option somewhere")
     return given

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 
@@ -30,7 +29,7 @@ class MetaD2AStrategy(Strategy):
             task, without any dataset.
         model: a shipped checkpoint, its folder, or a `MetaD2A`; by default the checkpoint named like the space.
         adapt: learn from the told values.
-        **options: for `MetaD2A.rank`: `candidates`, limits, `input_size`.
+        **options: for `MetaD2A.rank`: attributes of `Limits` and `Effort`, options of the networks.
 
     Raises:
         ConfigError: the model is of another space, or no architecture is within the limits.
@@ -52,13 +51,7 @@ class MetaD2AStrategy(Strategy):
         from metad2a_plugin.search.metad2a import MetaD2A
 
         self.adapt = adapt
-        model = space.name if model is None else model
-        self._searcher = model if isinstance(model, MetaD2A) else MetaD2A.from_pretrained(model)
-        if self._searcher.space.name != space.name:
-            raise ConfigError(
-                f"the model {self._searcher.checkpoint.name!r} is of the space {self._searcher.space.name!r}, "
-                f"not {space.name!r}; give a model of {space.name!r}"
-            )
+        self._searcher = MetaD2A.of_space(space, model)
         self._ranking = self._searcher.rank(dataset, seed=seed, **options)
         self._vertices, self._accuracy = self._ranking.vertices, self._ranking.prediction.mean.double()
         self._asked: set[int] = set()

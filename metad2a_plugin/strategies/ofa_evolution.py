@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from metad2a_plugin.candidates.bounds import Bounds
 from metad2a_plugin.candidates.chains import Chains
+from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
@@ -39,7 +39,7 @@ class OFAEvolution(Strategy):
         mutation_ratio: share of mutants in a generation.
         parent_ratio: parents, as a share of the population.
         **limits: `max_params`, `max_flops`, `max_latency`, `latency_tables`, `input_size`, `width`; see
-            `candidates.bounds.Bounds`.
+            `candidates.limits.Limits`.
 
     Raises:
         ConfigError: a setting is out of range, a limit is wrong, or (when asked) too few random networks are within the
@@ -64,8 +64,8 @@ class OFAEvolution(Strategy):
         share = (0.0, 1.0, "a share, from 0 to 1")
         ranges = {"mutation_probability": (TINY, 1.0, "a probability above 0"), "mutation_ratio": share}
         settings(self, {"population_size": 1}, ranges | {"parent_ratio": (TINY, BELOW_ONE, "a share between 0 and 1")})
-        self.bounds = Bounds.named(space, limits)
-        self._limits = self.bounds.limits()
+        self.limits = Limits.of(space, limits)
+        self._limits = self.limits.limits()
         self._chains = Chains(space)
         self._parents: list[tuple[Architecture, float]] = []
         self._children: list[tuple[Architecture, float]] = []
@@ -109,7 +109,7 @@ class OFAEvolution(Strategy):
                 return found
         if not found:
             raise ConfigError(
-                f"none of {MAX_DRAWS:,} random networks is within the limits {self.bounds.to_dict()}; raise a limit, "
+                f"none of {MAX_DRAWS:,} random networks is within the limits {self.limits.to_dict()}; raise a limit, "
                 "or search with metad2a search, which steers its draws"
             )
         return found

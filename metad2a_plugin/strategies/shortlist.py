@@ -34,21 +34,21 @@ class Shortlist:
         candidates: int,
         options: dict[str, Any],
     ) -> None:
-        from metad2a_plugin.plugins.registry import name_of, predictor_of
+        from metad2a_plugin.plugins.registry import predictor_of
 
         integer("candidates", candidates, 1)
         self.space, self.candidates = space, candidates
         self._predictor = predictor_of(predictor, space, dataset=dataset, **options)
         if self._predictor.needs_task:
             raise ConfigError(
-                f"the predictor {name_of(predictor)!r} ranks by features of a dataset; "
+                f"the predictor {self._predictor.name!r} ranks by features of a dataset; "
                 "the strategy 'metad2a' asks in the order of its model"
             )
         self._best: list[Architecture] = []
 
     def score(self, architectures: list[Architecture], keep: int) -> None:
         """Make the best of these the list; the earlier among equals first."""
-        scores = self._predictor.predict(None, architectures).tolist()
+        scores = self._predictor.predict(None, architectures).mean.tolist()
         order = sorted(range(len(scores)), key=lambda i: -scores[i])
         self._best = [architectures[i] for i in order[:keep]]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.registry import available, bind_strategy, get_strategy
+from metad2a_plugin.plugins.registry import available, bind_strategy, entry
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.restricted import RestrictedSpace, options_of
@@ -64,7 +63,7 @@ class TaskSimilarityStrategy(Strategy):
         if dataset is None:
             raise ConfigError("task-similarity looks for known tasks like yours: give a dataset")
         names = [name for name in available("strategies") if name not in _WHOLE]
-        if "dataset" in inspect.signature(get_strategy(one_of("inner strategy", strategy, names))).parameters:
+        if entry("strategies", one_of("inner strategy", strategy, names)).takes("dataset"):
             options["dataset"] = dataset
         self._make = bind_strategy(strategy, seed=seed, **options)
         from metad2a_plugin.similarity.similar import similar_tasks

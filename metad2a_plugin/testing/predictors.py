@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError
+from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
@@ -39,16 +40,28 @@ class PredictorConformance:
     def _scores(self, architectures: Sequence[Architecture] | None = None) -> torch.Tensor:
         space = self.make_space()
         cells = some(space, self.samples) if architectures is None else architectures
-        return self.make(space).predict(self.make_task(), cells)
+        return self.make(space).predict(self.make_task(), cells).mean
 
     def _assert_close(self, a: torch.Tensor, b: torch.Tensor, message: str) -> None:
         assert a.shape == b.shape and torch.allclose(a, b, rtol=self.tolerance, atol=1e-6), message
 
     def test_one_finite_score_each(self) -> None:
-        scores = self._scores()
+        space = self.make_space()
+        found = self.make(space).predict(self.make_task(), some(space, self.samples))
+        assert isinstance(found, Prediction), f"predict must return a Prediction, got {type(found).__name__}"
+        scores = found.mean
         assert scores.dtype == torch.float32 and scores.shape == (self.samples,), f"{scores.dtype} {scores.shape}"
         assert bool(scores.isfinite().all())
         assert not scores.requires_grad, "scores must not carry a gradient graph"
+        if found.std is not None:
+            assert found.std.shape == scores.shape, f"std of shape {list(found.std.shape)}"
+            assert bool(found.std.isfinite().all() and (found.std >= 0).all()), "std must be finite and not negative"
+
+    def test_encoded_or_not(self) -> None:
+        space = self.make_space()
+        cells = some(space, self.samples)
+        encoded = self.make(space).predict(self.make_task(), space.encode(cells)).mean
+        self._assert_close(encoded, self._scores(cells), "encoded architectures score differently")
 
     def test_batches_of_one_and_none(self) -> None:
         assert self._scores(some(self.make_space(), 1)).shape == (1,)
@@ -64,7 +77,8 @@ class PredictorConformance:
             assert self._scores().equal(first), "scores depend on the global random state"
         space = self.make_space()
         predictor, task, cells = self.make(space), self.make_task(), some(space, self.samples)
-        assert predictor.predict(task, cells).equal(predictor.predict(task, cells)), "a second call scores differently"
+        first, second = (predictor.predict(task, cells).mean for _ in range(2))
+        assert first.equal(second), "a second call scores differently"
 
     def test_scores_follow_the_order(self) -> None:
         cells = some(self.make_space(), self.samples)
@@ -91,11 +105,11 @@ class PredictorConformance:
     def test_the_task_matters_exactly_when_it_is_needed(self) -> None:
         space = self.make_space()
         predictor, cells = self.make(space), some(space, self.samples)
-        first, second = (predictor.predict(self.make_task(seed), cells) for seed in (0, 1))
+        first, second = (predictor.predict(self.make_task(seed), cells).mean for seed in (0, 1))
         if predictor.needs_task:
             with refuses(ConfigError, "predict(None, architectures) with needs_task"):
                 predictor.predict(None, cells)
             assert not first.equal(second), "two datasets give the same scores, although needs_task is True"
         else:
-            assert predictor.predict(None, cells).equal(first), "scores change with a task that is not needed"
+            assert predictor.predict(None, cells).mean.equal(first), "scores change with a task that is not needed"
             assert first.equal(second), "scores depend on the dataset, although needs_task is False"

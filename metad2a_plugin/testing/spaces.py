@@ -6,7 +6,6 @@ import math
 import random
 from contextlib import suppress
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,8 +14,6 @@ from metad2a_plugin.nn.dag import predecessors
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.testing.helpers import foreign_values, global_seed, refuses, some
 
-if TYPE_CHECKING:
-    pass
 
 class SearchSpaceConformance:
     """The contract of `SearchSpace`; override `make_space`, and the settings of your networks.
@@ -82,8 +79,9 @@ class SearchSpaceConformance:
             for method in (space.validate, space.format, space.neighbors, space.canonical, space.is_dead, space.cost):
                 with refuses(ArchitectureError, f"{method.__name__}({foreign!r})"):
                     method(foreign)
-            with refuses(ArchitectureError, f"encode([{foreign!r}])"):
-                space.encode([foreign])
+            for many in (space.encode, space.decode):
+                with refuses(ArchitectureError, f"{many.__name__}([{foreign!r}])"):
+                    many([foreign])
             with refuses(ArchitectureError, f"mutate({foreign!r})"):
                 space.mutate(foreign, random.Random(0))
             for first, second in ((foreign, mine), (mine, foreign)):
@@ -97,6 +95,8 @@ class SearchSpaceConformance:
         assert vertices.dtype == torch.int64 and vertices.shape == (len(cells), space.num_vertices)
         assert int(vertices.min()) >= 0 and int(vertices.max()) < len(space.vertex_types)
         assert space.decode(vertices) == cells, "decode(encode(a)) is another architecture"
+        assert space.encode(vertices).equal(vertices), "encode() must return what is encoded already"
+        assert space.decode(cells) == cells, "decode() must return what is no tensor as a list"
         assert len(vertices.unique(dim=0)) == len(cells), "encode() gives two architectures the same vertices"
         assert space.encode(cells[::-1]).equal(vertices.flip(0)), "a row of encode() depends on the other rows"
         assert space.encode([]).shape == (0, space.num_vertices)
@@ -113,8 +113,9 @@ class SearchSpaceConformance:
             "a negative type": torch.full_like(vertices, -1),
         }
         for what, tensor in wrong.items():
-            with refuses(ArchitectureError, f"decode() of {what}"):
-                space.decode(tensor)
+            for method in (space.decode, space.encode):
+                with refuses(ArchitectureError, f"{method.__name__}() of {what}"):
+                    method(tensor)
 
     def test_descriptors_tell_architectures_apart(self) -> None:
         space = self.make_space()

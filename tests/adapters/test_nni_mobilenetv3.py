@@ -82,7 +82,7 @@ def frozen(space: Any, network: Architecture) -> nn.Module:
 
 
 def accuracy(network: Architecture) -> float:
-    return float(get_predictor("ofa-imagenet")(SPACE).predict(None, [network])[0])
+    return float(get_predictor("ofa-imagenet")(SPACE).predict(None, [network]).mean[0])
 
 
 # -- networks ------------------------------------------------------------------------------------
@@ -325,7 +325,8 @@ def test_predictors_of_any_space_evaluate_both(model_space: Any, tmp_path: Path,
         strategy = adapter.SearchStrategy("random", seed=1)
         run(space, evaluator, strategy, tmp_path, trials=4)
         networks = [network for network, _ in strategy.measured]
-        assert [value for _, value in strategy.measured] == get_predictor(name)(ours).predict(None, networks).tolist()
+        predicted = get_predictor(name)(ours).predict(None, networks).mean
+        assert [value for _, value in strategy.measured] == predicted.tolist()
 
 
 def test_options_reach_the_predictor_in_a_trial_s_process_too(model_space: Any, tmp_path: Path) -> None:
@@ -346,7 +347,7 @@ def test_a_predictor_reads_the_dataset_it_needs(tmp_path: Path, images: Path) ->
     run(NasBench201(), evaluator, strategy, tmp_path, trials=3)
     networks = [network for network, _ in strategy.measured]
     predictor = get_predictor("metad2a")(NASBench201(), model="nasbench201-paper")
-    predicted = predictor.predict(extract_task(load_dataset(images)), networks)
+    predicted = predictor.predict(extract_task(load_dataset(images)), networks).mean
     assert [value for _, value in strategy.measured] == pytest.approx(predicted.tolist(), abs=1e-4)
 
 
@@ -499,7 +500,7 @@ def test_the_meta_trained_predictor_evaluates(
     assert nni.load(nni.dump(evaluator))._dump() == evaluator._dump()
     networks = [network for network, _ in strategy.measured]
     predictor = get_predictor("metad2a")(SPACE, model=meta_trained)
-    predicted = predictor.predict(extract_task(load_dataset(images)), networks)
+    predicted = predictor.predict(extract_task(load_dataset(images)), networks).mean
     assert [value for _, value in strategy.measured] == pytest.approx(predicted.tolist(), abs=1e-4)
     with pytest.raises(ConfigError, match="is of the space 'mobilenetv3', not 'nasbench201'"):
         run(NasBench201(), evaluator, adapter.SearchStrategy("random"), tmp_path)

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from metad2a_plugin import get_predictor, get_space
-from metad2a_plugin.candidates.bounds import Bounds
 from metad2a_plugin.candidates.chains import Chains
+from metad2a_plugin.candidates.find import Effort
 from metad2a_plugin.candidates.front import best_within, ratios, spaced, sweep
+from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.prediction import Prediction
 
@@ -18,7 +19,7 @@ PREDICTOR = get_predictor("ofa-imagenet")(SPACE)
 
 
 def score(vertices: torch.Tensor) -> Prediction:
-    return Prediction(PREDICTOR.accuracy(vertices), torch.zeros(len(vertices)))
+    return Prediction(PREDICTOR.predict(None, vertices).mean, torch.zeros(len(vertices)))
 
 
 def beaten(order: list[float], cost: list[float], row: int) -> bool:
@@ -47,29 +48,29 @@ def test_nothing_within_the_lowest_levels_is_left_out() -> None:
 
 
 def test_levels_go_from_the_smallest_network_to_the_largest() -> None:
-    chains, cost = Chains(SPACE), Bounds(SPACE).cost("flops", math.inf)
+    chains, cost = Chains(SPACE), Limits(SPACE).cost("flops", math.inf)
     levels = spaced(chains, cost, 6)
     smallest, largest = ("+".join(["-".join([layer] * n)] * 5) for layer, n in (("k3e3", 2), ("k7e6", 4)))
     assert levels[0] == SPACE.cost(SPACE.parse(smallest)).flops
     assert levels[-1] == SPACE.cost(SPACE.parse(largest)).flops
     assert [b / a for a, b in pairwise(levels)] == pytest.approx([levels[1] / levels[0]] * 5)
-    assert spaced(chains, Bounds(SPACE).cost("flops", 300.0), 4)[-1] == 300.0
+    assert spaced(chains, Limits(SPACE).cost("flops", 300.0), 4)[-1] == 300.0
     with pytest.raises(ConfigError, match="the least there is: flops 121"):
-        spaced(chains, Bounds(SPACE).cost("flops", 50.0), 4)
+        spaced(chains, Limits(SPACE).cost("flops", 50.0), 4)
 
 
 @pytest.mark.parametrize("cost", ["flops", "params", "v100_64"])
 def test_a_front_is_filled_from_the_smallest_to_the_largest(cost: str) -> None:
     chains = Chains(SPACE)
-    bounds = Bounds(SPACE, devices=["v100_64"])
+    bounds = Limits(SPACE, devices=["v100_64"])
     on = bounds.latency(cost, math.inf) if cost == "v100_64" else bounds.cost(cost, math.inf)
     levels = spaced(chains, on, 8)
-    found = sweep(SPACE, score, None, [], on, levels, 400, 0)
-    vertices = found.scored.vertices
-    assert found.queries == len(vertices) == len(vertices.unique(dim=0)) <= 400 and found.queries > 380
+    found = sweep(SPACE, score, None, [], on, levels, Effort(points=8, queries=400))
+    vertices = found.vertices
+    assert 380 < len(vertices) == len(vertices.unique(dim=0)) <= 400
     costs = on.measure(vertices).double()
     assert costs.min().item() == pytest.approx(levels[0], rel=1e-6)
-    rows = best_within(found.scored.value, costs, levels)
+    rows = best_within(found.value, costs, levels)
     assert len(rows) >= 6 and costs[rows[0]] < 1.01 * levels[0]
     gaps = costs[rows][1:] / costs[rows][:-1]
     assert gaps.max() < (levels[1] / levels[0]) ** 2, "no level is skipped"
@@ -79,14 +80,15 @@ def test_a_front_is_filled_from_the_smallest_to_the_largest(cost: str) -> None:
     for row in rows[2:]:
         alike = on.measure(drawn) <= costs[row]
         if alike.any():
-            assert found.scored.value[row] > random[alike].max()
+            assert found.value[row] > random[alike].max()
 
 
 def test_a_front_keeps_to_further_limits() -> None:
-    bounds = Bounds(SPACE, max_params=4.5)
+    bounds = Limits(SPACE, max_params=4.5)
     on = bounds.cost("flops", 320.0)
-    found = sweep(SPACE, score, None, bounds.limits(), on, spaced(Chains(SPACE), on, 4), 80, 0)
-    params, flops = SPACE.costs(found.scored.vertices)
+    found = sweep(SPACE, score, None, bounds.limits(), on, spaced(Chains(SPACE), on, 4), Effort(points=4, queries=80))
+    params, flops = SPACE.costs(found.vertices)
     assert params.max() <= 4.5 and flops.max() <= 320
+    limits, effort = Limits(SPACE, max_params=3.0).limits(), Effort(points=2, queries=60)
     with pytest.raises(ConfigError, match="no architecture is within the limits"):
-        sweep(SPACE, score, None, Bounds(SPACE, max_params=3.0).limits(), on, [150.0, 200.0], 60, 0)
+        sweep(SPACE, score, None, limits, on, [150.0, 200.0], effort)

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from metad2a_plugin import get_space
-from metad2a_plugin.candidates.bounds import Bounds, Limit
 from metad2a_plugin.candidates.chains import Chains
 from metad2a_plugin.candidates.find import random_draw
 from metad2a_plugin.candidates.generate import generate, least_multiple, steer
+from metad2a_plugin.candidates.limits import Limit, Limits
 from metad2a_plugin.candidates.pool import Pool
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.models.generator import PaperGenerator
@@ -45,7 +45,7 @@ def generator_draw(seed: int = 0):
 @pytest.mark.parametrize("bounds", BOUNDS, ids=str)
 def test_draws_are_steered_within_the_limits(source: str, bounds: dict[str, Any]) -> None:
     draw = random_draw(CHAINS, 0) if source == "random" else generator_draw()
-    limits = Bounds(SPACE, **bounds).limits()
+    limits = Limits(SPACE, **bounds).limits()
 
     def share(tilt: torch.Tensor | None) -> float:
         drawn = draw(300, tilt)
@@ -60,28 +60,28 @@ def test_draws_are_steered_within_the_limits(source: str, bounds: dict[str, Any]
 
 
 def test_loose_limits_leave_draws_as_they_are() -> None:
-    limits = Bounds(SPACE, max_flops=10_000).limits()
+    limits = Limits(SPACE, max_flops=10_000).limits()
     assert steer(random_draw(CHAINS, 0), CHAINS, limits) is None
     assert steer(random_draw(CHAINS, 0), CHAINS, []) is None
 
 
 def test_draws_at_a_limit_keep_their_variety() -> None:
     """The multiple is about the least: networks are not pushed far below the limit."""
-    limits = Bounds(SPACE, max_flops=200).limits()
+    limits = Limits(SPACE, max_flops=200).limits()
     found = generate(random_draw(CHAINS, 0), CHAINS, Pool(SPACE, limits), 200)
     assert SPACE.costs(found)[1].mean() > 170
     assert len((found[:, 1::4] - 2).div(9, rounding_mode="floor").unique(dim=0)) > 30, "depths"
 
 
 def test_the_smallest_network_can_be_had_alone() -> None:
-    pool = Pool(SPACE, Bounds(SPACE, max_flops=LEAST.flops, max_params=LEAST.params).limits())
+    pool = Pool(SPACE, Limits(SPACE, max_flops=LEAST.flops, max_params=LEAST.params).limits())
     [only] = SPACE.decode(generate(random_draw(CHAINS, 0), CHAINS, pool, 50))
     assert SPACE.format(only) == "+".join(["k3e3-k3e3"] * 5)
 
 
 def test_few_networks_within_a_limit_are_all_found() -> None:
     limit = LEAST.flops + 1.0
-    pool = Pool(SPACE, Bounds(SPACE, max_flops=limit).limits())
+    pool = Pool(SPACE, Limits(SPACE, max_flops=limit).limits())
     found = generate(random_draw(CHAINS, 0), CHAINS, pool, 500)
     everything = CHAINS.best(-SPACE.vertex_costs()[1], 2000)
     expected = everything[SPACE.costs(everything)[1] <= limit]
@@ -100,7 +100,7 @@ def test_few_networks_within_a_limit_are_all_found() -> None:
     ids=str,
 )
 def test_an_impossible_limit_says_the_least_there_is(bounds: dict[str, Any], message: str) -> None:
-    pool = Pool(SPACE, Bounds(SPACE, **bounds).limits())
+    pool = Pool(SPACE, Limits(SPACE, **bounds).limits())
     with pytest.raises(ConfigError, match=f"no architecture is within the limits.*{message}"):
         generate(random_draw(CHAINS, 0), CHAINS, pool, 10)
 
@@ -112,13 +112,13 @@ def test_limits_that_only_together_are_too_much_say_so(monkeypatch: pytest.Monke
         return -SPACE.costs(vertices)[1]
 
     many = Limit("min_flops", "-flops", -500.0, measure, -SPACE.vertex_costs()[1])
-    pool = Pool(SPACE, [*Bounds(SPACE, max_params=3.5).limits(), many])
+    pool = Pool(SPACE, [*Limits(SPACE, max_params=3.5).limits(), many])
     with pytest.raises(ConfigError, match=r"within all limits together.*the least of each: params 3\.411"):
         generate(random_draw(CHAINS, 0), CHAINS, pool, 10)
 
 
 def test_a_space_whose_costs_are_no_sums_is_kept_to_by_rejection() -> None:
-    chains, limits = Chains(CELLS), Bounds(CELLS, max_params=0.2).limits()
+    chains, limits = Chains(CELLS), Limits(CELLS, max_params=0.2).limits()
     found = generate(random_draw(chains, 0), chains, Pool(CELLS, limits), 60)
     assert len(found) == 60 and (CELLS.costs(found)[0] <= 0.2).all()
 

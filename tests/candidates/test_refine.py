@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from metad2a_plugin import get_predictor, get_space
-from metad2a_plugin.candidates.bounds import Bounds
 from metad2a_plugin.candidates.chains import Chains
 from metad2a_plugin.candidates.find import Effort, find
+from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.candidates.refine import Scored, price, propose, refine
 from metad2a_plugin.candidates.surrogate import additive_fit
 from metad2a_plugin.errors import ConfigError
@@ -28,7 +28,7 @@ class Score:
 
     def __call__(self, vertices: torch.Tensor) -> Prediction:
         self.asked.append(vertices)
-        return Prediction(PREDICTOR.accuracy(vertices), torch.zeros(len(vertices)))
+        return Prediction(PREDICTOR.predict(None, vertices).mean, torch.zeros(len(vertices)))
 
 
 def drawn(n: int, seed: int = 0, space: Any = SPACE) -> torch.Tensor:
@@ -85,7 +85,7 @@ def test_weights_decide_what_is_fitted() -> None:
 def test_the_best_sum_at_its_price_is_within_the_limits_and_near_the_best(
     bounds: dict[str, Any], unit: float, level: float
 ) -> None:
-    limits = Bounds(SPACE, **bounds).limits()
+    limits = Limits(SPACE, **bounds).limits()
     sizes = SPACE.vertex_costs()[0].sqrt() + torch.randn(22, 29, generator=torch.Generator().manual_seed(1)) * 0.01
     scores = unit * sizes.double()
     scores[0, 0] += level
@@ -99,7 +99,7 @@ def test_the_best_sum_at_its_price_is_within_the_limits_and_near_the_best(
 
 
 def test_proposals_are_new_and_within_the_limits() -> None:
-    limits, seen = Bounds(SPACE, max_flops=300).limits(), drawn(50)
+    limits, seen = Limits(SPACE, max_flops=300).limits(), drawn(50)
     scores = SPACE.vertex_costs()[0].sqrt()
     first = propose(scores, CHAINS, limits, seen, 40, 0.1, torch.Generator().manual_seed(0))
     again = propose(scores, CHAINS, limits, torch.cat([seen, first]), 40, 0.1, torch.Generator().manual_seed(0))
@@ -112,29 +112,29 @@ def test_proposals_are_new_and_within_the_limits() -> None:
 def test_a_thousand_queries_find_more_than_evolution_does_with_fifty_thousand(bound: int) -> None:
     """The levels are what OFA's evolution reaches on average after 50,100; see benchmarks/ofa_search.py."""
     score = Score()
-    found = find(SPACE, score, None, Bounds(SPACE, max_flops=bound).limits(), Effort(seed=1))
-    assert found.queries == sum(map(len, score.asked)) == 1000 and found.refined == 300
+    found = find(SPACE, score, None, Limits(SPACE, max_flops=bound).limits(), Effort(seed=1))
+    assert len(found.vertices) == sum(map(len, score.asked)) == 1000 and found.refined == 300
     assert len(torch.cat(score.asked).unique(dim=0)) == 1000, "no network is asked about twice"
-    assert (SPACE.costs(found.scored.vertices)[1] <= bound).all()
-    assert found.scored.prediction.mean[0] > {200: 75.48, 300: 77.03, 400: 77.64}[bound]
+    assert (SPACE.costs(found.vertices)[1] <= bound).all()
+    assert found.prediction.mean[0] > {200: 75.48, 300: 77.03, 400: 77.64}[bound]
 
 
 def test_the_order_is_that_of_predictions() -> None:
-    found = find(SPACE, Score(), None, [], Effort(candidates=60, refine=40)).scored
-    assert torch.equal(found.prediction.mean, PREDICTOR.accuracy(found.vertices))
+    found = find(SPACE, Score(), None, [], Effort(candidates=60, refine=40))
+    assert torch.equal(found.prediction.mean, PREDICTOR.predict(None, found.vertices).mean)
     assert (found.value.diff() <= 0).all()
 
 
 def test_candidates_alone_are_ranked_as_in_the_paper() -> None:
     score = Score()
-    found = find(SPACE, score, None, Bounds(SPACE, max_flops=250).limits(), Effort(candidates=70))
-    assert found.queries == 70 == len(found.scored.vertices) and found.refined == 0 and len(score.asked) == 1
-    assert (found.scored.value.diff() <= 0).all()
+    found = find(SPACE, score, None, Limits(SPACE, max_flops=250).limits(), Effort(candidates=70))
+    assert len(found.vertices) == 70 and found.refined == 0 and len(score.asked) == 1
+    assert (found.value.diff() <= 0).all()
 
 
 def test_same_seed_same_networks() -> None:
     first, again, other = (
-        find(SPACE, Score(), None, [], Effort(candidates=30, refine=20, seed=seed)).scored for seed in (4, 4, 5)
+        find(SPACE, Score(), None, [], Effort(candidates=30, refine=20, seed=seed)) for seed in (4, 4, 5)
     )
     assert torch.equal(first.vertices, again.vertices) and not torch.equal(first.vertices, other.vertices)
 
@@ -146,16 +146,16 @@ def test_a_space_that_is_used_up_ends_the_refinement() -> None:
         return Prediction(vertices.sum(1).float(), torch.zeros(len(vertices)))
 
     found = find(space, score, None, [], Effort(candidates=2, refine=100))
-    everything = find(space, score, None, [], Effort()).scored
-    assert len(found.scored.vertices) == len(everything.vertices) == found.queries
+    everything = find(space, score, None, [], Effort())
+    assert len(found.vertices) == len(everything.vertices)
 
 
 def test_equal_predictions_are_no_trouble() -> None:
     def score(vertices: torch.Tensor) -> Prediction:
         return Prediction(torch.full((len(vertices),), 50.0), torch.zeros(len(vertices)))
 
-    limits = Bounds(SPACE, max_flops=200).limits()
-    more = refine(Scored.by(score, drawn(1, 3)), score, CHAINS, limits, 10, torch.Generator().manual_seed(0))
+    limits = Limits(SPACE, max_flops=200).limits()
+    more = refine(Scored.ask(score, drawn(1, 3)), score, CHAINS, limits, 10, torch.Generator().manual_seed(0))
     assert 1 <= len(more.vertices) <= 11 and all(limit.within(more.vertices[1:]).all() for limit in limits)
 
 
@@ -170,5 +170,5 @@ def test_wrong_efforts(options: dict[str, Any]) -> None:
 def test_what_is_ranked_completely() -> None:
     assert Effort().exhaustive(CELLS) and not Effort().exhaustive(SPACE)
     assert not Effort(candidates=5).exhaustive(CELLS) and not Effort(refine=5).exhaustive(CELLS)
-    assert Effort().queries == (700, 300) and Effort(200).queries == (200, 0)
-    assert Effort(200, 30).queries == (200, 30) and Effort(refine=0).queries == (700, 0)
+    assert Effort().draws == (700, 300) and Effort(200).draws == (200, 0)
+    assert Effort(200, 30).draws == (200, 30) and Effort(refine=0).draws == (700, 0)

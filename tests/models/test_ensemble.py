@@ -139,7 +139,7 @@ def test_cells_the_database_would_not_hold_take_little_of_the_interaction(made: 
 # -- intervals -----------------------------------------------------------------------------------
 @given(st.floats(0.01, 0.99), st.floats(0.01, 0.99))
 def test_intervals_nest_and_stay_in_percent(first: float, second: float) -> None:
-    prediction = Prediction(torch.tensor([2.0, 50.0, 99.0]), torch.tensor([4.0, 1.0, 3.0]))
+    prediction = Prediction(torch.tensor([2.0, 50.0, 99.0]), torch.tensor([4.0, 1.0, 3.0]), percent=True)
     inner, outer = (prediction.interval(level) for level in sorted((first, second)))
     assert (outer[0] <= inner[0]).all() and (inner[1] <= outer[1]).all()
     assert (outer[0] >= 0).all() and (outer[1] <= 100).all()

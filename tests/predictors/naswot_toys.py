@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,9 @@ import torch
 from torch import nn
 
 from metad2a_plugin.data import Task
+from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.plugins.predictor import Predictor
-from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.spaces.base import Architectures
 
 TINY: dict[str, Any] = {"batch_size": 8, "input_size": 8, "channels": 4, "cells": 1}
 
@@ -43,6 +43,6 @@ class Sum(Predictor):
 
     scored = 0
 
-    def predict(self, task: Task | None, architectures: Sequence[Architecture]) -> torch.Tensor:
+    def predict(self, task: Task | None, architectures: Architectures) -> Prediction:
         self.scored += len(architectures)
-        return torch.tensor([float(sum(a.choices)) for a in architectures])
+        return Prediction(torch.tensor([float(sum(a.choices)) for a in self.space.decode(architectures)]))

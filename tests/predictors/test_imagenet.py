@@ -50,27 +50,29 @@ def copy(tmp_path: Path) -> Path:
 def test_found_by_name_and_needs_no_task() -> None:
     kind = get_predictor("ofa-imagenet")
     assert kind is ImageNetPredictor and not kind.needs_task
-    scores = kind(SPACE).predict(None, NETWORKS)
-    assert scores.equal(kind(SPACE).predict(Task(torch.randn(6, 64), torch.arange(6) % 2), NETWORKS))
+    scores = kind(SPACE).predict(None, NETWORKS).mean
+    assert scores.equal(kind(SPACE).predict(Task(torch.randn(6, 64), torch.arange(6) % 2), NETWORKS).mean)
     assert (scores > 70).all() and (scores < 79).all()
 
 
 def test_larger_networks_and_images_are_better() -> None:
-    rising = torch.stack([ImageNetPredictor(SPACE, r).predict(None, [*NETWORKS, SMALL, LARGE]) for r in RESOLUTIONS])
+    networks = [*NETWORKS, SMALL, LARGE]
+    rising = torch.stack([ImageNetPredictor(SPACE, r).predict(None, networks).mean for r in RESOLUTIONS])
     assert (rising.diff(dim=0) > 0).all()
     assert rising[:, -2].equal(rising.amin(1)) and (rising[:, -1] > rising[:, :-2].mean(1)).all()
 
 
 def test_encoded_networks_have_the_same_accuracy() -> None:
     predictor = ImageNetPredictor(SPACE, resolution=192)
-    assert predictor.accuracy(SPACE.encode(NETWORKS)).equal(predictor.predict(None, NETWORKS))
+    encoded = predictor.predict(None, SPACE.encode(NETWORKS)).mean
+    assert encoded.equal(predictor.predict(None, NETWORKS).mean)
 
 
 def test_the_interval_is_around_the_prediction() -> None:
     for resolution in (128, 144, 224):
         predictor = ImageNetPredictor(SPACE, resolution)
-        low, high = predictor.interval(NETWORKS)
-        mean = predictor.predict(None, NETWORKS)
+        found = predictor.predict(None, NETWORKS)
+        (low, high), mean = found.interval(), found.mean
         assert torch.allclose((low + high) / 2, mean, atol=1e-4) and (high > low).all()
         assert 0.05 < float((high - low).mean()) / 2 < 1
 
@@ -136,7 +138,7 @@ def test_the_recorded_scores_are_those_of_the_shipped_weights(data_root: Path) -
     config = json.loads((FOLDER / "config.json").read_text())
     for k, resolution in enumerate(MEASURED):
         predictor, at = ImageNetPredictor(SPACE, resolution), held_out & (side == resolution)
-        predicted, recorded = predictor.accuracy(vertices[at]), config["held_out"][str(resolution)]
+        predicted, recorded = predictor.predict(None, vertices[at]).mean, config["held_out"][str(resolution)]
         assert int(at.sum()) == recorded["rows"]
         assert spearman(predicted, top1[at]) == pytest.approx(recorded["spearman"], abs=1e-4)
         off = (predicted - top1[at]).abs()

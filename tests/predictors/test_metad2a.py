@@ -31,7 +31,7 @@ class TestConformance(PredictorConformance):
 def test_scores_are_the_search_s_accuracies() -> None:
     task = extract_task(image_dataset(), cache_dir=False)
     result = SEARCHER.search(task, top=20)
-    scores = MetaD2APredictor(SPACE, SEARCHER).predict(task, result.architectures)
+    scores = MetaD2APredictor(SPACE, SEARCHER).predict(task, result.architectures).mean
     assert scores.tolist() == pytest.approx([c.accuracy for c in result.candidates], abs=1e-3)
 
 
@@ -59,5 +59,37 @@ def test_the_default_is_the_model_named_like_the_space() -> None:
 def test_found_by_name_with_the_shipped_model() -> None:
     task = extract_task(image_dataset(), cache_dir=False)
     cells = SPACE.decode(SPACE.all_vertices()[:5])
-    scores = get_predictor("metad2a")(SPACE).predict(task, cells)
+    scores = get_predictor("metad2a")(SPACE).predict(task, cells).mean
     assert torch.equal(scores, MetaD2A.from_pretrained("nasbench201").predict(task, cells).mean)
+
+
+def test_as_another_predictor_it_says_what_a_search_says_by_itself() -> None:
+    task = extract_task(image_dataset(), cache_dir=False)
+    result, plain = (SEARCHER.search(task, top=3, predictor=p) for p in (MetaD2APredictor(SPACE, SEARCHER), None))
+    assert (result.quantity, result.unit, result.scale) == ("accuracy", "%", plain.scale)
+    assert result.distance == plain.distance is not None
+    assert [(c.accuracy, c.interval) for c in result.candidates] == [(c.accuracy, c.interval) for c in plain.candidates]
+
+
+def test_a_task_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Task] = []
+    sets = Task.sets
+    monkeypatch.setattr(Task, "sets", lambda self, *args, **options: asked.append(self) or sets(self, *args, **options))
+    predictor, task = MetaD2APredictor(SPACE, SEARCHER), extract_task(image_dataset(), cache_dir=False)
+    first = predictor.predict(task, SPACE.all_vertices()[:3])
+    for _ in range(3):
+        assert predictor.predict(task, SPACE.all_vertices()[:3]).mean.equal(first.mean)
+    other = extract_task(image_dataset(seed=2), cache_dir=False)
+    assert not predictor.predict(other, SPACE.all_vertices()[:3]).mean.equal(first.mean)
+    assert len(asked) == 2 and asked[0] is task and asked[1] is other
+
+
+def test_a_dataset_is_read_once_though_two_want_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import metad2a_plugin.search.metad2a as module
+
+    read: list[object] = []
+    load = module.load_dataset
+    monkeypatch.setattr(module, "load_dataset", lambda source: read.append(source) or load(source))
+    images = image_dataset(per_class=6)
+    SEARCHER.search(images, predictor="naswot", candidates=2, top=1, progress=False)
+    assert read == [images]

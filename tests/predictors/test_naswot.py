@@ -77,7 +77,7 @@ def test_scores_are_those_of_the_plain_implementation() -> None:
     cells = [SPACE.sample(rng) for _ in range(25)] + [SPACE.parse(text) for text in DEAD]
     predictor = NASWOTPredictor(SPACE, noise(), **TINY | {"cells": 2, "batch_size": 6})
     expected = torch.tensor([straightforward(predictor, cell) for cell in cells])
-    torch.testing.assert_close(predictor.predict(None, cells), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(predictor.predict(None, cells).mean, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_where_the_kernel_is_regular_the_score_is_its_determinant() -> None:
@@ -86,13 +86,13 @@ def test_where_the_kernel_is_regular_the_score_is_its_determinant() -> None:
     with seeded((0, *cell.choices), torch.device("cpu")):
         network = SPACE.build(cell, 2, channels=4, cells=1)
     sign, logarithm = torch.linalg.slogdet(plain_kernel(network, predictor.images.contiguous()))
-    assert sign == 1 and predictor.predict(None, [cell])[0] == pytest.approx(float(logarithm), rel=1e-4)
+    assert sign == 1 and predictor.predict(None, [cell]).mean[0] == pytest.approx(float(logarithm), rel=1e-4)
 
 
 def test_dead_networks_have_low_finite_scores() -> None:
     predictor = NASWOTPredictor(SPACE, noise(), **TINY)
     live = SPACE.parse("|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|skip_connect~0|none~1|nor_conv_3x3~2|")
-    dead, alive = predictor.predict(None, [SPACE.parse(DEAD[0]), live])
+    dead, alive = predictor.predict(None, [SPACE.parse(DEAD[0]), live]).mean
     assert 0 < dead < alive and torch.isfinite(dead)
     # The first image is like the others to each of the four ReLUs of the reductions, and the one of the head.
     units = 4 * 64 + 8 * 16 + 8 * 16 + 16 * 4 + 16 * 4
@@ -104,9 +104,9 @@ def test_seeds_choose_images_and_weights() -> None:
     cells = [SPACE.sample(rng) for _ in range(4)]
     first, second = (NASWOTPredictor(SPACE, noise(40), seed=seed, **TINY) for seed in (0, 1))
     assert not first.images.equal(second.images)
-    assert not first.predict(None, cells).equal(second.predict(None, cells))
+    assert not first.predict(None, cells).mean.equal(second.predict(None, cells).mean)
     again = NASWOTPredictor(SPACE, noise(40), seed=1, **TINY)
-    assert again.images.equal(second.images) and again.predict(None, cells).equal(second.predict(None, cells))
+    assert again.images.equal(second.images) and again.predict(None, cells).mean.equal(second.predict(None, cells).mean)
 
 
 def test_the_minibatch_is_normalised_and_as_large_as_the_dataset_allows() -> None:
@@ -117,7 +117,7 @@ def test_the_minibatch_is_normalised_and_as_large_as_the_dataset_allows() -> Non
     std, mean = torch.std_mean(many.images, (0, 2, 3), correction=0)
     torch.testing.assert_close((std, mean), (torch.ones(3), torch.zeros(3)), rtol=1e-4, atol=1e-4)
     flat = NASWOTPredictor(SPACE, (np.zeros((4, 8, 8, 3), np.uint8), [0, 1, 0, 1]), **TINY)
-    assert flat.predict(None, [SPACE.sample(random.Random(0))]).isfinite().all(), "images of a single colour"
+    assert flat.predict(None, [SPACE.sample(random.Random(0))]).mean.isfinite().all(), "images of a single colour"
 
 
 def test_scores_do_not_touch_the_global_generator() -> None:

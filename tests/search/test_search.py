@@ -12,11 +12,14 @@ import torch
 from meta_toys import CELLS, SPACE, checkpoint, coloured, image_dataset
 
 from metad2a_plugin import MetaD2A
+from metad2a_plugin.candidates.find import Effort
+from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.data import Task, extract_task
 from metad2a_plugin.devices.nasbench201 import LatencyModel
 from metad2a_plugin.errors import ArchitectureError, CheckpointError, ConfigError, DatasetError
 from metad2a_plugin.models.checkpoint import shipped
-from metad2a_plugin.search.metad2a import SearchResult
+from metad2a_plugin.search import SearchResult
+from metad2a_plugin.testing import ToySpace
 
 NETWORKS = len(SPACE.simplify(CELLS[~SPACE.dead_mask(CELLS)]).unique(dim=0))
 
@@ -292,6 +295,32 @@ def test_a_device_that_is_not_there(device: str) -> None:
 def test_foreign_architectures_are_refused(searcher: MetaD2A, task: Task) -> None:
     with pytest.raises(ArchitectureError):
         searcher.predict(task, ["|none~0|"])
+
+
+# -- limits and effort ---------------------------------------------------------------------------
+def test_limits_and_effort_are_arguments_by_name_or_objects(searcher: MetaD2A, task: Task) -> None:
+    limits, effort = Limits(SPACE, max_params=0.5, options={"channels": 8}), Effort(candidates=9, seed=3)
+    by_object = searcher.search(task, limits=limits, effort=effort)
+    assert same(by_object, searcher.search(task, max_params=0.5, channels=8, candidates=9, seed=3))
+    assert by_object.options == {"channels": 8} and by_object.queries == 9
+
+
+@pytest.mark.parametrize(
+    ("given", "named", "message"),
+    [
+        ({"limits": Limits(SPACE)}, {"max_params": 1.0}, "limits= and max_params= both say the limits"),
+        ({"effort": Effort()}, {"seed": 1}, "effort= and seed= both say the effort"),
+        ({"limits": Limits(ToySpace())}, {}, "the limits are of the space 'toy', not 'nasbench201'"),
+        ({}, {"sed": 1}, "did you mean 'seed'"),
+        ({}, {"max_param": 1.0}, "did you mean 'max_params'"),
+        ({}, {"batch": 1}, "did you mean 'batch_size'"),
+    ],
+)
+def test_limits_and_effort_are_said_once(
+    searcher: MetaD2A, task: Task, given: dict[str, Any], named: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        searcher.search(task, **given, **named)
 
 
 # -- the result ----------------------------------------------------------------------------------

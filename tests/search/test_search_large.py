@@ -18,6 +18,7 @@ from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.models.checkpoint import Checkpoint
 from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperAccuracy, PaperPredictor
+from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.search.metad2a import pareto_space, search_space
 
@@ -112,8 +113,8 @@ def test_what_accuracies_are_is_said(searcher: MetaD2A, task: Task) -> None:
 def test_candidates_for_a_dataset_are_ranked_by_any_predictor(searcher: MetaD2A, task: Task, size: int) -> None:
     result = searcher.search(task, predictor="ofa-imagenet", candidates=30, top=30, max_flops=220, input_size=size)
     expected = get_predictor("ofa-imagenet")(SPACE, resolution=size).predict(None, result.architectures)
-    assert [c.accuracy for c in result.candidates] == pytest.approx(expected.tolist())
-    low, high = get_predictor("ofa-imagenet")(SPACE, resolution=size).interval(result.architectures)
+    assert [c.accuracy for c in result.candidates] == pytest.approx(expected.mean.tolist())
+    low, high = expected.interval(0.9)
     for c, a, b in zip(result.candidates, low.tolist(), high.tolist(), strict=True):
         assert c.interval == pytest.approx((a, b), abs=1e-3)
     assert (result.predictor, result.model, result.unit, result.source) == ("ofa-imagenet", "small", "%", "generated")
@@ -121,13 +122,14 @@ def test_candidates_for_a_dataset_are_ranked_by_any_predictor(searcher: MetaD2A,
 
 
 class Shallow(Predictor):
-    def predict(self, task: Task | None, architectures: Any) -> torch.Tensor:
-        return -torch.tensor([float(len(SPACE.format(a))) for a in architectures])
+    def predict(self, task: Task | None, architectures: Any) -> Prediction:
+        return Prediction(-torch.tensor([float(len(SPACE.format(a))) for a in SPACE.decode(architectures)]))
 
 
 def test_a_predictor_object_ranks_too(searcher: MetaD2A, task: Task) -> None:
     result = searcher.search(task, predictor=Shallow(SPACE), candidates=30, refine=30, max_flops=300)
     assert result.predictor == "Shallow" and result.unit == "" and result.best.interval is None
+    assert result.quantity == "score" and result.best.accuracy is None and "accuracy" not in result.best.to_dict()
     assert result.best.architecture_str.count("k") <= 13
     assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["candidates"][0]["interval"] is None
 
@@ -205,7 +207,7 @@ def test_the_shipped_model_finds_what_it_predicts_to_be_best(task: Task) -> None
     searcher = MetaD2A.from_pretrained("mobilenetv3")
     plain, refined = (searcher.rank(task, max_flops=250, **e) for e in ({"candidates": 1000}, {}))
     spread = plain.prediction.mean.std()
-    assert refined.queries == 1000 and refined.prediction.mean[0] > plain.prediction.mean.max() + spread / 4
+    assert len(refined.vertices) == 1000 and refined.prediction.mean[0] > plain.prediction.mean.max() + spread / 4
 
 
 def test_a_strategy_proposes_in_the_order_of_the_search(searcher: MetaD2A, task: Task) -> None:

@@ -406,12 +406,20 @@ def test_cost_grows_with_every_option() -> None:
 def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
     network = SPACE.parse(GOOD)
     calls = [lambda: SPACE.cost(network, **options), lambda: SPACE.costs(SPACE.encode([network]), **options)]
-    if "input_size" not in options:
-        message = message.replace(", input_size", "(, input_size)?")
+    if "width" in options or "num_classes" in options:
         calls.append(lambda: SPACE.build(network, **{"num_classes": 10} | options))
     for call in calls:
         with pytest.raises(ConfigError, match=message):
             call()
+
+
+def test_options_of_networks_are_checked() -> None:
+    assert SPACE.check_options({"width": 1.2}) == {"width": 1.2} and SPACE.check_options({}) == {}
+    with pytest.raises(ConfigError, match="width must be a positive number"):
+        SPACE.check_options({"width": 0})
+    for name in ("channels", "input_size", "num_classes"):
+        with pytest.raises(ConfigError, match=f"unknown option '{name}' .* those of the space 'mobilenetv3' are width"):
+            SPACE.check_options({name: 16})
 
 
 def test_importing_the_space_does_not_import_torch() -> None:

@@ -381,7 +381,7 @@ def test_unknown_options_are_refused_by_name() -> None:
     for call in (
         SPACE.cost,
         lambda cell, **options: SPACE.costs(SPACE.encode([cell]), **options),
-        lambda cell, **options: SPACE.build(cell, 10, **options),
+        lambda cell, **options: SPACE.check_options(options),
     ):
         with pytest.raises(ConfigError, match=r"unknown option 'depth'.*cells"):
             call(SPACE.parse(GOOD), depth=3)

@@ -16,7 +16,7 @@ PREDICTOR = get_predictor("ofa-imagenet")(SPACE)
 
 
 def values(networks: Any) -> list[float]:
-    return PREDICTOR.predict(None, networks).tolist()
+    return PREDICTOR.predict(None, networks).mean.tolist()
 
 
 def test_it_finds_better_networks_within_its_limits() -> None:

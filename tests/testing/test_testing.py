@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.predictors.cost import FlopsPredictor
@@ -39,7 +40,7 @@ class TaskPredictor(Predictor):
     def predict(self, task, architectures):
         if task is None:
             raise ConfigError("this predictor needs a task")
-        return FlopsPredictor(self.space).predict(None, architectures) + task.features.mean()
+        return Prediction(FlopsPredictor(self.space).predict(None, architectures).mean + task.features.mean())
 
 
 class TestCostPredictorOnMobileNetV3(PredictorConformance):
@@ -509,51 +510,70 @@ def test_broken_strategies_are_caught(strategy, check):
 
 
 # -- predictors ------------------------------------------------------------------------------
+class NoPrediction(FlopsPredictor):
+    def predict(self, task, architectures):
+        return super().predict(task, architectures).mean
+
+
 class DoublePrecision(FlopsPredictor):
     def predict(self, task, architectures):
-        return super().predict(task, architectures).double()
+        return Prediction(super().predict(task, architectures).mean.double())
+
+
+class UnknownSpread(FlopsPredictor):
+    def predict(self, task, architectures):
+        scores = super().predict(task, architectures).mean
+        return Prediction(scores, torch.full_like(scores, torch.nan))
+
+
+class OtherWhenEncoded(FlopsPredictor):
+    def predict(self, task, architectures):
+        scores = super().predict(task, architectures).mean
+        return Prediction(2 * scores if isinstance(architectures, torch.Tensor) else scores)
 
 
 class Squeezes(FlopsPredictor):
     def predict(self, task, architectures):
-        return super().predict(task, architectures).squeeze()
+        return Prediction(super().predict(task, architectures).mean.squeeze())
 
 
 class Constant(FlopsPredictor):
     def predict(self, task, architectures):
-        return 0 * super().predict(task, architectures)
+        return Prediction(0 * super().predict(task, architectures).mean)
 
 
 class WithGradient(FlopsPredictor):
     def predict(self, task, architectures):
-        return super().predict(task, architectures) * torch.ones(1, requires_grad=True)
+        return Prediction(super().predict(task, architectures).mean * torch.ones(1, requires_grad=True))
 
 
 class Noisy(FlopsPredictor):
     def predict(self, task, architectures):
-        scores = super().predict(task, architectures)
-        return scores + torch.rand_like(scores)
+        scores = super().predict(task, architectures).mean
+        return Prediction(scores + torch.rand_like(scores))
 
 
 class Sorts(FlopsPredictor):
     def predict(self, task, architectures):
-        return super().predict(task, architectures).sort().values
+        return Prediction(super().predict(task, architectures).mean.sort().values)
 
 
 class NormalisesTheBatch(FlopsPredictor):
     def predict(self, task, architectures):
-        scores = super().predict(task, architectures)
-        return scores - scores.mean() if len(scores) else scores
+        scores = super().predict(task, architectures).mean
+        return Prediction(scores - scores.mean() if len(scores) else scores)
 
 
 class ListsOnly(FlopsPredictor):
     def predict(self, task, architectures):
-        return super().predict(task, [] + architectures)  # noqa: RUF005 - fails on a tuple
+        if not isinstance(architectures, torch.Tensor):
+            architectures = [] + architectures  # noqa: RUF005 - fails on a tuple
+        return super().predict(task, architectures)
 
 
 class NoCheck(FlopsPredictor):
     def predict(self, task, architectures):
-        return torch.tensor([float(len(str(a))) for a in architectures])
+        return Prediction(torch.tensor([float(len(str(a))) for a in architectures]))
 
 
 class ClaimsTask(FlopsPredictor):
@@ -569,13 +589,16 @@ class CountsCalls(FlopsPredictor):
 
     def predict(self, task, architectures):
         self.calls += 1
-        return super().predict(task, architectures) + self.calls
+        return Prediction(super().predict(task, architectures).mean + self.calls)
 
 
 @pytest.mark.parametrize(
     ("predictor", "check"),
     [
+        (NoPrediction, "test_one_finite_score_each"),
         (DoublePrecision, "test_one_finite_score_each"),
+        (UnknownSpread, "test_one_finite_score_each"),
+        (OtherWhenEncoded, "test_encoded_or_not"),
         (WithGradient, "test_one_finite_score_each"),
         (Squeezes, "test_batches_of_one_and_none"),
         (Constant, "test_tells_architectures_apart"),

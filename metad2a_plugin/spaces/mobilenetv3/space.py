@@ -19,7 +19,8 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError
-from metad2a_plugin.spaces.base import Architecture, Cost, Descriptors, SearchSpace
+from metad2a_plugin.spaces.base import Architecture, Architectures, Cost, Descriptors, SearchSpace
+from metad2a_plugin.spaces.interfaces import Drawable
 from metad2a_plugin.spaces.mobilenetv3.cost import COST_OPTIONS, cost_options, layer_counts, network_costs
 from metad2a_plugin.spaces.mobilenetv3.encoding import (
     Decisions,
@@ -35,6 +36,7 @@ from metad2a_plugin.spaces.mobilenetv3.layout import (
     KERNELS,
     KINDS,
     LAYERS,
+    RESOLUTIONS,
     SLOTS,
     STAGES,
 )
@@ -43,11 +45,11 @@ from metad2a_plugin.spaces.mobilenetv3.text import FORM, option_indices, parse_s
 if TYPE_CHECKING:
     import os
 
-    import networkx as nx
     import torch
     from torch import nn
 
-class MobileNetV3Space(SearchSpace):
+
+class MobileNetV3Space(SearchSpace, Drawable):
     """The search space; `choices` are 20 indices into `KERNELS`, 20 into `EXPANDS` and 5 into `DEPTHS`.
 
     Layers are counted from the input, four to a stage; those beyond the depth of their stage have the choices 0.
@@ -226,7 +228,7 @@ class MobileNetV3Space(SearchSpace):
             "r": read_resolution({"r": resolution}),
         }
 
-    def encode(self, architectures: Sequence[Architecture]) -> torch.Tensor:
+    def encode(self, architectures: Architectures) -> torch.Tensor:
         """Vertex types, int64 ``[n, 22]``: input, the layers of the five stages four by four, output.
 
         A layer's type says the depth of its stage, its kernel and its expand ratio; `vertex_types` is the order of the
@@ -234,12 +236,15 @@ class MobileNetV3Space(SearchSpace):
         """
         import torch
 
+        if isinstance(architectures, torch.Tensor):
+            decode_layers(architectures)  # refuses what is no network
+            return architectures.long()
         rows = [self.validate(a).choices for a in architectures]
         choices = torch.tensor(rows, dtype=torch.int64).reshape(-1, 2 * SLOTS + STAGES)
         kernels, expands, depths = choices.split([SLOTS, SLOTS, STAGES], dim=1)
         return encode_layers(KINDS * depths.repeat_interleave(LAYERS, dim=1) + 3 * kernels + expands)
 
-    def decode(self, vertices: torch.Tensor) -> list[Architecture]:
+    def decode(self, architectures: Architectures) -> list[Architecture]:
         """Inverse of `encode`; what vertices say of layers beyond the depth of their stage is dropped.
 
         Raises:
@@ -249,7 +254,9 @@ class MobileNetV3Space(SearchSpace):
         """
         import torch
 
-        layers = decode_layers(vertices)
+        if not isinstance(architectures, torch.Tensor):
+            return [self.validate(a) for a in architectures]
+        layers = decode_layers(architectures)
         depths, kernels, expands = layers[:, ::LAYERS] // KINDS, layers // 3 % 3, layers % 3
         return [Architecture(self.name, tuple(row)) for row in torch.cat([kernels, expands, depths], dim=1).tolist()]
 
@@ -325,17 +332,7 @@ class MobileNetV3Space(SearchSpace):
         self.validate(architecture)
         return False
 
-    def to_networkx(self, architecture: Architecture) -> nx.DiGraph[int]:
-        """The 22 vertices of `encode`, each with its type's name as ``op``, in a chain."""
-        import networkx as nx
-
-        [types] = self.encode([architecture]).tolist()
-        graph: nx.DiGraph[int] = nx.DiGraph(name=self.format(architecture))
-        graph.add_nodes_from((v, {"op": self.vertex_types[t]}) for v, t in enumerate(types))
-        graph.add_edges_from(EDGES)
-        return graph
-
-    def build(self, architecture: Architecture, num_classes: int, **options: Any) -> nn.Module:
+    def build(self, architecture: Architecture, num_classes: int, *, width: float = 1.0) -> nn.Module:
         """The network, with OFA's names and shapes of weights; input ``[batch, 3, height, width]`` of any size.
 
         Its `load_state_dict` reads what the package ``ofa`` cuts from a supernet, in its present and its former naming.
@@ -343,15 +340,24 @@ class MobileNetV3Space(SearchSpace):
         Args:
             architecture: the network.
             num_classes: outputs of the classifier; OFA's supernets have 1,000.
-            **options: `width`, the multiplier of all channels (1.0).
+            width: multiplier of all channels.
 
         Raises:
-            ConfigError: an option is unknown or out of range.
+            ConfigError: an option is out of range.
         """
         from metad2a_plugin.spaces.mobilenetv3.network import MobileNetV3
 
-        given = cost_options(options | {"num_classes": num_classes}, num_classes=1000, width=1.0)
-        return MobileNetV3(self.layers(architecture), **given)
+        given = cost_options({"num_classes": num_classes, "width": width}, **COST_OPTIONS)
+        return MobileNetV3(self.layers(architecture), given["num_classes"], given["width"])
+
+    def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        checked = super().check_options(options)
+        cost_options(checked, **COST_OPTIONS)
+        return checked
+
+    def host_config(self, architecture: Architecture, input_size: int) -> Mapping[str, Any] | None:
+        """`to_config`, where OFA's supernets were trained on images of that size."""
+        return self.to_config(architecture, input_size) if input_size in RESOLUTIONS else None
 
     def cost(self, architecture: Architecture, **options: Any) -> Cost:
         """Parameters and FLOPs of the built network, equal to what the package ``ofa`` counts.

@@ -1,9 +1,8 @@
-"""The NAS-Bench-201 network around a cell (Dong and Yang, ICLR 2020, figure 1), and a counter of its FLOPs."""
+"""The NAS-Bench-201 network around a cell (Dong and Yang, ICLR 2020, figure 1)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
@@ -96,33 +95,3 @@ class NASBench201Network(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.head(self.stages(self.stem(images))))
-
-
-def count_macs(module: nn.Module, input_shape: Sequence[int]) -> int:
-    """Multiply-accumulates of one forward pass of one input of shape `input_shape` (no batch dimension).
-
-    Counts convolutions and linear layers, biases included, as the benchmark does; other layers are free.
-
-    >>> count_macs(nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.Flatten(), nn.Linear(32, 10)), (3, 4, 4))
-    1194
-    """
-    total = 0
-
-    def count(layer: nn.Module, _: Any, output: torch.Tensor) -> None:
-        nonlocal total
-        # Every weight (and bias) is used once per output position; outputs are channels x positions.
-        features = output.shape[1] if isinstance(layer, nn.Conv2d) else output.shape[-1]
-        total += sum(p.numel() for p in layer.parameters()) * (output.numel() // features)
-
-    layers = [m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    modes = [(m, m.training) for m in module.modules()]
-    try:
-        with torch.no_grad():
-            module.eval()(torch.zeros(1, *input_shape, device=next(module.parameters()).device))
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for m, training in modes:
-            m.training = training
-    return total

@@ -8,11 +8,13 @@ is the operation on the edge from node ``j``.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from metad2a_plugin.errors import ArchitectureError
-from metad2a_plugin.spaces.base import Architecture, Cost, Descriptors, SearchSpace
+from metad2a_plugin.spaces.base import Architecture, Cost, Descriptors
+from metad2a_plugin.spaces.choice import ChoiceSpace
+from metad2a_plugin.spaces.interfaces import Drawable
 from metad2a_plugin.spaces.nasbench201.cell import (
     CELL_EDGES,
     CONV1,
@@ -34,13 +36,13 @@ from metad2a_plugin.spaces.nasbench201.cost import COST_OPTIONS, cost_options, c
 if TYPE_CHECKING:
     import os
 
-    import networkx as nx
     import torch
     from torch import nn
 
     from metad2a_plugin.nn.relus import Visit
 
-class NASBench201(SearchSpace):
+
+class NASBench201(ChoiceSpace, Drawable):
     """The NAS-Bench-201 search space; `choices` are six indices into `OPS`, in `CELL_EDGES` order.
 
     >>> space = NASBench201()
@@ -54,29 +56,16 @@ class NASBench201(SearchSpace):
     """
 
     name = "nasbench201"
-    size = 15_625
-    num_vertices = 8
-    vertex_types = ("input", "output", *OPS)
+    options = (len(OPS),) * len(CELL_EDGES)
+    operations = OPS
     edges = EDGES
 
     # -- points ------------------------------------------------------------------------------
-    def sample(self, rng: random.Random) -> Architecture:
-        return self._architecture(rng.randrange(len(OPS)) for _ in CELL_EDGES)
-
     def mutate(self, architecture: Architecture, rng: random.Random) -> Architecture:
         choices = list(self.validate(architecture).choices)
         edge = rng.randrange(len(CELL_EDGES))
         choices[edge] = (choices[edge] + rng.randrange(1, len(OPS))) % len(OPS)
         return self._architecture(choices)
-
-    def neighbors(self, architecture: Architecture) -> list[Architecture]:
-        choices = self.validate(architecture).choices
-        return [
-            self._architecture((*choices[:edge], op, *choices[edge + 1 :]))
-            for edge in range(len(CELL_EDGES))
-            for op in range(len(OPS))
-            if op != choices[edge]
-        ]
 
     def enumerate(self) -> Iterator[Architecture]:
         """Every cell, in the index order of the published benchmark files."""
@@ -91,25 +80,6 @@ class NASBench201(SearchSpace):
         0
         """
         return official_index()[self.validate(architecture).choices]
-
-    def validate(self, architecture: Architecture) -> Architecture:
-        """Return `architecture` if it is of this space.
-
-        Raises:
-            ArchitectureError: it belongs to another space, or its choices are not six indices into `OPS`.
-        """
-        if not isinstance(architecture, Architecture) or architecture.space != self.name:
-            raise ArchitectureError(
-                f"expected an Architecture of space {self.name!r}, got {architecture!r}; read strings with parse()"
-            )
-        choices = architecture.choices
-        legal = isinstance(choices, tuple) and len(choices) == len(CELL_EDGES)
-        if not legal or not all(isinstance(op, int) and 0 <= op < len(OPS) for op in choices):
-            raise ArchitectureError(
-                f"a {self.name} architecture has {len(CELL_EDGES)} choices, each 0 to {len(OPS) - 1} "
-                f"(an index into {OPS}), got {choices!r}"
-            )
-        return architecture
 
     # -- text and tensors --------------------------------------------------------------------
     def parse(self, text: str) -> Architecture:
@@ -138,21 +108,6 @@ class NASBench201(SearchSpace):
         nodes = ("".join(f"|{OPS[next(ops)]}~{source}" for source in range(node)) for node in (1, 2, 3))
         return "+".join(f"{node}|" for node in nodes)
 
-    def encode(self, architectures: Sequence[Architecture]) -> torch.Tensor:
-        """Vertex types, int64 ``[n, 8]``: input, the six operations in string order, output."""
-        import torch
-
-        rows = [(0, *(op + 2 for op in self.validate(a).choices), 1) for a in architectures]
-        return torch.tensor(rows, dtype=torch.int64).reshape(-1, self.num_vertices)
-
-    def decode(self, vertices: torch.Tensor) -> list[Architecture]:
-        """Inverse of `encode`.
-
-        Raises:
-            ArchitectureError: not an integer tensor ``[n, 8]``, or a row that is no cell.
-        """
-        return [self._architecture(row) for row in self._choices(vertices).tolist()]
-
     # -- all cells at once, as tensors -------------------------------------------------------
     def all_vertices(self) -> torch.Tensor:
         """`encode` of every cell, int64 ``[15625, 8]``, in `enumerate` order."""
@@ -175,7 +130,7 @@ class NASBench201(SearchSpace):
             ConfigError: an option is unknown or not a positive integer.
         """
         params, flops = count_cost(*cost_options(options, **COST_OPTIONS))
-        choices = self._choices(vertices)
+        choices = self.choices(vertices)
         conv1, conv3 = ((choices == op).sum(1).double() for op in (CONV1, CONV3))
         # Sums of integers below 2**53 are exact in float64.
         return params.total(conv1, conv3) / 1e6, flops.total(conv1, conv3) / 1e6
@@ -201,7 +156,7 @@ class NASBench201(SearchSpace):
 
     def dead_mask(self, vertices: torch.Tensor) -> torch.Tensor:
         """`is_dead` of many cells, bool ``[n]``, for vertices int64 ``[n, 8]``."""
-        return ~connected((self._choices(vertices) != NONE).unbind(1))
+        return ~connected((self.choices(vertices) != NONE).unbind(1))
 
     def canonical_ids(self, vertices: torch.Tensor) -> torch.Tensor:
         """The lowest `index` among the cells of equal `canonical` key, int64 ``[n]``, for vertices ``[n, 8]``."""
@@ -221,32 +176,27 @@ class NASBench201(SearchSpace):
     def is_dead(self, architecture: Architecture) -> bool:
         return not connected([op != NONE for op in self.validate(architecture).choices])
 
-    def to_networkx(self, architecture: Architecture, edges: Sequence[tuple[int, int]] = EDGES) -> nx.DiGraph[int]:
-        """The 8 vertices of `encode`, each with its type's name as ``op``, joined by `EDGES` or `DATAFLOW`."""
-        import networkx as nx
-
-        ops = [OPS[op] for op in self.validate(architecture).choices]
-        graph: nx.DiGraph[int] = nx.DiGraph(name=self.format(architecture))
-        graph.add_nodes_from((v, {"op": op}) for v, op in enumerate(("input", *ops, "output")))
-        graph.add_edges_from(edges)
-        return graph
-
-    def build(self, architecture: Architecture, num_classes: int, **options: Any) -> nn.Module:
+    def build(self, architecture: Architecture, num_classes: int, *, channels: int = 16, cells: int = 5) -> nn.Module:
         """The network of the paper's figure 1; input ``[batch, 3, height, width]`` of 8 pixels or more.
 
         Args:
             architecture: the cell.
             num_classes: outputs of the classifier.
-            **options: `channels` of the first stage (16) and `cells` per stage (5).
+            channels: width of the first stage.
+            cells: cells per stage.
 
         Raises:
-            ConfigError: an option is unknown or not a positive integer.
+            ConfigError: an option is not a positive integer.
         """
         from metad2a_plugin.spaces.nasbench201.network import NASBench201Network
 
-        channels, cells = cost_options(options, channels=16, cells=5)
         require_positive(num_classes=num_classes, channels=channels, cells=cells)
         return NASBench201Network(self.validate(architecture).choices, num_classes, channels, cells)
+
+    def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        checked = super().check_options(options)
+        require_positive(**checked)
+        return checked
 
     def visit_relus(self, network: nn.Module, images: torch.Tensor, visit: Visit) -> None:
         from metad2a_plugin.spaces.nasbench201.network import NASBench201Network
@@ -293,24 +243,5 @@ class NASBench201(SearchSpace):
         """Lexicographic rank of each cell, int64 ``[n]``."""
         from metad2a_plugin.spaces.nasbench201.descriptors import rank
 
-        self._choices(vertices)  # refuses what is no cell
+        self.choices(vertices)  # refuses what is no cell
         return rank(vertices.long())
-
-    def _choices(self, vertices: torch.Tensor) -> torch.Tensor:
-        """The checked choices, int64 ``[n, 6]``, of vertices ``[n, 8]``."""
-        if vertices.ndim != 2 or vertices.shape[1] != self.num_vertices or vertices.is_floating_point():
-            raise ArchitectureError(
-                f"expected integer vertex types of shape [n, {self.num_vertices}], "
-                f"got {vertices.dtype} of shape {list(vertices.shape)}"
-            )
-        choices = vertices[:, 1:-1].long() - 2
-        wrong = (
-            (vertices[:, 0] != 0) | (vertices[:, -1] != 1) | ((choices < 0) | (choices >= len(OPS))).any(1)
-        )
-        if wrong.any():
-            row = int(wrong.nonzero()[0])
-            raise ArchitectureError(
-                f"row {row}, {vertices[row].tolist()}, is no {self.name} cell: expected 0 (input), "
-                f"six operations 2 to {len(OPS) + 1}, 1 (output)"
-            )
-        return choices

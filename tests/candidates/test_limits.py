@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from metad2a_plugin import get_space
-from metad2a_plugin.candidates.bounds import Bounds
 from metad2a_plugin.candidates.chains import Chains
+from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.devices.lookup_table import LookUpTable
 from metad2a_plugin.devices.mobilenetv3 import MobileNetV3LatencyModel
 from metad2a_plugin.errors import ConfigError
@@ -36,7 +36,7 @@ def file(path: Path, width: float = 1.2) -> Path:
 
 @pytest.mark.parametrize("options", [{}, {"input_size": 160, "width": 1.2}], ids=str)
 def test_costs_are_sums_over_vertices(options: dict[str, Any]) -> None:
-    chains, bounds = Chains(SPACE), Bounds(SPACE, max_params=5, max_flops=300, **options)
+    chains, bounds = Chains(SPACE), Limits.of(SPACE, {"max_params": 5, "max_flops": 300, **options})
     for limit, expected in zip(bounds.limits(7), SPACE.costs(NETWORKS, num_classes=7, **options), strict=True):
         assert torch.equal(limit.measure(NETWORKS), expected)
         assert torch.allclose(chains.sums(limit.table, NETWORKS), expected, rtol=1e-12)
@@ -46,14 +46,14 @@ def test_costs_are_sums_over_vertices(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("size", [128, 224])
 def test_latencies_are_sums_over_vertices_with_the_device_s_error_on_top(size: int) -> None:
     model = MobileNetV3LatencyModel.load()
-    bounds = Bounds(SPACE, max_latency={"v100_64": 20.0}, input_size=size)
+    bounds = Limits(SPACE, max_latency={"v100_64": 20.0}, input_size=size)
     [limit] = bounds.limits()
     predicted = model.predict("v100_64", NETWORKS, size)
     margin = 1 + model.config["devices"]["v100_64"]["margin"]
     assert torch.allclose(limit.measure(NETWORKS), predicted * margin)
     assert torch.equal(limit.within(NETWORKS), model.bound_mask("v100_64", 20.0, NETWORKS, size))
     assert torch.allclose(Chains(SPACE).sums(limit.table, NETWORKS).float(), predicted * margin, rtol=1e-5)
-    assert torch.equal(bounds.devices["v100_64"].predict(NETWORKS), predicted)
+    assert torch.equal(bounds.measured["v100_64"].predict(NETWORKS), predicted)
     assert bounds.units() == {"v100_64": "ms"} and "95% error" in bounds.notes()[0]
 
 
@@ -62,7 +62,7 @@ def test_a_table_of_yours_is_a_bound(tmp_path: Path) -> None:
     given = {"max_latency": {"note10": 5.0}, "input_size": 160, "width": 1.2}
     read = LookUpTable.read(file(tmp_path / "mine.json"))
     for source in (tmp_path / "mine.json", str(tmp_path / "mine.json"), [tmp_path], read):
-        [limit] = Bounds(SPACE, latency_tables={"note10": source}, **given).limits()
+        [limit] = Limits.of(SPACE, {"latency_tables": {"note10": source}, **given}).limits()
         assert torch.allclose(limit.measure(NETWORKS), expected)
         assert torch.allclose(Chains(SPACE).sums(limit.table, NETWORKS), expected)
         assert limit.name == "max_latency note10"
@@ -70,9 +70,8 @@ def test_a_table_of_yours_is_a_bound(tmp_path: Path) -> None:
 
 def test_networks_with_a_layer_that_a_table_lacks_are_never_within() -> None:
     lacking = LookUpTable(tables(missing=2))
-    [limit] = Bounds(
-        SPACE, max_latency={"mine": 1e6}, latency_tables={"mine": lacking}, input_size=160, width=1.2
-    ).limits()
+    asked = {"max_latency": {"mine": 1e6}, "latency_tables": {"mine": lacking}, "input_size": 160, "width": 1.2}
+    [limit] = Limits.of(SPACE, asked).limits()
     within = limit.within(NETWORKS)
     assert 0 < within.sum() < len(NETWORKS) and limit.measure(NETWORKS[~within]).isinf().all()
     assert limit.table.isfinite().all(), "what steers draws must be finite"
@@ -80,8 +79,8 @@ def test_networks_with_a_layer_that_a_table_lacks_are_never_within() -> None:
 
 
 def test_devices_without_a_limit_are_reported_only(tmp_path: Path) -> None:
-    bounds = Bounds(SPACE, devices=["v100_1"], max_latency={"v100_64": 30})
-    assert list(bounds.devices) == ["v100_64", "v100_1"] and list(bounds.to_dict()) == ["max_latency v100_64"]
+    bounds = Limits(SPACE, devices=["v100_1"], max_latency={"v100_64": 30})
+    assert list(bounds.measured) == ["v100_64", "v100_1"] and list(bounds.to_dict()) == ["max_latency v100_64"]
 
 
 @pytest.mark.parametrize(
@@ -100,28 +99,28 @@ def test_devices_without_a_limit_are_reported_only(tmp_path: Path) -> None:
 )
 def test_wrong_limits(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Bounds(SPACE, **options)
+        Limits.of(SPACE, options)
 
 
 def test_a_table_of_another_width_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="begins with 24 channels, a network of width 1 with 16; set width"):
-        Bounds(SPACE, latency_tables={"mine": file(tmp_path / "mine.json")}, input_size=160)
+        Limits(SPACE, latency_tables={"mine": file(tmp_path / "mine.json")}, input_size=160)
 
 
 def test_other_spaces(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown option 'width'"):
-        Bounds(CELLS, width=1.2)
+        Limits(CELLS, options={"width": 1.2})
     with pytest.raises(ConfigError, match="look-up tables are read for networks of the space 'mobilenetv3'"):
-        Bounds(CELLS, latency_tables={"mine": LookUpTable(tables())})
-    [limit] = Bounds(CELLS, max_flops=50).limits()
+        Limits(CELLS, latency_tables={"mine": LookUpTable(tables())})
+    [limit] = Limits(CELLS, max_flops=50).limits()
     assert limit.table is None
 
 
 def test_limits_by_name() -> None:
-    assert Bounds.named(SPACE, {"max_flops": 3}).to_dict() == {"max_flops": 3.0}
+    assert Limits.of(SPACE, {"max_flops": 3}).to_dict() == {"max_flops": 3.0}
     with pytest.raises(ConfigError, match=r"unknown limit 'max_flop'.*did you mean 'max_flops'"):
-        Bounds.named(SPACE, {"max_flop": 3})
+        Limits.of(SPACE, {"max_flop": 3})
 
 
 def test_an_infinite_limit_is_none() -> None:
-    assert Bounds(SPACE).cost("flops", math.inf).within(NETWORKS).all()
+    assert Limits(SPACE).cost("flops", math.inf).within(NETWORKS).all()

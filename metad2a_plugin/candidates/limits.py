@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 import torch
 
-from metad2a_plugin.devices.base import checked_limit
+from metad2a_plugin.devices.base import DeviceModel, checked_limit
 from metad2a_plugin.devices.lookup_table import LookUpTable
-from metad2a_plugin.devices.shipped import device_model
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.registry import get_device_models
 from metad2a_plugin.spaces.base import SearchSpace
-from metad2a_plugin.utils.checks import integer, one_of
+from metad2a_plugin.utils.checks import did_you_mean, integer, one_of
 
 Tables = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | LookUpTable
 """Look-up tables of a device: a file, a folder, several of them, or what `LookUpTable.read` has read."""
@@ -69,57 +69,73 @@ class Limit:
         return (costs <= self.most) & costs.isfinite()
 
 
-class Bounds:
-    """The limits that were asked for, checked before any long work.
+@dataclass(frozen=True)
+class Limits:
+    """Hard limits of a search and the size of the networks they are counted for, checked before any long work.
 
-    Args:
+    Attributes:
         space: the search space.
         max_params, max_flops: in millions.
-        max_latency: by device, in milliseconds (millijoules for energies).
+        max_latency: by device, in milliseconds (millijoules for energies); they hold with the device's error on top.
         latency_tables: files of look-up tables, in OFA's format, of devices of yours; see `LookUpTable`.
         devices: further ones whose values are wanted, without a limit.
         input_size: side of the images, in pixels; None takes the space's own.
-        width: multiplier of all channels, where the space has that option; None leaves the space's own.
+        options: of the networks, where the space has such options (`SearchSpace.check_options`), such as ``width``.
 
     Raises:
-        ConfigError: a number is no limit, a device is not known or not at this size, or a table is of another width.
+        ConfigError: a number is no limit, a device is not known or not at this size, a table is of another width, or
+            the space has no such option.
     """
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        max_params: float | None = None,
-        max_flops: float | None = None,
-        max_latency: Mapping[str, float] | None = None,
-        latency_tables: Mapping[str, Tables] | None = None,
-        devices: Sequence[str] = (),
-        input_size: int | None = None,
-        width: float | None = None,
-    ) -> None:
-        self.space = space
-        self.input_size = space.input_size if input_size is None else input_size
-        integer("input_size", self.input_size, 8)
-        self.options: dict[str, Any] = {} if width is None else {"width": width}
-        self.space.costs(space.encode([]), input_size=self.input_size, **self.options)  # refuses a wrong width
-        self._costs = {"params": _millions("max_params", max_params), "flops": _millions("max_flops", max_flops)}
-        tables = dict(latency_tables or {})
-        names = dict.fromkeys([*tables, *(max_latency or {}), *devices])
-        self.devices = {name: self.device(name, tables.get(name)) for name in names}
-        self.max_latency = {
-            name: checked_limit(name, limit, self.devices[name].unit) for name, limit in (max_latency or {}).items()
-        }
+    space: SearchSpace
+    max_params: float | None = None
+    max_flops: float | None = None
+    max_latency: Mapping[str, float] = field(default_factory=dict)
+    latency_tables: Mapping[str, Tables] = field(default_factory=dict)
+    devices: Sequence[str] = ()
+    input_size: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        integer("input_size", self.size, 8)
+        self.space.check_options(self.options)
+        _millions("max_params", self.max_params)
+        _millions("max_flops", self.max_flops)
+        for name, device in self.measured.items():
+            if name in self.max_latency:
+                checked_limit(name, self.max_latency[name], device.unit)
 
     @classmethod
-    def named(cls, space: SearchSpace, limits: Mapping[str, Any]) -> Bounds:
-        """From arguments by name.
+    def of(cls, space: SearchSpace, arguments: Mapping[str, Any], others: Sequence[str] = ()) -> Limits:
+        """From arguments by name, of which those that are no attributes are options of the networks.
+
+        Arguments of None are left out. What else the caller takes, `others`, is named in messages.
 
         Raises:
-            ConfigError: there is no such argument, or as above.
+            ConfigError: there is no such argument or option, or as above.
         """
-        for name in limits:
-            one_of("limit", name, tuple(inspect.signature(cls).parameters)[1:])
-        return cls(space, **limits)
+        given = {name: value for name, value in arguments.items() if value is not None}
+        names = [attribute.name for attribute in fields(cls)][1:]
+        options = {name: given.pop(name) for name in set(given).difference(names)}
+        for name, value in options.items():
+            try:
+                space.check_options({name: value})
+            except ConfigError:
+                if did_you_mean(name, (*names, *others)):
+                    one_of("limit", name, (*names, *others))
+                raise
+        return cls(space, **given | {"options": {**given.get("options", {}), **options}})
+
+    @property
+    def size(self) -> int:
+        """Side of the images, in pixels."""
+        return self.space.input_size if self.input_size is None else self.input_size
+
+    @cached_property
+    def measured(self) -> dict[str, Device]:
+        """The devices that are limited or wanted, by name."""
+        names = dict.fromkeys([*self.latency_tables, *self.max_latency, *self.devices])
+        return {name: self.device(name, self.latency_tables.get(name)) for name in names}
 
     def device(self, name: str, tables: Tables | None = None) -> Device:
         """A device by its name, or by look-up tables of it.
@@ -127,13 +143,13 @@ class Bounds:
         Raises:
             ConfigError: it is not known, or not for this size of images, or the tables are of another width.
         """
-        size = self.input_size
+        size = self.size
         if tables is not None:
             width = float(self.options.get("width", 1.0))
             paths = [tables] if isinstance(tables, (str, os.PathLike)) else tables
             read = paths if isinstance(paths, LookUpTable) else LookUpTable.read(*paths, width=width)
             return _of_tables(self.space, read, width, size)
-        model = device_model(self.space.name)
+        model: DeviceModel = get_device_models(self.space.name).load()
         model.check_input_size(name, size)
         return Device(
             unit=model.unit(name),
@@ -146,12 +162,13 @@ class Bounds:
     def cost_options(self, num_classes: int | None = None) -> dict[str, Any]:
         """Options of the space's `costs`; its own number of classes if None."""
         classes = {} if num_classes is None else {"num_classes": num_classes}
-        return {"input_size": self.input_size} | self.options | classes
+        return {"input_size": self.size, **self.options, **classes}
 
     def limits(self, num_classes: int | None = None) -> list[Limit]:
         """What was asked for, with costs counted for so many classes; the space's own number if None."""
+        costs = {"params": self.max_params, "flops": self.max_flops}
         return [
-            *(self.cost(label, most, num_classes) for label, most in self._costs.items() if most is not None),
+            *(self.cost(label, most, num_classes) for label, most in costs.items() if most is not None),
             *(self.latency(device, most) for device, most in self.max_latency.items()),
         ]
 
@@ -166,18 +183,18 @@ class Bounds:
         return Limit(f"max_{label}", label, most, measure, None if tables is None else tables[which])
 
     def latency(self, name: str, most: float) -> Limit:
-        """A limit on one of `devices`."""
-        device = self.devices[name]
+        """A limit on one of the devices `measured`."""
+        device = self.measured[name]
         table = None if device.table is None else _finite(device.table)
         return Limit(f"max_latency {name}", name, most, device.upper, table)
 
     def units(self) -> dict[str, str]:
         """Of the devices' values."""
-        return {name: device.unit for name, device in self.devices.items()}
+        return {name: device.unit for name, device in self.measured.items()}
 
     def notes(self) -> tuple[str, ...]:
         """What to know of the devices, in sentences."""
-        return tuple(dict.fromkeys(device.note for device in self.devices.values()))
+        return tuple(dict.fromkeys(device.note for device in self.measured.values()))
 
     def to_dict(self) -> dict[str, float]:
         """The limits by name."""
@@ -185,8 +202,8 @@ class Bounds:
 
 
 def _of_tables(space: SearchSpace, tables: LookUpTable, width: float, size: int) -> Device:
-    if space.name != "mobilenetv3":
-        raise ConfigError(f"look-up tables are read for networks of the space 'mobilenetv3', not of {space.name!r}")
+    if space.name != tables.space:
+        raise ConfigError(f"look-up tables are read for networks of the space {tables.space!r}, not of {space.name!r}")
     if tables.width != width:
         raise ConfigError(
             f"the look-up tables are of networks of width {tables.width:g}, the search is of width {width:g}; "
@@ -207,12 +224,11 @@ def _finite(table: torch.Tensor) -> torch.Tensor:
     return table.masked_fill(table.isinf(), 10 * float(table[1:][table[1:].isfinite()].max()))
 
 
-def _millions(name: str, value: Any) -> float | None:
+def _millions(name: str, value: Any) -> None:
     if value is None:
-        return None
+        return
     if not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
         raise ConfigError(f"{name} must be a positive number of millions, such as 0.5, got {value!r}")
     if value > 1e5:
         raise ConfigError(f"{name} is counted in millions, and {value:g} million is more than any network here")
-    return value
 
