@@ -13,6 +13,7 @@ from page_scripts import DOCS, printed_by, scripts_of
 
 ROOT = DOCS.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+MAPS = [ROOT / "CONTRIBUTING.md", DOCS / "architecture.md", *sorted(DOCS.glob("extending/[!i]*.md"))]
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.md"))
 GUIDES = [page.relative_to(DOCS).as_posix() for part in ("guides", "extending") for page in DOCS.glob(f"{part}/*.md")]
 SCRIPTS = [(page, *script) for page in sorted(GUIDES) for script in scripts_of(page)]
@@ -60,6 +61,15 @@ def test_what_is_imported_from_the_package_is_there(page: Path) -> None:
             else:
                 names = {alias.name for alias in statement.names} - {"adapters"}
                 assert all(hasattr(import_module(module), name) for name in names), ast.unparse(statement)
+
+
+@pytest.mark.parametrize("page", MAPS, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_that_the_map_names_are_there(page: Path) -> None:
+    named = re.findall(r"`((?:[\w-]+/)+(?:[\w-]+\.\w+)?)`", page.read_text(encoding="utf-8"))
+    assert named
+    for path in named:
+        if "NAME" not in path:
+            assert (ROOT / path).exists() or (ROOT / "metad2a_plugin" / path).exists(), path
 
 
 def anchors(page: Path) -> set[str]:
