@@ -27,7 +27,7 @@ from metad2a_plugin.data import ImageDataset, Task, load_dataset
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase, load_database
 from metad2a_plugin.meta.train import class_features
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
-from metad2a_plugin.utils.files import data_folder, write_atomically
+from metad2a_plugin.utils.files import data_folder, write_atomically, write_json
 from metad2a_plugin.utils.kept import kept
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def write(out: Path, name: str, results: Mapping[str, Any], texts: Mapping[str, 
     for title, text in texts.items():
         write_atomically(out / f"{title}.md", text.encode())
         print(text)
-    write_atomically(out / f"{name}.json", (json.dumps(results, indent=1) + "\n").encode())
+    write_json(out / f"{name}.json", results)
 
 
 def write_figure(out: Path, name: str, figure: Figure) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from metad2a_plugin.search.result import Candidate, SearchResult
     from metad2a_plugin.spaces.base import Architecture, SearchSpace
     from metad2a_plugin.spaces.choice import ChoiceSpace
+    from metad2a_plugin.strategies.trained_search import train_search
     from metad2a_plugin.training.config import TrainConfig
     from metad2a_plugin.training.files import export_network, export_onnx, load_network
     from metad2a_plugin.training.result import TrainResult
@@ -52,6 +53,7 @@ _HOMES = {
     "search_space": "search.metad2a",
     "train_architecture": "training.run",
     "train_many": "training.run",
+    "train_search": "strategies.trained_search",
 }
 
 __all__ = [
@@ -81,6 +83,7 @@ __all__ = [
     "search_space",
     "train_architecture",
     "train_many",
+    "train_search",
 ]
 
 

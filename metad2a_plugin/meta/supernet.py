@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
+from metad2a_plugin.meta.config import SupernetConfig
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.mobilenetv3.layout import layout
 from metad2a_plugin.spaces.mobilenetv3.network import InvertedResidual, MobileNetV3
@@ -29,7 +30,6 @@ from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.spaces.mobilenetv3.supernet import MobileNetV3Supernet
 from metad2a_plugin.training.images import augmented
 from metad2a_plugin.training.loop import TrainingLoop, cosine
-from metad2a_plugin.utils.checks import BELOW_ONE, FINITE, TINY, settings
 from metad2a_plugin.utils.torch_device import seeded
 
 _FORMAT = 1
@@ -38,58 +38,6 @@ _LARGEST = _SPACE.parse("+".join(["k7e6-k7e6-k7e6-k7e6"] * 5))
 _SMALLEST = _SPACE.parse("+".join(["k3e3-k3e3"] * 5))
 _MEAN, _STD = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 _BATCH = 256  # images of an evaluation that go through a network at once
-_LEAST = {"input_size": 32, "epochs": 1, "batch_size": 2, "random": 0, "seed": 0}
-_RANGES: dict[str, tuple[float, float, str]] = {
-    "width": (0.1, 4, "a multiplier of the channels, such as 0.35"),
-    "lr": (TINY, FINITE, "a positive number, such as 2e-3"),
-    "weight_decay": (0, FINITE, "0 or a positive number, such as 0.05"),
-    "warmup": (0, BELOW_ONE, "a share of all steps, from 0 to less than 1"),
-    "label_smoothing": (0, BELOW_ONE, "from 0 to less than 1"),
-    "distillation": (0, FINITE, "0 or a positive number, such as 2"),
-}
-
-
-@dataclass(frozen=True)
-class SupernetConfig:
-    """How a supernet is trained: AdamW with a cosine schedule.
-
-    Attributes:
-        width: multiplier of the channels.
-        input_size: side of the images, in pixels.
-        epochs: passes over the training images.
-        batch_size: largest batch.
-        lr: highest learning rate.
-        weight_decay: on all parameters.
-        warmup: share of all steps in which the learning rate rises linearly.
-        label_smoothing: of the cross-entropy with labels.
-        random: networks of a step besides the largest and the smallest.
-        teacher: image encoder whose features networks learn to predict; None for labels alone.
-        distillation: weight of that.
-        seed: of initial weights, order, augmentation and networks.
-        device: where it runs.
-
-    Raises:
-        ConfigError: a value is out of range.
-    """
-
-    width: float = 0.35
-    input_size: int = 48
-    epochs: int = 20
-    batch_size: int = 64
-    lr: float = 2e-3
-    weight_decay: float = 0.05
-    warmup: float = 0.05
-    label_smoothing: float = 0.1
-    random: int = 1
-    teacher: str | None = "default"
-    distillation: float = 5.0
-    seed: int = 0
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        settings(self, _LEAST, _RANGES)
-
-
 class LabelledImages(NamedTuple):
     """Images uint8 ``[n, 3, size, size]`` and their classes int64 ``[n]``."""
 

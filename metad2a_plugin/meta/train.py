@@ -34,8 +34,6 @@ from metad2a_plugin.utils.files import write_atomically
 from metad2a_plugin.utils.kept import kept
 from metad2a_plugin.utils.progress import Progress
 
-__all__ = ["MetaTrainConfig", "class_features", "meta_train"]
-
 _FITS = 1  # changes whenever a kept fit could not be told from one of other code
 
 

@@ -21,7 +21,8 @@ import torch
 
 from metad2a_plugin.data import DatasetWarning, ImageDataset, load_dataset
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.meta.plan import Plan, PlanConfig
+from metad2a_plugin.meta.config import PlanConfig
+from metad2a_plugin.meta.plan import Plan
 from metad2a_plugin.meta.supernet import LabelledImages, accuracy
 from metad2a_plugin.spaces.mobilenetv3.supernet import load_supernet
 

@@ -179,8 +179,9 @@ class NASWOTPredictor(Predictor):
 
     def predict(self, task: Task | None, architectures: Architectures) -> Prediction:
         asked = [self.space.validate(architecture) for architecture in self.space.decode(architectures)]
-        wanted, scores = dict.fromkeys(asked), dict[Architecture, float]()
+        wanted = dict.fromkeys(asked)
         with stages(self.progress, brief=True) as report:
+            scores: dict[Architecture, float] = {}
             for architecture in wanted:
                 report("Scoring networks", len(scores), len(wanted), "")
                 scores[architecture] = self._score(architecture)

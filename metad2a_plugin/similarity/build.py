@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,65 +19,18 @@ from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.similarity.backbones import TaskNetwork
 from metad2a_plugin.similarity.card import card
+from metad2a_plugin.similarity.config import CellConfig, TaskConfig
 from metad2a_plugin.similarity.fisher import DISTANCES
 from metad2a_plugin.similarity.library import Cell, KnownTask, TaskLibrary
-from metad2a_plugin.similarity.measure import TaskConfig, accuracy, fisher_on, task_data, train_task_network
+from metad2a_plugin.similarity.measure import accuracy, fisher_on, task_data, train_task_network
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.images import TrainingData, prepare
 from metad2a_plugin.training.result import TrainResult
 from metad2a_plugin.training.run import train_many
-from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.files import write_atomically
 from metad2a_plugin.utils.installed import version
 from metad2a_plugin.utils.kept import digest, kept
 from metad2a_plugin.utils.progress import Progress
-
-
-@dataclass(frozen=True)
-class CellConfig:
-    """Which cells are trained on each task, and how; `TrainConfig` says the rest.
-
-    Attributes:
-        space: search space, whose networks take `channels` and `cells`.
-        count: random live cells, no two of equal networks; the same for all tasks.
-        good: how many of the best are a task's good cells.
-        images: of a task, at most, evenly over its classes.
-        epochs, input_size, channels, cells: of the training.
-        seed: of the choice of cells and images, and of the training.
-
-    Raises:
-        ConfigError: a value is out of range.
-    """
-
-    space: str = "nasbench201"
-    count: int = 12
-    good: int = 4
-    images: int = 600
-    epochs: int = 10
-    input_size: int = 16
-    channels: int = 8
-    cells: int = 1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in {"count": 2, "good": 2, "images": 4, "epochs": 1, "channels": 1, "cells": 1}.items():
-            integer(name, getattr(self, name), least)
-        if self.good > self.count:
-            raise ConfigError(f"good ({self.good}) must not exceed count ({self.count}): they are the best of these")
-
-    def training(self, device: str) -> TrainConfig:
-        """The settings of each training."""
-        return TrainConfig(
-            epochs=self.epochs,
-            batch_size=64,
-            validation=0.4,
-            input_size=self.input_size,
-            options={"channels": self.channels, "cells": self.cells},
-            seed=self.seed,
-            split_seed=self.seed,
-            device=device,
-        )
 
 
 def build_library(

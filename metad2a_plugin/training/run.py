@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -36,7 +37,7 @@ def train_architecture(
     config: TrainConfig | None = None,
     *,
     run_dir: str | os.PathLike[str] | None = None,
-    progress: bool = True,
+    progress: bool | Progress = True,
 ) -> TrainResult:
     """Train one architecture on the training part of a dataset and validate it on the rest.
 
@@ -50,7 +51,7 @@ def train_architecture(
         config: None takes the defaults.
         run_dir: after each epoch the state is saved in a folder in it that is named by architecture, dataset
             and settings; an interrupted run goes on from there, a finished one is not repeated.
-        progress: say on stderr how far it is; see `utils.progress.stages`.
+        progress: whether to say on stderr how far it is, see `utils.progress.stages`; or what to tell it.
 
     Raises:
         ArchitectureError: the architecture is not of `space`.
@@ -68,7 +69,7 @@ def train_many(
     config: TrainConfig | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     *,
-    progress: bool = True,
+    progress: bool | Progress = True,
 ) -> list[TrainResult]:
     """`train_architecture` for several, on the same split; results in the order given."""
     config = config or TrainConfig()
@@ -78,7 +79,7 @@ def train_many(
         space.validate(architecture)
     data = dataset if isinstance(dataset, TrainingData) else prepare(dataset, config)
     check_split(data, config)
-    with stages(progress) as shown:
+    with stages(progress) if isinstance(progress, bool) else nullcontext(progress) as shown:
         return [
             _Run(space, architecture, data, config, device, run_dir).result(
                 _report(shown, f"architecture {number}/{len(architectures)}", config.epochs)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 Progress = Callable[[str, int, int, str], None]
 """Called with the name of a stage, how much of it is done, of how much, and a note."""
 
+_LOG = logging.getLogger(__name__)
+
+
+def shown() -> bool:
+    """Whether there is a terminal to show progress on, and nobody has set the package's log to warnings only."""
+    return sys.stderr.isatty() and logging.getLogger("metad2a_plugin").level <= logging.INFO
+
 
 def waiting(what: str) -> AbstractContextManager[object]:
     """Say on a terminal what takes its time."""
+    if not shown():
+        return nullcontext()
     from rich.console import Console
 
     return Console(stderr=True).status(what)
@@ -19,13 +29,13 @@ def waiting(what: str) -> AbstractContextManager[object]:
 
 @contextmanager
 def stages(wanted: bool = True, *, brief: bool = False) -> Iterator[Progress]:
-    """How far stages are, on stderr: a bar each on a terminal; elsewhere, as in a log file, a line now and then.
+    """How far stages are: a bar each on a terminal; elsewhere, as in a log file, a line in the log now and then.
 
     Args:
         wanted: False shows nothing.
         brief: of work that is soon done: the bars go with it, and elsewhere nothing is shown.
     """
-    if wanted and sys.stderr.isatty():
+    if wanted and shown():
         with _bars(brief) as report:
             yield report
     elif wanted and not brief:
@@ -36,7 +46,7 @@ def stages(wanted: bool = True, *, brief: bool = False) -> Iterator[Progress]:
 
 def _line(stage: str, done: int, total: int, note: str) -> None:
     if done == total or done % max(1, total // 10) == 0:
-        print(f"{stage} {done}/{total} {note}", file=sys.stderr, flush=True)
+        _LOG.info("%s %d/%d %s", stage, done, total, note)
 
 
 @contextmanager

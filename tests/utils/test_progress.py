@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 
 import pytest
@@ -24,8 +25,12 @@ def shown(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, steps: int, **op
     return stream.getvalue()
 
 
-def test_a_log_file_gets_about_ten_lines_and_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = shown(monkeypatch, io.StringIO(), 105).splitlines()
+def test_a_log_file_gets_about_ten_lines_and_the_last(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "metad2a_plugin")
+    assert shown(monkeypatch, io.StringIO(), 105) == ""
+    lines = caplog.messages
     assert len(lines) == 11 and lines[0] == "networks 10/105 loss 0.10" and lines[-1] == "networks 105/105 loss 0.01"
 
 
@@ -37,6 +42,11 @@ def test_a_terminal_gets_a_bar_with_its_note(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
 def test_what_is_not_wanted_is_not_shown(stream: type[io.StringIO], monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(monkeypatch, stream(), 3, wanted=False) == ""
+
+
+def test_a_log_of_warnings_only_has_no_bars(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "metad2a_plugin")
+    assert shown(monkeypatch, Terminal(), 3) == "" and caplog.messages == []
 
 
 def test_brief_work_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
