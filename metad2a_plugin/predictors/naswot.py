@@ -179,9 +179,8 @@ class NASWOTPredictor(Predictor):
 
     def predict(self, task: Task | None, architectures: Architectures) -> Prediction:
         asked = [self.space.validate(architecture) for architecture in self.space.decode(architectures)]
-        wanted = dict.fromkeys(asked)
+        wanted, scores = dict.fromkeys(asked), dict[Architecture, float]()
         with stages(self.progress, brief=True) as report:
-            scores: dict[Architecture, float] = {}
             for architecture in wanted:
                 report("Scoring networks", len(scores), len(wanted), "")
                 scores[architecture] = self._score(architecture)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -426,7 +427,7 @@ def enough(work: Path) -> None:
 
 BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
     "no such command": (["serch"], "No such command 'serch'", nothing),
-    "no such option": ([*SEARCH, "--tpo", "3"], "No such option: --tpo", nothing),
+    "no such option": ([*SEARCH, "--tpo", "3"], "No such option...--tpo", nothing),
     "no dataset": (["train"], "Missing argument", nothing),
     "queries without a strategy": ([*TRAIN, "--queries", "3"], "are for a search with --strategy", nothing),
     "a strategy and an architecture": ([*TRAIN, "--strategy", "random", "-a", CELL], "says what to train", nothing),
@@ -578,7 +579,9 @@ def test_a_mistake_ends_in_one_sentence_and_leaves_nothing(kind: str, model: str
     before = files(work)
     status = main([model if a == "MODEL" else a for a in arguments])
     shown = capsys.readouterr()
-    assert status == 2 and message in shown.err and "Traceback" not in shown.err
+    # What stands between the parts of a message is the command line library's, and changes with its release.
+    assert status == 2 and re.search(".*".join(map(re.escape, message.split("..."))), shown.err)
+    assert "Traceback" not in shown.err
     assert shown.err.startswith("error: ") and shown.err.count("\n") == 1, "one sentence"
     assert files(work) == before, "something was written"
 

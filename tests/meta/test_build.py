@@ -104,6 +104,7 @@ def test_a_row_is_the_accuracy_of_its_network(built: Path, images: Path) -> None
     assert percent == f"{accuracy(network, calibration, tested):.4f}"
 
 
+@pytest.mark.slow
 def test_the_supernet_learns(images: Path) -> None:
     """Colours are told apart after a few epochs."""
     plan = Plan(load_dataset(images), SMALL)
@@ -136,7 +137,7 @@ def test_related_tasks_are_of_neighbours(images: Path, related: float) -> None:
 
 
 # -- the same rows -----------------------------------------------------------------------------------
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_more_processes_measure_the_same_rows(workers: int, built: Path, images: Path, tmp_path: Path) -> None:
     out = finished(tmp_path / "again", built)
     assert rows(build_database(images, out, SMALL, SUPERNET, workers=workers)) == rows(built / "rows.csv")
@@ -162,7 +163,7 @@ def test_the_extra_is_named(images: Path, tmp_path: Path) -> None:
 
 
 # -- interruptions -----------------------------------------------------------------------------------
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_killed_at_any_moment_no_row_is_lost_or_there_twice(
     workers: str, built: Path, images: Path, tmp_path: Path
 ) -> None:

@@ -142,7 +142,9 @@ def memory(kept: dict[str, Member], stop_after: int = 10**6) -> Callable[[str, C
     return remember
 
 
-@pytest.mark.parametrize("stop_after", [0, 1, 3])
+@pytest.mark.parametrize(
+    "stop_after", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(3, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_fit_ends_like_an_uninterrupted_one(small: Toy, stop_after: int) -> None:
     kept: dict[str, Member] = {}
     with pytest.raises(Interrupted):

@@ -238,7 +238,9 @@ def test_what_a_generator_learns_by_default(changes: dict[str, Any], targets: st
 
 
 # -- interruption --------------------------------------------------------------------------------
-@pytest.mark.parametrize(("recipe", "steps"), [("default", (1, 3, 5)), ("paper", (1, 3))])
+@pytest.mark.parametrize(
+    ("recipe", "steps"), [("default", (1, 3, 5)), pytest.param("paper", (1, 3), marks=pytest.mark.slow)]
+)
 def test_an_interrupted_meta_training_goes_on_where_it_stopped(
     recipe: str, steps: tuple[int, ...], database: Path, images: ImageDataset, tmp_path: Path
 ) -> None:
