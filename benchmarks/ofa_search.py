@@ -27,7 +27,7 @@ from metad2a_plugin.plugins.registry import predictor_of
 from metad2a_plugin.plugins.strategy import maximize
 from metad2a_plugin.predictors.imagenet import ImageNetPredictor
 from metad2a_plugin.search.metad2a import pareto_space
-from metad2a_plugin.search.ranking import rank
+from metad2a_plugin.search.ranking import Origin, rank
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.strategies import OFAEvolution
 
@@ -111,7 +111,7 @@ def _searched(
     begin = time.perf_counter()
     predictor = predictor_of("ofa-imagenet", SPACE, SPACE.input_size)
     limits, effort = Limits(SPACE, max_flops=bound), Effort(candidates, seed=seed)
-    result = rank(limits, predictor, effort, draw=source() if source else None).result(slice(TOP))
+    result = rank(limits, predictor, effort, Origin(draw=source() if source else None)).result(slice(TOP))
     return judge(options.data, result.architectures, result.queries, time.perf_counter() - begin)
 
 

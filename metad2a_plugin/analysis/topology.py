@@ -232,6 +232,14 @@ def has_cells(space: SearchSpace) -> bool:
     return isinstance(space, CellSpace)
 
 
+def node_names(space: SearchSpace) -> dict[int, str]:
+    """What texts call the nodes of a space's cells; empty where it has none."""
+    if not isinstance(space, CellSpace):
+        return {}
+    last = max(_nodes(space))
+    return {0: "the input", **{node: f"node {node}" for node in range(1, last)}, last: "the output"}
+
+
 def _with_cells(space: SearchSpace) -> CellSpace:
     if not isinstance(space, CellSpace):
         raise ConfigError(

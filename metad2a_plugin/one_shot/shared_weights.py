@@ -6,7 +6,6 @@ section 3.3), or one epoch along the path of each architecture that a search ask
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.fit import Epoch, Fit
 from metad2a_plugin.training.images import TrainingData, prepare
 from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.kept import digest
 from metad2a_plugin.utils.torch_device import usable
 
 FORMAT = "metad2a-supernet-1"
@@ -67,6 +67,7 @@ class SharedWeights(Fit):
     """
 
     network: NormalizedNetwork
+    FILES = ("state.pt", "epochs.csv")
 
     def __init__(self, data: TrainingData, config: TrainConfig, space: SearchSpace | None = None) -> None:
         self.space = weight_sharing(get_space(DEFAULT_SPACE) if space is None else space)
@@ -88,13 +89,14 @@ class SharedWeights(Fit):
     @property
     def finished(self) -> bool:
         """Whether the schedule has come to its end."""
-        return self._trained or len(self.history) >= self.config.epochs
+        return self._trained or super().finished
 
     @property
     def key(self) -> str:
         """Of all that a training depends on, but the device: a name for its files."""
-        config = {name: value for name, value in self._about()["config"].items() if name != "device"}
-        return hashlib.sha256(json.dumps((FORMAT, self.data.fingerprint, config)).encode()).hexdigest()[:16]
+        about = self._about()
+        about["config"].pop("device")
+        return digest((FORMAT, self.data.fingerprint, *about.values()))
 
     def train(
         self, report: Callable[[Epoch], None] = lambda epoch: None, run_dir: str | os.PathLike[str] | None = None
@@ -109,15 +111,8 @@ class SharedWeights(Fit):
             ConfigError: the loss is not finite.
             CheckpointError: the state in `run_dir` is damaged.
         """
-        state = None if run_dir is None else Path(run_dir) / f"supernet-{self.key}" / "state.pt"
-        if state is not None and state.exists():
-            self.load_state(state)
-        while not self.finished:
-            self.path.choices = None
-            epoch = self.step()
-            if state is not None:
-                write_atomically(state, self.state())
-            report(epoch)
+        self.path.choices = None
+        self.complete(report, None if run_dir is None else Path(run_dir) / f"supernet-{self.key}")
 
     def evaluate(self, architecture: Architecture) -> float:
         """Train one epoch along the path of an architecture, as long as the schedule lasts; then its accuracy.
@@ -140,13 +135,14 @@ class SharedWeights(Fit):
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:
-        if self.path.choices is None:
-            self.path.choices = self.space.reference
         self.network.eval()
+        trained = self.path.choices
+        self.path.choices = trained or self.space.reference
         labels, images = self.data.validation_labels, self.data.validation_images
         answers = torch.empty_like(labels)
         for rows in self._validation:
             answers[rows] = self.network(images[rows].to(self.device)).argmax(1).cpu()
+        self.path.choices = trained
         return self._accuracies(answers)
 
     # -- files -----------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from metad2a_plugin.plugins.registry import entry, get_space, predictor_of
 from metad2a_plugin.search.options import requested
 from metad2a_plugin.search.pareto import Front, costed, front
 from metad2a_plugin.search.predictor import CheckpointPredictor
-from metad2a_plugin.search.ranking import Ranking, rank
+from metad2a_plugin.search.ranking import Origin, Ranking, rank
 from metad2a_plugin.search.result import SearchResult
 from metad2a_plugin.spaces.base import Architectures, SearchSpace
 from metad2a_plugin.utils.checks import integer, one_of
@@ -100,21 +100,22 @@ class MetaD2A:
         """
         for name in options:
             one_of("option", name, TASK_OPTIONS)
-        mine = self.checkpoint
+        checkpoint, dim = self.checkpoint, self.checkpoint.predictor.feature_dim
         if isinstance(dataset, Task):
-            if dataset.encoder != mine.encoder or dataset.features.shape[1] != mine.predictor.feature_dim:
+            if dataset.encoder != checkpoint.encoder or dataset.features.shape[1] != dim:
                 raise CheckpointError(
                     f"the task's features are of encoder {dataset.encoder!r} ({dataset.features.shape[1]} numbers an "
-                    f"image), the model {mine.name!r} reads those of {mine.encoder!r} ({mine.predictor.feature_dim}); "
-                    f"make the task with extract_task(dataset, encoder={mine.encoder!r})"
+                    f"image), the model {checkpoint.name!r} reads those of {checkpoint.encoder!r} ({dim}); "
+                    f"make the task with extract_task(dataset, encoder={checkpoint.encoder!r})"
                 )
             return dataset
         images = dataset if isinstance(dataset, ImageDataset) else load_dataset(dataset)
-        encoder = get_encoder(mine.encoder, self.device)
-        if encoder.fingerprint != mine.encoder_fingerprint:
+        encoder = get_encoder(checkpoint.encoder, self.device)
+        if encoder.fingerprint != checkpoint.encoder_fingerprint:
             raise CheckpointError(
-                f"the model {mine.name!r} was meta-trained with other weights of the encoder {mine.encoder!r} than "
-                "those installed; run metad2a meta-train again, or install the version it was made with"
+                f"the model {checkpoint.name!r} was meta-trained with other weights of the encoder "
+                f"{checkpoint.encoder!r} than those installed; "
+                "run metad2a meta-train again, or install the version it was made with"
             )
         return extract_task(images, encoder, seed=seed, progress=progress, device=self.device, **options)
 
@@ -220,7 +221,7 @@ class MetaD2A:
         """
         limits, effort, left = requested(self.space, limits, effort, options, TASK_OPTIONS)
         ranker, origin = self._origin(dataset, predictor, limits, effort, progress, left)
-        return rank(limits, ranker, effort, **origin)
+        return rank(limits, ranker, effort, origin)
 
     def pareto(
         self,
@@ -252,7 +253,7 @@ class MetaD2A:
         limits, effort, left = requested(self.space, limits, effort, options, TASK_OPTIONS)
         limits = costed(limits, cost)
         ranker, origin = self._origin(dataset, predictor, limits, effort, progress, left)
-        return front(limits, ranker, cost, effort, **origin)
+        return front(limits, ranker, cost, effort, origin)
 
     def _origin(
         self,
@@ -262,8 +263,8 @@ class MetaD2A:
         effort: Effort,
         progress: bool,
         options: Mapping[str, Any],
-    ) -> tuple[Predictor, dict[str, Any]]:
-        """What ranks, and what `rank` and `front` are told of the dataset, which is read once."""
+    ) -> tuple[Predictor, Origin]:
+        """What ranks, and for what; the dataset is read once."""
         begin, task = time.perf_counter(), None
         ranker: Predictor = self.predictor
         # What can be refused without images is, before they are read; and they are read once.
@@ -279,8 +280,7 @@ class MetaD2A:
             task = self.task(dataset, seed=effort.seed, progress=progress, **options)
         features = time.perf_counter() - begin
         draw = None if task is None or self.checkpoint.generator is None else self.source(task, effort.seed)
-        origin = {"task": task, "draw": draw, "model": self.checkpoint.name, "features": features}
-        return ranker, origin
+        return ranker, Origin(task, draw, self.checkpoint.name, features)
 
     def source(self, task: Task, seed: int = 0) -> Draw:
         """The generator's draws for a dataset, which limits can steer; see `candidates.generate`.
@@ -322,7 +322,7 @@ def search_space(
     """
     integer("top", top, 1)
     limits, effort, _ = requested(_space(space), limits, effort, options)
-    return rank(limits, _without_dataset(predictor, limits, effort), effort).result(slice(top))
+    return rank(limits, _without_dataset(predictor, limits, effort), effort, Origin()).result(slice(top))
 
 
 def pareto_space(
@@ -345,7 +345,7 @@ def pareto_space(
     """
     limits, effort, _ = requested(_space(space), limits, effort, options)
     limits = costed(limits, cost)
-    return front(limits, _without_dataset(predictor, limits, effort), cost, effort)
+    return front(limits, _without_dataset(predictor, limits, effort), cost, effort, Origin())
 
 
 def _space(space: SearchSpace | str) -> SearchSpace:

@@ -25,14 +25,12 @@ from metad2a_plugin.candidates.find import EXHAUSTIVE, Effort
 from metad2a_plugin.candidates.front import best_within, ratios, spaced, sweep
 from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.search.ranking import Ranking, check_task, classes_of, rank
+from metad2a_plugin.search.ranking import Origin, Ranking, rank
 from metad2a_plugin.search.result import Candidate, SearchResult, Source
 from metad2a_plugin.utils.files import write_atomically
 
 if TYPE_CHECKING:
-    from metad2a_plugin.candidates.generate import Draw
     from metad2a_plugin.plugins.predictor import Predictor
-    from metad2a_plugin.plugins.task import Task
 
 COSTS = ("flops", "params")
 
@@ -118,38 +116,27 @@ def costed(limits: Limits, cost: str) -> Limits:
         raise ConfigError(f"the cost must be {', '.join(COSTS)} or a device, got {cost!r}: {error}") from None
 
 
-def front(
-    limits: Limits,
-    predictor: Predictor,
-    cost: str,
-    effort: Effort,
-    *,
-    task: Task | None = None,
-    draw: Draw | None = None,
-    model: str | None = None,
-    features: float = 0.0,
-) -> Front:
-    """Search for a front; arguments and errors as of `ranking.rank`.
+def front(limits: Limits, predictor: Predictor, cost: str, effort: Effort, origin: Origin) -> Front:
+    """Search for a front; `cost` is ``flops``, ``params`` or a device, made known to the limits by `costed`.
 
-    Args:
-        cost: ``flops``, ``params`` or a device, made known to the limits by `costed`.
+    Raises:
+        ConfigError: no architecture is within the limits, or the predictor needs a task.
     """
-    check_task(predictor, task)
-    origin: dict[str, Any] = {"task": task, "draw": draw, "model": model, "features": features}
-    space, classes = limits.space, classes_of(limits, task)
+    origin.check(predictor)
+    space, classes = limits.space, origin.classes(limits.space)
     hard = limits.limits(classes)
     most = next((limit.most for limit in hard if limit.label == cost), math.inf)
     wanted = limits.cost(cost, most, classes) if cost in COSTS else limits.latency(cost, most)
     if space.size <= EXHAUSTIVE:
-        ranking = rank(limits, predictor, replace(effort, candidates=None, refine=None), **origin)
+        ranking = rank(limits, predictor, replace(effort, candidates=None, refine=None), origin)
         costs = wanted.measure(ranking.vertices).double()
         levels = ratios(float(costs.min()), float(costs[costs.isfinite()].max()), effort.points)
     else:
         begin, levels = time.perf_counter(), spaced(Chains(space), wanted, effort.points)
-        found = sweep(space, partial(predictor.predict, task), draw, hard, wanted, levels, effort)
-        seconds = {"features": features, "search": time.perf_counter() - begin}
-        source: Source = "random" if draw is None else "generated"
-        ranking = Ranking(limits, predictor, task, found, source, model, seconds)
+        found = sweep(space, partial(predictor.predict, origin.task), origin.draw, hard, wanted, levels, effort)
+        seconds = {"features": origin.features, "search": time.perf_counter() - begin}
+        source: Source = "random" if origin.draw is None else "generated"
+        ranking = Ranking(limits, predictor, origin, found, source, seconds)
         costs = wanted.measure(ranking.vertices).double()
     chosen = best_within(ranking.prediction.mean.double(), costs, levels)
     return Front(cost, "M" if cost in COSTS else limits.measured[cost].unit, ranking.result(chosen))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -18,9 +18,39 @@ from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.search.result import LEVEL, Candidate, SearchResult, Source
+from metad2a_plugin.spaces.base import SearchSpace
 
 if TYPE_CHECKING:
     from metad2a_plugin.plugins.task import Task
+
+
+class Origin(NamedTuple):
+    """What a search is for, and where its candidates come from.
+
+    Attributes:
+        task: features of the dataset; None where the predictor needs none.
+        draw: of candidates; None draws them at random.
+        model: name of the checkpoint whose generator draws.
+        features: seconds that reading the dataset took.
+    """
+
+    task: Task | None = None
+    draw: Draw | None = None
+    model: str | None = None
+    features: float = 0.0
+
+    def classes(self, space: SearchSpace) -> int:
+        """That costs are counted for: the dataset's, or the space's own number."""
+        return space.num_classes if self.task is None else self.task.num_classes
+
+    def check(self, predictor: Predictor) -> None:
+        """Refuse a predictor that has no dataset to predict for.
+
+        Raises:
+            ConfigError: it needs one.
+        """
+        if predictor.needs_task and self.task is None:
+            raise ConfigError(f"the predictor {predictor.name!r} needs a dataset; give one")
 
 
 @dataclass(frozen=True)
@@ -30,18 +60,22 @@ class Ranking:
     Attributes:
         limits: the space, limits and sizes.
         predictor: what ranked.
-        task: features of the dataset; None where none was given.
+        origin: what for, and of which candidates.
         scored: the networks, best first, and what was left out.
-        source, model, seconds: see `SearchResult`.
+        source, seconds: see `SearchResult`.
     """
 
     limits: Limits
     predictor: Predictor
-    task: Task | None
+    origin: Origin
     scored: Scored
     source: Source
-    model: str | None
     seconds: Mapping[str, float]
+
+    @property
+    def task(self) -> Task | None:
+        """Features of the dataset; None where none was given."""
+        return self.origin.task
 
     @property
     def vertices(self) -> torch.Tensor:
@@ -53,20 +87,15 @@ class Ranking:
         """Of the networks, in the same order."""
         return self.scored.prediction
 
-    @property
-    def num_classes(self) -> int:
-        """That costs are counted for: the dataset's, or the space's own number."""
-        return classes_of(self.limits, self.task)
-
     def result(self, chosen: slice | torch.Tensor) -> SearchResult:
         """With the chosen rows as candidates, ranked from 1."""
         limits, predictor, task = self.limits, self.predictor, self.task
         return SearchResult(
             candidates=tuple(self._candidates(chosen)),
             dataset=None if task is None else task.name,
-            num_classes=self.num_classes,
+            num_classes=self.origin.classes(limits.space),
             space=limits.space.name,
-            model=self.model,
+            model=self.origin.model,
             predictor=predictor.name,
             quantity=predictor.quantity,
             unit=predictor.unit,
@@ -88,7 +117,7 @@ class Ranking:
     def _candidates(self, chosen: slice | torch.Tensor) -> list[Candidate]:
         limits, vertices, prediction = self.limits, self.vertices[chosen], self.prediction[chosen]
         space = limits.space
-        params, flops = space.costs(vertices, **limits.cost_options(self.num_classes))
+        params, flops = space.costs(vertices, **limits.cost_options(self.origin.classes(space)))
         latency = {name: device.predict(vertices).tolist() for name, device in limits.measured.items()}
         ends = prediction.interval(LEVEL)
         intervals = [None] * len(vertices) if ends is None else torch.stack(ends, dim=1).tolist()
@@ -111,49 +140,16 @@ class Ranking:
         ]
 
 
-def classes_of(limits: Limits, task: Task | None) -> int:
-    """Classes that costs are counted for: the dataset's, or the space's own number."""
-    return limits.space.num_classes if task is None else task.num_classes
-
-
-def check_task(predictor: Predictor, task: Task | None) -> None:
-    """Refuse a predictor that has no dataset to predict for.
-
-    Raises:
-        ConfigError: it needs one.
-    """
-    if predictor.needs_task and task is None:
-        raise ConfigError(f"the predictor {predictor.name!r} needs a dataset; give one")
-
-
-def rank(
-    limits: Limits,
-    predictor: Predictor,
-    effort: Effort,
-    *,
-    task: Task | None = None,
-    draw: Draw | None = None,
-    model: str | None = None,
-    features: float = 0.0,
-) -> Ranking:
+def rank(limits: Limits, predictor: Predictor, effort: Effort, origin: Origin) -> Ranking:
     """Find candidates and rank them.
-
-    Args:
-        limits: the space, limits and sizes.
-        predictor: what ranks.
-        effort: how many.
-        task: features of the dataset; None where the predictor needs none.
-        draw: where candidates come from; None draws them at random.
-        model: name of the checkpoint whose generator draws.
-        features: seconds that reading the dataset took.
 
     Raises:
         ConfigError: no architecture is within the limits, or the predictor needs a task.
     """
-    check_task(predictor, task)
-    begin, effort = time.perf_counter(), effort.unless_told(predictor.candidates)
-    hard = limits.limits(classes_of(limits, task))
-    scored = find(limits.space, partial(predictor.predict, task), draw, hard, effort)
-    source: Source = "exhaustive" if effort.exhaustive(limits.space) else "random" if draw is None else "generated"
-    seconds = {"features": features, "search": time.perf_counter() - begin}
-    return Ranking(limits, predictor, task, scored, source, model, seconds)
+    origin.check(predictor)
+    begin, effort, space = time.perf_counter(), effort.unless_told(predictor.candidates), limits.space
+    hard = limits.limits(origin.classes(space))
+    scored = find(space, partial(predictor.predict, origin.task), origin.draw, hard, effort)
+    source: Source = "exhaustive" if effort.exhaustive(space) else "random" if origin.draw is None else "generated"
+    seconds = {"features": origin.features, "search": time.perf_counter() - begin}
+    return Ranking(limits, predictor, origin, scored, source, seconds)

@@ -135,16 +135,9 @@ class SearchResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        plain = ("dataset", "num_classes", "space", "model", "predictor", "quantity", "unit", "scale", "source")
-        numbers = ("considered", "queries", "refined", "input_size", "distance")
-        mappings = ("rejected", "bounds", "units", "options", "seconds")
-        return {
-            **{name: getattr(self, name) for name in (*plain, *numbers)},
-            **{name: dict(getattr(self, name)) for name in mappings},
-            "notes": list(self.notes),
-            "interval_level": LEVEL,
-            "candidates": [candidate.to_dict() for candidate in self.candidates],
-        }
+        plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in vars(self).items()}
+        candidates = [candidate.to_dict() for candidate in self.candidates]
+        return plain | {"notes": list(self.notes), "interval_level": LEVEL, "candidates": candidates}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `to_dict` as JSON.

@@ -9,6 +9,7 @@ import pytest
 import strategies
 
 
+@pytest.mark.slow
 def test_a_tiny_comparison_writes_everything(
     toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

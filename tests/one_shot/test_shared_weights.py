@@ -117,5 +117,5 @@ def test_the_predictor_says_what_it_needs(saved: Path, tmp_path: Path) -> None:
         SupernetPredictor(SPACE, weights=saved)
     with pytest.raises(ConfigError, match="no file"):
         SupernetPredictor(SPACE, DATASET, weights=tmp_path / "absent")
-    with pytest.raises(ConfigError, match="not of 'toy'"):
+    with pytest.raises(ConfigError, match="'toy' has no supernet"):
         SupernetPredictor(ToySpace(), DATASET, weights=saved)

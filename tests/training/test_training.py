@@ -196,7 +196,9 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
     monkeypatch.setattr(fit, "augmented", counted)
 
 
-@pytest.mark.parametrize("batches", [3, 10, 18])
+@pytest.mark.parametrize(
+    "batches", [pytest.param(3, marks=pytest.mark.slow), 10, pytest.param(18, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     dataset: ImageDataset, tmp_path: Path, batches: int
 ) -> None:

@@ -31,7 +31,7 @@ from metad2a_plugin.spaces.nasbench201.cell import (
     parse_node,
     simplest_choices,
 )
-from metad2a_plugin.spaces.nasbench201.cost import COST_OPTIONS, cost_options, count_cost, require_positive
+from metad2a_plugin.spaces.nasbench201.cost import count_cost, require_positive
 
 if TYPE_CHECKING:
     import os
@@ -133,7 +133,7 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
             ArchitectureError: a row is no cell.
             ConfigError: an option is unknown or not a positive integer.
         """
-        params, flops = count_cost(*cost_options(options, **COST_OPTIONS))
+        params, flops = count_cost(**self.cost_options(options))
         choices = self.choices(vertices)
         conv1, conv3 = ((choices == op).sum(1).double() for op in (CONV1, CONV3))
         # Sums of integers below 2**53 are exact in float64.
@@ -231,7 +231,7 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
         Raises:
             ConfigError: an option is unknown or not a positive integer.
         """
-        params, flops = count_cost(*cost_options(options, **COST_OPTIONS))
+        params, flops = count_cost(**self.cost_options(options))
         choices = self.validate(architecture).choices
         convs = choices.count(CONV1), choices.count(CONV3)
         return Cost(params.total(*convs) / 1e6, flops.total(*convs) / 1e6)
