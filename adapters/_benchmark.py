@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
@@ -193,13 +193,9 @@ class Benchmark(ABC):
     ) -> float | np.ndarray:
         """Seconds that the benchmark's training took on its GPU, without evaluation; float64 ``[n]`` of many cells.
 
-        Args:
-            cells: one cell, or many.
-            dataset: one of `datasets`.
-            split: the training is the one whose accuracy on this split would be asked for: on CIFAR-10, ``valid`` is
-                the training on 25,000 images, ``test`` and ``train`` the one on 50,000, which takes twice as long.
-            epochs: of the whole training, 200 or 12.
-            seed: one of `seeds`; None for the mean over them.
+        Arguments are those of `accuracy`: the training is the one whose accuracy on the split would be asked for. On
+        CIFAR-10, ``valid`` is the training on 25,000 images, ``test`` and ``train`` the one on 50,000, which takes
+        twice as long.
 
         Raises:
             ArchitectureError: not a cell of NAS-Bench-201.
@@ -282,11 +278,7 @@ class Benchmark(ABC):
         official, quantity = SPLITS[dataset][split]
         return Training(epochs, official), quantity
 
-    @overload
-    def _answer(self, cells: Cell, training: Training, quantity: str, seed: int | None) -> float: ...
-    @overload
-    def _answer(self, cells: Cells, training: Training, quantity: str, seed: int | None) -> np.ndarray: ...
-    def _answer(self, cells: Cell | Cells, training: Training, quantity: str, seed: int | None) -> float | np.ndarray:
+    def _answer(self, cells: Cell | Cells, training: Training, quantity: str, seed: int | None) -> Any:
         if seed is not None:
             integer("seed", seed, 0)
         index = self.index_of(cells)

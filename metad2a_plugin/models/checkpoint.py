@@ -25,13 +25,12 @@ from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperAccuracy
 from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.plugins.registry import get_space
-from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.files import PRETRAINED, json_text, write_atomically
 
 if TYPE_CHECKING:
     from metad2a_plugin.plugins.task import Task
 
 FORMAT = "metad2a-checkpoint-1"
-PRETRAINED = Path(__file__).parents[1] / "pretrained"
 _HALF = ("generator.", "predictor.network.", "predictor.anchors", "predictor.interaction")
 
 
@@ -114,7 +113,7 @@ class Checkpoint:
             "training": dict(self.training),
         }
         write_atomically(Path(directory) / "model.safetensors", weights)
-        write_atomically(Path(directory) / "config.json", (json.dumps(config, indent=1) + "\n").encode())
+        write_atomically(Path(directory) / "config.json", json_text(config).encode())
 
 
 def _sizes(generator: PaperGenerator) -> dict[str, int]:

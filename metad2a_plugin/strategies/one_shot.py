@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from metad2a_plugin.data import ImageDataset
     from metad2a_plugin.one_shot.config import SearchConfig
-    from metad2a_plugin.one_shot.loop import Loop
+    from metad2a_plugin.one_shot.loop import GradientSearch
     from metad2a_plugin.one_shot.outcome import SearchEpoch
 
 
@@ -45,7 +45,7 @@ class DARTSStrategy(Strategy):
         DatasetError: the dataset cannot be used.
     """
 
-    network_settings = ("batch_size", "channels", "cells", "flip", "input_size", "device")
+    network_settings = ("batch_size", "options", "flip", "input_size", "device")
 
     def __init__(
         self,
@@ -57,8 +57,10 @@ class DARTSStrategy(Strategy):
         **settings: Any,
     ) -> None:
         super().__init__(space, seed=seed)
-        if space.name != "nasbench201":
-            raise ConfigError(f"the supernet is of 'nasbench201', not of {space.name!r}; search that space")
+        from metad2a_plugin.one_shot.outcome import SPACE
+
+        if space.name != SPACE.name:
+            raise ConfigError(f"the supernet is of {SPACE.name!r}, not of {space.name!r}; search that space")
         _, kind = self._method()
         for name in settings:
             one_of("setting", name, (field.name for field in fields(kind) if field.name != "seed"))
@@ -72,7 +74,7 @@ class DARTSStrategy(Strategy):
         self._alpha: torch.Tensor | None = None
         self._asked: set[int] = set()
 
-    def _method(self) -> tuple[type[Loop], type[SearchConfig]]:
+    def _method(self) -> tuple[type[GradientSearch], type[SearchConfig]]:
         """The search and its settings."""
         from metad2a_plugin.one_shot.config import SearchConfig
         from metad2a_plugin.one_shot.darts import DARTS
@@ -173,7 +175,7 @@ class LPTStrategy(DARTSStrategy):
     See `one_shot.passing_tests`, whose `PassingTestsConfig` has the settings.
     """
 
-    def _method(self) -> tuple[type[Loop], type[SearchConfig]]:
+    def _method(self) -> tuple[type[GradientSearch], type[SearchConfig]]:
         from metad2a_plugin.one_shot.passing_tests import PassingTests, PassingTestsConfig
 
         return PassingTests, PassingTestsConfig

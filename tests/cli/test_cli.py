@@ -146,9 +146,9 @@ def test_train_shows_its_search_no_image_that_it_validates_on(
         return searched(self, dataset, **options)
 
     def watched_prepare(dataset: Any, config: Any) -> Any:
-        held_out = dataset.split(config.validation, config.split_seed)[1]
-        seen.append({held_out.key(i) for i in range(len(held_out))})
-        return prepared(dataset, config)
+        data = prepared(dataset, config)
+        seen.append({data.validation.key(i) for i in range(len(data.validation))})
+        return data
 
     monkeypatch.setattr(search.MetaD2A, "search", watched_search)
     monkeypatch.setattr(training, "prepare", watched_prepare)
@@ -221,7 +221,7 @@ def test_networks_of_a_strategy_s_own_are_like_those_that_are_trained(work: Path
     made = []
 
     class Own(RandomSearch):
-        network_settings = ("channels", "input_size", "width")
+        network_settings = ("options", "input_size")
 
         def __init__(self, space: Any, *, seed: int = 0, **options: Any) -> None:
             super().__init__(space, seed=seed)
@@ -230,7 +230,7 @@ def test_networks_of_a_strategy_s_own_are_like_those_that_are_trained(work: Path
     monkeypatch.setattr(random_search, "RandomSearch", Own)
     given = ["--strategy", "random", "--queries", "1", "--out", "kept", "--option", "channels=2"]
     assert main(["train", "images.npz", *given, *TINY]) == 0
-    assert made[-1] == {"channels": 2, "input_size": 8}
+    assert made[-1] == {"channels": 2, "cells": 1, "input_size": 8}
 
 
 def test_search_gives_a_predictor_its_options(work: Path, capsys: Any) -> None:
@@ -437,9 +437,19 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
         [*TRAIN, "--strategy", "mdenas", "--option", "learning-rate=-1"], "must be a positive number", nothing,
     ),
     "shared weights of another space": (
-        [*TRAIN, "--strategy", "mdenas", "--shared-weights", "--space", "mobilenetv3"], "needs the supernet", nothing,
+        [*TRAIN, "--strategy", "mdenas", "--shared-weights", "--space", "mobilenetv3"],
+        "has no supernet",
+        nothing,
     ),
-    "the seed as an option": ([*TRAIN, "--strategy", "random", "--option", "seed=1"], "as --seed", nothing),
+    "the seed as an option": (
+        [*TRAIN, "--strategy", "random", "--option", "seed=1"], "leave the option 'seed' out", nothing,
+    ),
+    "a network's option twice": (
+        [*TRAIN, "-a", CELL, "--network", "channels=2"], "--channels and --network channels=VALUE", nothing,
+    ),
+    "a network's option of no space": ([*TRAIN, "-a", CELL, "--network", "depth=2"], "'depth'", nothing),
+    "half a network's option": ([*TRAIN, "-a", CELL, "--network", "depth"], "must be NAME=VALUE", nothing),
+    "quiet and verbose": (["--quiet", "--verbose", *SEARCH], "contradict each other", nothing),
     "shared weights for what has a supernet": (
         [*TRAIN, "--strategy", "lpt", "--shared-weights"], "supernet of its own", nothing,
     ),
@@ -555,7 +565,7 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
         "unknown image encoder 'gone'",
         lambda work: write_folder(work / "database", toy(rows=80)),
     ),
-    "devices of no space": (["list", "devices", "--space", "darts"], "known for the spaces nasbench201 and", nothing),
+    "devices of no space": (["list", "devices", "--space", "darts"], "known for the spaces mobilenetv3 and", nothing),
     "a space of no devices": (["list", "models", "--space", "mobilenetv3"], "whose devices to list", nothing),
     "unknown list": (["list", "colours"], "there is no list of 'colours'; the lists are models, devices", nothing),
 }

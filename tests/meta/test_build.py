@@ -23,10 +23,11 @@ from metad2a_plugin.data import DatasetWarning, load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError, MetaD2AError, MissingExtraError
 from metad2a_plugin.meta import build
 from metad2a_plugin.meta.build import build_database
+from metad2a_plugin.meta.config import PlanConfig, SupernetConfig
 from metad2a_plugin.meta.database import load_database
-from metad2a_plugin.meta.plan import Plan, PlanConfig
+from metad2a_plugin.meta.plan import Plan
 from metad2a_plugin.meta.rows import COLUMNS, alone
-from metad2a_plugin.meta.supernet import LabelledImages, SupernetConfig, accuracy, train_supernet
+from metad2a_plugin.meta.supernet import LabelledImages, accuracy, train_supernet
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.spaces.mobilenetv3.supernet import MobileNetV3Supernet, load_supernet, save_supernet
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from meta_toys import CELLS, MOBILE, QUICK, SPACE, Toy, mobile_quality, mobile_toy, quality, task_of, toy
 
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
+from metad2a_plugin.meta.config import population
 from metad2a_plugin.meta.fit import BenchmarkTable, FitConfig, Member, fit_ensemble, normal_scores
 from metad2a_plugin.meta.metrics import pearson, spearman
-from metad2a_plugin.meta.train import population
 from metad2a_plugin.meta.validation import validate
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
 from metad2a_plugin.testing import ToySpace
