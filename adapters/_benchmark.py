@@ -30,11 +30,7 @@ class Training(NamedTuple):
 
 _WITH_BOTH = {"train": "train", "valid": "x-valid", "test": "x-test", "valtest": "ori-test"}
 SPLITS: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    "cifar10": {
-        "train": ("cifar10", "train"),
-        "valid": ("cifar10-valid", "x-valid"),
-        "test": ("cifar10", "ori-test"),
-    },
+    "cifar10": {"train": ("cifar10", "train"), "valid": ("cifar10-valid", "x-valid"), "test": ("cifar10", "ori-test")},
     "cifar10-valid": {
         "train": ("cifar10-valid", "train"),
         "valid": ("cifar10-valid", "x-valid"),

@@ -196,9 +196,7 @@ class ImageDataset:
         labels, class_names = drop_empty_classes(self.name, self.labels[good], self.class_names)
         all_labels = np.zeros_like(self._reading.labels)
         all_labels[self._indices[good]] = labels
-        return ImageDataset(
-            replace(self._reading, labels=all_labels, class_names=class_names), self._indices[good]
-        )
+        return ImageDataset(replace(self._reading, labels=all_labels, class_names=class_names), self._indices[good])
 
 
 def _square(source: sources.Source, i: int, size: int) -> np.ndarray | str:
@@ -347,12 +345,8 @@ def _read_path(source: str | Path) -> sources.Reading:
         return sources.read_zip(path)
     hints = {
         ".npy": "an .npy file has no labels; save both arrays with numpy.savez('data.npz', images=..., labels=...)",
-        **dict.fromkeys(
-            sources.SUFFIXES, "it is a single image; pass the folder that holds the class folders"
-        ),
-        **dict.fromkeys(
-            (".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"), "unpack it and pass the folder"
-        ),
+        **dict.fromkeys(sources.SUFFIXES, "it is a single image; pass the folder that holds the class folders"),
+        **dict.fromkeys((".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"), "unpack it and pass the folder"),
     }
     hint = hints.get(suffix, "this kind of file is not known")
     raise DatasetError(f"cannot read a dataset from {text!r}: {hint}. Expected {_KINDS}")

@@ -70,9 +70,7 @@ def extract_task(
         CheckpointError: the encoder's weights are missing or damaged.
     """
     if not isinstance(dataset, ImageDataset):
-        raise DatasetError(
-            f"expected an ImageDataset, got {type(dataset).__name__}; make one with load_dataset(...)"
-        )
+        raise DatasetError(f"expected an ImageDataset, got {type(dataset).__name__}; make one with load_dataset(...)")
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ConfigError(f"batch_size must be a positive integer, got {batch_size!r}")
     model = get_encoder(encoder, device) if isinstance(encoder, str) else encoder
@@ -81,9 +79,7 @@ def extract_task(
     cached = _load(path, len(chosen), model.dim) if path else None
     found = cached or _encode(chosen, model, batch_size, progress)
     report_broken(chosen.name, found.broken, len(chosen))
-    labels, class_names = drop_empty_classes(
-        chosen.name, chosen.labels[found.kept.numpy()], chosen.class_names
-    )
+    labels, class_names = drop_empty_classes(chosen.name, chosen.labels[found.kept.numpy()], chosen.class_names)
     if path and not cached:
         _store(path, found)
     return Task(found.features, torch.from_numpy(labels), chosen.name, class_names, model.name)

@@ -20,21 +20,7 @@ from metad2a_plugin.errors import DatasetError
 
 _JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 
-_OTHER = (
-    ".png",
-    ".bmp",
-    ".gif",
-    ".webp",
-    ".tif",
-    ".tiff",
-    ".ppm",
-    ".pgm",
-    ".pbm",
-    ".pnm",
-    ".tga",
-    ".jp2",
-    ".avif",
-)
+_OTHER = (".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".avif")
 
 SUFFIXES = frozenset(_JPEG + _OTHER)
 
@@ -100,9 +86,7 @@ class ZipSource(Source):
 
     def __init__(self, path: Path, keys: list[str], entries: list[zipfile.ZipInfo]) -> None:
         self.path, self.keys = path, keys
-        self._where = [
-            (e.header_offset, e.compress_size, e.file_size, e.compress_type, e.CRC) for e in entries
-        ]
+        self._where = [(e.header_offset, e.compress_size, e.file_size, e.compress_type, e.CRC) for e in entries]
 
     def key(self, i: int) -> str:
         return self.keys[i]
@@ -180,19 +164,13 @@ def _classes(files: Iterable[str], folders: Iterable[str], what: str) -> tuple[s
     if not images:
         kinds = sorted({_suffix(parts) or parts[-1] for parts in seen})
         found = f"only files of kind {few(kinds, 5)}" if kinds else "it has no visible files"
-        raise DatasetError(
-            f"no images in {what}: {found}. {FOLDER_HELP}. Image files end in .jpg, .png, .webp, ..."
-        )
+        raise DatasetError(f"no images in {what}: {found}. {FOLDER_HELP}. Image files end in .jpg, .png, .webp, ...")
     depth = _descend(images, what)
     root = images[0][:depth]
     loose = [parts[-1] for parts in images if len(parts) == depth + 1]
     members = {"/".join(parts): parts[depth] for parts in images if len(parts) > depth + 1}
     if not members:
-        where = (
-            f"{what} has {len(loose)} images in {'/'.join(root)}/"
-            if root
-            else f"{what} has {len(loose)} images"
-        )
+        where = f"{what} has {len(loose)} images in {'/'.join(root)}/" if root else f"{what} has {len(loose)} images"
         raise DatasetError(
             f"{where} ({few(loose)}) but no class folders. {FOLDER_HELP}: "
             "make one folder per class and move the images into them"
@@ -213,9 +191,7 @@ def _walk(path: Path) -> tuple[list[str], list[str]]:
     """Relative paths of all files and folders; links are followed, each target once."""
 
     def refuse(error: OSError) -> None:
-        raise DatasetError(
-            f"cannot read {error.filename}: {error.strerror}; check its permissions"
-        ) from error
+        raise DatasetError(f"cannot read {error.filename}: {error.strerror}; check its permissions") from error
 
     files: list[str] = []
     folders: list[str] = []

@@ -115,11 +115,10 @@ class PaperGenerator(nn.Module):
     ) -> torch.Tensor:
         """Draw one architecture per latent vector ``[n, latent]``: int64 ``[n, vertices]``, always of the space.
 
-        The release samples edges too, then drops graphs in which a vertex is unconnected or an inner vertex is
-        an input or an output, and reads only the types of the others. Here the edges are the space's own and
-        input and output types are left out of the draw, so no draw is lost. A trained decoder is all but
-        certain of the edges, so the two differ little. Types that the space's `type_mask` rules out are likewise left
-        out.
+        The release samples edges too, then drops graphs in which a vertex is unconnected or an inner vertex is an input
+        or an output, and reads only the types of the others. Here the edges are the space's own and input and output
+        types are left out of the draw, so no draw is lost. A trained decoder is all but certain of the edges, so the
+        two differ little. Types that the space's `type_mask` rules out are likewise left out.
 
         Args:
             z: ``[n, latent]``.

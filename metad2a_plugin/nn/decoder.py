@@ -43,9 +43,7 @@ class DagDecoder(nn.Module):
         self._last_reader = [max((t for t in inner if u in self._sources[t]), default=-1) for u in inner]
         self.cell = MessageCell(num_types, len(self._sources), hidden)
         self.start = nn.Linear(latent, hidden)
-        self.type_head = nn.Sequential(
-            nn.Linear(hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, num_types)
-        )
+        self.type_head = nn.Sequential(nn.Linear(hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, num_types))
         self.edge_head = nn.Sequential(nn.Linear(2 * hidden, 4 * hidden), nn.ReLU(), nn.Linear(4 * hidden, 1))
 
     def nll(self, z: torch.Tensor, vertices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -60,14 +58,10 @@ class DagDecoder(nn.Module):
         type_nll, edge_nll = z.new_zeros(len(z)), z.new_zeros(len(z))
         for v in range(1, vertices.shape[1]):
             sent.append(self.cell.message(states[-1], v - 1))
-            type_nll = type_nll + F.cross_entropy(
-                self.type_head(states[-1]), vertices[:, v], reduction="none"
-            )
+            type_nll = type_nll + F.cross_entropy(self.type_head(states[-1]), vertices[:, v], reduction="none")
             state, pairs = self._join(v, vertices[:, v], states, sent)
             scores = self.edge_head(torch.stack(pairs, dim=1)).squeeze(-1)
-            truth = torch.tensor(
-                [float(u in self._sources[v]) for u in range(v - 1, -1, -1)], device=z.device
-            )
+            truth = torch.tensor([float(u in self._sources[v]) for u in range(v - 1, -1, -1)], device=z.device)
             edge_nll = edge_nll + F.binary_cross_entropy_with_logits(
                 scores, truth.expand_as(scores), reduction="none"
             ).sum(1)
@@ -219,14 +213,10 @@ def _any_inner_type(num_types: int) -> TypeMask:
 
 def _check_temperature(temperature: float) -> None:
     if not temperature > 0:
-        raise ConfigError(
-            f"temperature must be positive, got {temperature!r}; values near 0 give the likeliest type"
-        )
+        raise ConfigError(f"temperature must be positive, got {temperature!r}; values near 0 give the likeliest type")
 
 
-def keys_below(
-    key: torch.Tensor, child_log_p: torch.Tensor, generator: torch.Generator | None
-) -> torch.Tensor:
+def keys_below(key: torch.Tensor, child_log_p: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
     """Keys of children ``[n, types]``, the largest of each row being the parent's `key` ``[n]``.
 
     Gumbel noise conditioned on its maximum, in the numerically stable form of Kool et al., Appendix B.3.

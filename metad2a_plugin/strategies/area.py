@@ -52,9 +52,7 @@ class AREA(RegularizedEvolution):
         children: int = 1,
         **options: Any,
     ) -> None:
-        super().__init__(
-            space, seed=seed, population_size=population_size, sample_size=sample_size, dedupe=dedupe
-        )
+        super().__init__(space, seed=seed, population_size=population_size, sample_size=sample_size, dedupe=dedupe)
         self._shortlist = Shortlist(space, predictor, dataset, candidates, options)
         if candidates < population_size:
             raise ConfigError(

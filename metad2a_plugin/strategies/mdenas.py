@@ -45,9 +45,7 @@ class MDENAS(Strategy):
         ConfigError: `learning_rate` is not positive, or another `record`.
     """
 
-    def __init__(
-        self, space: SearchSpace, *, seed: int = 0, learning_rate: float = 0.01, record: str = "mean"
-    ) -> None:
+    def __init__(self, space: SearchSpace, *, seed: int = 0, learning_rate: float = 0.01, record: str = "mean") -> None:
         super().__init__(space, seed=seed)
         number = isinstance(learning_rate, (int, float)) and not isinstance(learning_rate, bool)
         if not number or not 0 < learning_rate <= 100:

@@ -26,8 +26,7 @@ class RegularizedEvolution(Strategy):
             skip visited architectures and networks. A parent with no new neighbour is replaced by a random draw.
 
     Raises:
-        ConfigError: a size is not a positive integer, the sample is larger than the population, or another
-            `dedupe`.
+        ConfigError: a size is not a positive integer, the sample is larger than the population, or another `dedupe`.
     """
 
     def __init__(

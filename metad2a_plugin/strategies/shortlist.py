@@ -27,12 +27,7 @@ class Shortlist:
     """
 
     def __init__(
-        self,
-        space: SearchSpace,
-        predictor: str | Predictor,
-        dataset: Any,
-        candidates: int,
-        options: dict[str, Any],
+        self, space: SearchSpace, predictor: str | Predictor, dataset: Any, candidates: int, options: dict[str, Any]
     ) -> None:
         from metad2a_plugin.plugins.registry import predictor_of
 

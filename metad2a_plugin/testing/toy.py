@@ -69,9 +69,7 @@ class ToySpace(ChoiceSpace):
 
     def vertex_costs(self, **options: Any) -> torch.Tensor:
         """What `cost` counts for the input, and for each ``conv``; options as there."""
-        none, one = (
-            self.cost(Architecture(self.name, (2,) * n + (1,) * (self.length - n)), **options) for n in (0, 1)
-        )
+        none, one = (self.cost(Architecture(self.name, (2,) * n + (1,) * (self.length - n)), **options) for n in (0, 1))
         fixed, more = (torch.tensor([c.params, c.flops], dtype=torch.float64) for c in (none, one))
         costs = torch.zeros(2, self.num_vertices, len(self.vertex_types), dtype=torch.float64)
         costs[:, 0, 0], costs[:, 1:-1, 4] = fixed, (more - fixed)[:, None]
