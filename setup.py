@@ -34,7 +34,11 @@ setup(
     # A top-level package called `adapters` would collide with the one of another distribution.
     package_dir={"metad2a_plugin.adapters": "adapters"},
     package_data={
-        "metad2a_plugin": ["py.typed", *(f"pretrained/**/*.{kind}" for kind in ("json", "md", "safetensors"))],
+        "metad2a_plugin": [
+            "py.typed",
+            "*/*.j2",
+            *(f"pretrained/**/*.{kind}" for kind in ("json", "md", "safetensors")),
+        ],
     },
     include_package_data=False,
     entry_points=entry_points(),

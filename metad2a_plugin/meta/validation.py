@@ -131,7 +131,7 @@ def paper_rows(
     graphs, scores = model.network.graph_code(database.vertices[rows]), []
     for _ in range(model.DRAWS):
         sets = classes.draw(database.task_classes[database.task[rows]], 20, generator)
-        codes = torch.cat([model.network.set_code(part) for part in sets.split(64)])
+        codes = torch.cat([model.network.set_encoder(part) for part in sets.split(64)])
         scores.append(model.network.head(codes, graphs))
     percent = model.center + model.scale * torch.stack(scores)
     return percent.mean(0), (percent.var(0) + model.noise**2).sqrt()

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -25,10 +25,8 @@ from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperAccuracy
 from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.plugins.registry import get_space
+from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.utils.files import write_atomically
-
-if TYPE_CHECKING:
-    from metad2a_plugin.plugins.task import Task
 
 FORMAT = "metad2a-checkpoint-1"
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
@@ -56,10 +54,7 @@ class AccuracyModel(Protocol):
     def to(self, device: str | torch.device) -> AccuracyModel: ...
 
 
-PREDICTORS: dict[str, type[SubspaceEnsemble] | type[PaperAccuracy]] = {
-    "ensemble": SubspaceEnsemble,
-    "paper": PaperAccuracy,
-}
+PREDICTORS: dict[str, type[SubspaceEnsemble | PaperAccuracy]] = {"ensemble": SubspaceEnsemble, "paper": PaperAccuracy}
 """Kinds of predictor by their name in ``config.json``."""
 
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
 from metad2a_plugin.nn.dag import Edges
 from metad2a_plugin.nn.decoder import DagDecoder, TypeMask
 from metad2a_plugin.nn.set_transformer import SetEncoder
+from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.spaces.nasbench201.cell import EDGES
-
-if TYPE_CHECKING:
-    from metad2a_plugin.spaces.base import SearchSpace
 
 KL_WEIGHT = 0.005
 NOISE = 0.01
 """Scale of the latent noise in training."""
-
-
 TEMPERATURE = 1.2
 """Of the draws of a search: more of what meta-training never held, of the same predicted accuracy (0.1 points less)."""
 
@@ -142,7 +136,7 @@ class PaperGenerator(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw up to `n` different architectures for one latent vector ``[1, latent]``; see `DagDecoder`.
 
-        Drawn without replacement from the distribution of `sample`, so that no draw repeats; arguments as there.
+        Drawn without replacement from the distribution of `sample`, so that no draw repeats; other arguments as there.
 
         Returns:
             int64 ``[m, vertices]`` in the order drawn, and log-probabilities of their types in nats, float64

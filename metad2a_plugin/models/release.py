@@ -69,8 +69,7 @@ _GENERATOR_UNUSED = {
     *(f"grue_{way}.{name}" for way in ("forward", "backward") for name in _GRU),
     *(f"gate_{way}.0.{name}" for way in ("forward", "backward") for name in _LINEAR),
     *(f"mapper_{way}.0.weight" for way in ("forward", "backward")),
-    *(f"{layer}.{name}" for layer in ("enc_g_mu", "enc_g_var", "hv_unify.0", "hg_unify.0") for name in _LINEAR),
-    *(f"set_fc.0.{name}" for name in _LINEAR),
+    *(f"{m}.{name}" for m in ("enc_g_mu", "enc_g_var", "hv_unify.0", "hg_unify.0", "set_fc.0") for name in _LINEAR),
 }
 
 

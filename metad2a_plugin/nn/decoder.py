@@ -75,17 +75,7 @@ class DagDecoder(nn.Module):
         temperature: float = 1.0,
         tilt: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Draw the inner vertices' types, int64 ``[n, vertices]``; `PaperGenerator.sample` says how it differs.
-
-        Args:
-            z: ``[n, latent]``.
-            generator: source of the draws, on the device of `z`.
-            temperature: divides the scores of the types.
-            tilt: added to the scores thereafter, float ``[vertices, types]``, as ``-cost / unit`` of each type.
-
-        Raises:
-            ConfigError: `temperature` is not positive, or `tilt` of another shape or not finite.
-        """
+        """Draw the inner vertices' types, int64 ``[n, vertices]``, as `PaperGenerator.sample` says."""
         self._check(temperature, tilt)
         state, sent = self._first_state(z), dict[int, torch.Tensor]()
         types = torch.full((len(z), 1), INPUT, device=z.device)
@@ -110,22 +100,8 @@ class DagDecoder(nn.Module):
 
         Stochastic beam search (Kool, van Hoof and Welling, ICML 2019): each graph has a key, its
         log-probability plus Gumbel noise, and the `n` graphs of largest key are found top-down, because the key
-        of a partial graph, the largest of all its completions, can be drawn before they are known.
-
-        Args:
-            z: ``[1, latent]``.
-            n: how many graphs; a space that holds fewer is returned whole.
-            generator: source of the noise, on the device of `z`.
-            temperature: divides the scores of the types.
-            tilt: as in `sample`.
-
-        Returns:
-            Types, int64 ``[m, vertices]`` with ``m <= n``, in the order of a draw one after the other
-            (decreasing key), and their log-probabilities in nats, float64 ``[m]``.
-
-        Raises:
-            ConfigError: `temperature` is not positive, `tilt` of another shape or not finite, `n` is below 1, or `z` is
-                not one vector.
+        of a partial graph, the largest of all its completions, can be drawn before they are known. The order drawn
+        is that of decreasing keys. Arguments, results and errors are those of `PaperGenerator.sample_distinct`.
         """
         self._check(temperature, tilt)
         if n < 1 or z.dim() != 2 or len(z) != 1:
@@ -178,7 +154,10 @@ class DagDecoder(nn.Module):
         return scores.masked_fill(~self._type_mask(prefix), -torch.inf)
 
     def _check(self, temperature: float, tilt: torch.Tensor | None) -> None:
-        _check_temperature(temperature)
+        if not temperature > 0:
+            raise ConfigError(
+                f"temperature must be positive, got {temperature!r}; values near 0 give the likeliest type"
+            )
         shape = (len(self._sources), self.cell.gru.input_size)
         if tilt is not None and (tilt.shape != shape or not tilt.isfinite().all()):
             raise ConfigError(
@@ -209,11 +188,6 @@ def _any_inner_type(num_types: int) -> TypeMask:
         return (torch.arange(num_types, device=prefix.device) > OUTPUT).expand(len(prefix), -1)
 
     return mask
-
-
-def _check_temperature(temperature: float) -> None:
-    if not temperature > 0:
-        raise ConfigError(f"temperature must be positive, got {temperature!r}; values near 0 give the likeliest type")
 
 
 def keys_below(key: torch.Tensor, child_log_p: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
