@@ -12,17 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torch.utils.data import Dataset
 
 from metad2a_plugin.data import arrays, sources
 from metad2a_plugin.data.pixels import DatasetWarning, few
 from metad2a_plugin.errors import ConfigError, DatasetError
-
-if TYPE_CHECKING:
-    import torch
 
 _KINDS = (
     "a folder of class folders, a .zip of one, an .npz file, a tuple (images, labels) of arrays, a torch Dataset, "
@@ -117,8 +116,6 @@ class ImageDataset:
 
     def decode(self, indices: Sequence[int] | np.ndarray, size: int) -> tuple[torch.Tensor, dict[int, str]]:
         """As `images`, with broken images left out and returned as ``{index: reason}``."""
-        import torch
-
         source = self._reading.source
         wanted = [int(i) for i in indices]
         work = partial(_square, source, size=size)
@@ -160,8 +157,7 @@ class ImageDataset:
             raise ConfigError(
                 f"max_images_per_class must be a positive integer or None (all), got {max_images_per_class!r}"
             )
-        ranks = _class_ranks(self.labels, seed)
-        return self.subset(ranks < max_images_per_class)
+        return self.subset(_class_ranks(self.labels, seed) < max_images_per_class)
 
     def split(self, validation: float = 0.2, seed: int = 0) -> tuple[ImageDataset, ImageDataset]:
         """Random training and validation parts, stratified by class.
@@ -222,12 +218,7 @@ def _class_ranks(labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def report_broken(name: str, broken: dict[str, str], total: int) -> None:
-    """One warning for all broken images of a dataset.
-
-    Args:
-        name: of the dataset.
-        broken: reason by image key.
-        total: images tried.
+    """One warning for all broken images of a dataset, given the reason for each and how many were tried.
 
     Raises:
         DatasetError: more than half of `total` are broken.
@@ -295,9 +286,7 @@ def load_dataset(
     ImageDataset('pets', 6 images, 2 classes)
     """
     if isinstance(source, ImageDataset):
-        dataset = source
-        if name is not None:
-            dataset = ImageDataset(replace(source._reading, name=name), source._indices)
+        dataset = source if name is None else ImageDataset(replace(source._reading, name=name), source._indices)
         return dataset.sample(max_images_per_class, seed)
     reading = _read(source)
     if name is not None:
@@ -309,7 +298,7 @@ def load_dataset(
 def _read(source: Any) -> sources.Reading:
     if isinstance(source, (str, Path)):
         return _read_path(source)
-    if arrays.is_torch_dataset(source):
+    if isinstance(source, Dataset):
         return arrays.read_torch(source)
     if isinstance(source, (tuple, list)):
         if len(source) != 2:
@@ -354,11 +343,8 @@ def _read_path(source: str | Path) -> sources.Reading:
 
 def _check_classes(reading: sources.Reading) -> None:
     if len(reading.class_names) < 2:
-        folder_hint = (
-            " If the folder given is itself a class, pass the folder above it."
-            if isinstance(reading.source, (sources.FolderSource, sources.ZipSource))
-            else ""
-        )
+        inside = isinstance(reading.source, sources.FileSource)
+        folder_hint = " If the folder given is itself a class, pass the folder above it." if inside else ""
         raise DatasetError(
             f"{reading.name!r} has a single class ({few(list(reading.class_names))}), at least two are needed: "
             "architectures are ranked by how well they tell classes apart. "

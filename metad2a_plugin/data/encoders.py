@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import nn
 
+from metad2a_plugin.data.distilled import DistilledEncoder
 from metad2a_plugin.errors import CheckpointError, ConfigError, MissingExtraError
 from metad2a_plugin.plugins.encoder import ImageEncoder
 from metad2a_plugin.plugins.registry import available, get_encoder_class
@@ -47,8 +48,6 @@ class DefaultEncoder(ImageEncoder):
     """
 
     def __init__(self, directory: Path | None = None, device: str = "cpu") -> None:
-        from metad2a_plugin.data.distilled import DistilledEncoder
-
         directory = PRETRAINED if directory is None else directory
         shipped = directory == PRETRAINED
         fix = "reinstall metad2a-plugin" if shipped else "export the encoder again"

@@ -129,9 +129,8 @@ def _load(path: Path, count: int, dim: int) -> _Features | None:
         return None
     try:
         with safe_open(path, "pt") as file:
-            found = _Features(
-                file.get_tensor("features"), file.get_tensor("kept"), json.loads(file.metadata()["broken"])
-            )
+            broken = json.loads(file.metadata()["broken"])
+            found = _Features(file.get_tensor("features"), file.get_tensor("kept"), broken)
         fits = found.features.shape == (len(found.kept), dim) and len(found.kept) + len(found.broken) == count
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         fits = False
@@ -143,9 +142,8 @@ def _load(path: Path, count: int, dim: int) -> _Features | None:
 
 def _store(path: Path, found: _Features) -> None:
     tensors = {"features": found.features, "kept": found.kept}
-    data = save(tensors, metadata={"broken": json.dumps(found.broken)})
     try:
-        write_atomically(path, data)
+        write_atomically(path, save(tensors, metadata={"broken": json.dumps(found.broken)}))
     except ConfigError as error:
         warnings.warn(
             f"features could not be cached in {path.parent} and will be computed again next time ({error.__cause__}); "
