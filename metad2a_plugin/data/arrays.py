@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from torch.utils.data import Subset
 
 from metad2a_plugin.data.pixels import (
     array_to_rgb,
@@ -151,9 +151,15 @@ def _pair(dataset: Any, i: int) -> tuple[Any, Any]:
     return item[0], item[1]
 
 
+def is_torch_dataset(value: Any) -> bool:
+    """True for a torch `Dataset`, without importing torch for a value that cannot be one."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.utils.data.Dataset)
+
+
 def _stated(dataset: Any) -> tuple[Any, Any]:
     """`targets` and `classes` as a dataset, or the one behind a `Subset`, states them; None for what it does not."""
-    if isinstance(dataset, Subset):
+    if isinstance(dataset, sys.modules["torch"].utils.data.Subset):
         targets, classes = _stated(dataset.dataset)
         return targets if targets is None else [targets[i] for i in dataset.indices], classes
     targets = getattr(dataset, "targets", None)

@@ -12,16 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch.utils.data import Dataset
 
 from metad2a_plugin.data import arrays, sources
 from metad2a_plugin.data.pixels import DatasetWarning, few
 from metad2a_plugin.errors import ConfigError, DatasetError
+
+if TYPE_CHECKING:
+    import torch
 
 _KINDS = (
     "a folder of class folders, a .zip of one, an .npz file, a tuple (images, labels) of arrays, a torch Dataset, "
@@ -116,6 +117,8 @@ class ImageDataset:
 
     def decode(self, indices: Sequence[int] | np.ndarray, size: int) -> tuple[torch.Tensor, dict[int, str]]:
         """As `images`, with broken images left out and returned as ``{index: reason}``."""
+        import torch
+
         source = self._reading.source
         wanted = [int(i) for i in indices]
         work = partial(_square, source, size=size)
@@ -298,7 +301,7 @@ def load_dataset(
 def _read(source: Any) -> sources.Reading:
     if isinstance(source, (str, Path)):
         return _read_path(source)
-    if isinstance(source, Dataset):
+    if arrays.is_torch_dataset(source):
         return arrays.read_torch(source)
     if isinstance(source, (tuple, list)):
         if len(source) != 2:
