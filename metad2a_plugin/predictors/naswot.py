@@ -74,8 +74,8 @@ class Agreement:
         """K, float64 ``[n, n]``: agreement is both on or both off."""
         both = self._both_on.triu()
         both = both + both.triu(1).T
-        on = both.diagonal()
-        return self.units - on[:, None] - on[None] + 2 * both
+        alone = both.diagonal()
+        return self.units - alone[:, None] - alone[None] + 2 * both
 
     def score(self) -> float:
         """Log |det K|, with eigenvalues below 1 taken as 1; see `activation_score`.

@@ -100,21 +100,22 @@ class MetaD2A:
         """
         for name in options:
             one_of("option", name, TASK_OPTIONS)
-        mine = self.checkpoint
+        checkpoint, dim = self.checkpoint, self.checkpoint.predictor.feature_dim
         if isinstance(dataset, Task):
-            if dataset.encoder != mine.encoder or dataset.features.shape[1] != mine.predictor.feature_dim:
+            if dataset.encoder != checkpoint.encoder or dataset.features.shape[1] != dim:
                 raise CheckpointError(
                     f"the task's features are of encoder {dataset.encoder!r} ({dataset.features.shape[1]} numbers an "
-                    f"image), the model {mine.name!r} reads those of {mine.encoder!r} ({mine.predictor.feature_dim}); "
-                    f"make the task with extract_task(dataset, encoder={mine.encoder!r})"
+                    f"image), the model {checkpoint.name!r} reads those of {checkpoint.encoder!r} ({dim}); "
+                    f"make the task with extract_task(dataset, encoder={checkpoint.encoder!r})"
                 )
             return dataset
         images = dataset if isinstance(dataset, ImageDataset) else load_dataset(dataset)
-        encoder = get_encoder(mine.encoder, self.device)
-        if encoder.fingerprint != mine.encoder_fingerprint:
+        encoder = get_encoder(checkpoint.encoder, self.device)
+        if encoder.fingerprint != checkpoint.encoder_fingerprint:
             raise CheckpointError(
-                f"the model {mine.name!r} was meta-trained with other weights of the encoder {mine.encoder!r} than "
-                "those installed; run metad2a meta-train again, or install the version it was made with"
+                f"the model {checkpoint.name!r} was meta-trained with other weights of the encoder "
+                f"{checkpoint.encoder!r} than those installed; "
+                "run metad2a meta-train again, or install the version it was made with"
             )
         return extract_task(images, encoder, seed=seed, progress=progress, device=self.device, **options)
 
