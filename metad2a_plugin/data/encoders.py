@@ -119,7 +119,10 @@ class TorchvisionEncoder(ImageEncoder):
         self.name = f"torchvision:{model}"
         self.dim = linear[-1].in_features
         self.size = int(transform.crop_size[0])
-        self.fingerprint = _weights_hash(network)
+        digest = hashlib.sha256()
+        for key, value in sorted(network.state_dict().items()):
+            digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
+        self.fingerprint = digest.hexdigest()
         self._mean = torch.tensor(transform.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(transform.std, device=device).view(1, 3, 1, 1)
         self._network = network.eval().to(device)
@@ -132,13 +135,6 @@ class TorchvisionEncoder(ImageEncoder):
         self._features.clear()
         self._network((images.to(self._device).float() / 255 - self._mean) / self._std)
         return self._features.pop().flatten(1).float().cpu()
-
-
-def _weights_hash(network: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for key, value in sorted(network.state_dict().items()):
-        digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _closest(name: str, known: Sequence[str]) -> str:

@@ -64,22 +64,22 @@ class PaperGenerator(nn.Module):
     def loss(
         self, sets: torch.Tensor, vertices: torch.Tensor, generator: torch.Generator | None = None
     ) -> dict[str, torch.Tensor]:
+        """`loss_of_code` of image features ``[b, classes, images, feature_dim]``."""
+        return self.loss_of_code(self.set_encoder(sets), vertices, generator)
+
+    def loss_of_code(
+        self, code: torch.Tensor, vertices: torch.Tensor, generator: torch.Generator | None = None
+    ) -> dict[str, torch.Tensor]:
         """The training loss and its parts, each summed over the batch as in the release.
 
         Args:
-            sets: image features ``[b, classes, images, feature_dim]``.
+            code: of the image sets, ``[b, latent]``.
             vertices: the architecture of each set, int64 ``[b, vertices]``.
             generator: source of the latent noise, which is added in training mode only.
 
         Returns:
             ``loss = vertex_nll + edge_nll + KL_WEIGHT * kl``, scalars.
         """
-        return self.loss_of_code(self.set_encoder(sets), vertices, generator)
-
-    def loss_of_code(
-        self, code: torch.Tensor, vertices: torch.Tensor, generator: torch.Generator | None = None
-    ) -> dict[str, torch.Tensor]:
-        """`loss` of sets that are encoded already, codes ``[b, latent]``."""
         mu, logvar = self.latent(code)
         z = mu
         if self.training:

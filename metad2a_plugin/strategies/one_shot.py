@@ -142,10 +142,8 @@ class DARTSStrategy(Strategy):
         super().load_state_dict(state)
         mine = self._key()
         if other := {k: v for k, v in state["settings"].items() if mine.get(k) != v}:
-            raise CheckpointError(
-                f"this state is of a search with {other}, not {({k: mine.get(k) for k in other})}; "
-                "load it where it was saved from"
-            )
+            own = {name: mine.get(name) for name in other}
+            raise CheckpointError(f"this state is of a search with {other}, not {own}; load it where it was saved from")
         if state["dataset"] != self._dataset.content_hash:
             raise CheckpointError(
                 f"this state is of a search on other images than those of {self._dataset.name!r}; give the same dataset"
