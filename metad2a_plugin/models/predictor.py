@@ -28,12 +28,8 @@ class PaperPredictor(nn.Module):
     ``percent = mean + 100 * std * score`` (`release.ACCURACY_MEAN`, `release.ACCURACY_STD`).
 
     Args:
-        edges: the edge list that all graphs of the space share.
-        num_types: vertex types.
-        feature_dim: length of an image's feature vector.
+        edges, num_types, feature_dim, latent, heads: as in `PaperGenerator`.
         hidden: width of a vertex's state and of the head.
-        latent: width of either code.
-        heads: attention heads; `latent` must be a multiple.
     """
 
     def __init__(
