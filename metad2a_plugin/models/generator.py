@@ -19,7 +19,7 @@ TEMPERATURE = 1.2
 
 
 class PaperGenerator(nn.Module):
-    """Set encoder and graph decoder with the paper's dimensions as defaults.
+    """Set encoder and graph decoder, which draws, with the paper's dimensions as defaults.
 
     Args:
         edges: the edge list that all graphs of the space share.
@@ -99,51 +99,3 @@ class PaperGenerator(nn.Module):
         """
         vertex_nll, edge_nll = self.decoder.nll(z.expand(len(vertices), -1), vertices)
         return -(vertex_nll + edge_nll)
-
-    def sample(
-        self,
-        z: torch.Tensor,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-        tilt: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Draw one architecture per latent vector ``[n, latent]``: int64 ``[n, vertices]``, always of the space.
-
-        The release samples edges too, then drops graphs in which a vertex is unconnected or an inner vertex is an input
-        or an output, and reads only the types of the others. Here the edges are the space's own and input and output
-        types are left out of the draw, so no draw is lost. A trained decoder is all but certain of the edges, so the
-        two differ little. Types that the space's `type_mask` rules out are likewise left out.
-
-        Args:
-            z: ``[n, latent]``.
-            generator: source of the draws, on the device of `z`.
-            temperature: divides the scores of the types; above 1 for more variety.
-            tilt: float ``[vertices, types]``, added to the scores thereafter. With minus a multiple of what each type
-                costs as each vertex, cheaper types become likelier.
-
-        Raises:
-            ConfigError: `temperature` is not positive, or `tilt` of another shape or not finite.
-        """
-        return self.decoder.sample(z, generator, temperature, tilt)
-
-    def sample_distinct(
-        self,
-        z: torch.Tensor,
-        n: int,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-        tilt: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw up to `n` different architectures for one latent vector ``[1, latent]``; see `DagDecoder`.
-
-        Drawn without replacement from the distribution of `sample`, so that no draw repeats; other arguments as there.
-
-        Returns:
-            int64 ``[m, vertices]`` in the order drawn, and log-probabilities of their types in nats, float64
-            ``[m]``; ``m < n`` only where the space holds no more.
-
-        Raises:
-            ConfigError: `temperature` is not positive, `tilt` of another shape or not finite, `n` is below 1, or `z` is
-                not one vector.
-        """
-        return self.decoder.sample_distinct(z, n, generator, temperature, tilt)

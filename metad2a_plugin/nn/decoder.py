@@ -75,7 +75,23 @@ class DagDecoder(nn.Module):
         temperature: float = 1.0,
         tilt: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Draw the inner vertices' types, int64 ``[n, vertices]``, as `PaperGenerator.sample` says."""
+        """Draw one graph per latent vector ``[n, latent]``: int64 ``[n, vertices]``, always of the space.
+
+        The release samples edges too, then drops graphs in which a vertex is unconnected or an inner vertex is an input
+        or an output, and reads only the types of the others. Here the edges are the space's own and input and output
+        types are left out of the draw, so no draw is lost. A trained decoder is all but certain of the edges, so the
+        two differ little. Types that the space's `type_mask` rules out are likewise left out.
+
+        Args:
+            z: ``[n, latent]``.
+            generator: source of the draws, on the device of `z`.
+            temperature: divides the scores of the types; above 1 for more variety.
+            tilt: float ``[vertices, types]``, added to the scores thereafter. With minus a multiple of what each type
+                costs as each vertex, cheaper types become likelier.
+
+        Raises:
+            ConfigError: `temperature` is not positive, or `tilt` of another shape or not finite.
+        """
         self._check(temperature, tilt)
         state, sent = self._first_state(z), dict[int, torch.Tensor]()
         types = torch.full((len(z), 1), INPUT, device=z.device)
@@ -100,8 +116,15 @@ class DagDecoder(nn.Module):
 
         Stochastic beam search (Kool, van Hoof and Welling, ICML 2019): each graph has a key, its
         log-probability plus Gumbel noise, and the `n` graphs of largest key are found top-down, because the key
-        of a partial graph, the largest of all its completions, can be drawn before they are known. The order drawn
-        is that of decreasing keys. Arguments, results and errors are those of `PaperGenerator.sample_distinct`.
+        of a partial graph, the largest of all its completions, can be drawn before they are known. `z` is
+        ``[1, latent]``, other arguments are as in `sample`.
+
+        Returns:
+            Types, int64 ``[m, vertices]``, by decreasing key, which is the order of a draw one after the other, and
+            their log-probabilities in nats, float64 ``[m]``; ``m < n`` only where the space holds no more.
+
+        Raises:
+            ConfigError: as `sample`, `n` is below 1, or `z` is not one vector.
         """
         self._check(temperature, tilt)
         if n < 1 or z.dim() != 2 or len(z) != 1:

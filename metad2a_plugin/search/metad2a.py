@@ -144,7 +144,7 @@ class MetaD2A:
             n: how many.
             seed: the same seed gives the same architectures.
             tilt: added to the generator's scores of each type at each vertex, ``[vertices, types]``; see
-                `PaperGenerator.sample`.
+                `DagDecoder.sample`.
 
         Raises:
             ConfigError: the checkpoint has no generator, or `n` is not positive.
@@ -163,7 +163,7 @@ class MetaD2A:
     def _distinct(self, z: torch.Tensor, n: int, seed: int, tilt: torch.Tensor | None) -> torch.Tensor:
         assert self.checkpoint.generator is not None
         rng = torch.Generator(self.device).manual_seed(seed)
-        return self.checkpoint.generator.sample_distinct(z, n, rng, TEMPERATURE, tilt)[0].cpu()
+        return self.checkpoint.generator.decoder.sample_distinct(z, n, rng, TEMPERATURE, tilt)[0].cpu()
 
     # -- search ------------------------------------------------------------------------------
     def search(
