@@ -22,8 +22,9 @@ from metad2a_plugin.utils.files import replacing
 from metad2a_plugin.utils.progress import Progress
 
 from ._benchmark import EPOCHS, Training
+from ._pickle_objects import UNREADABLE, brief, shortened
 from ._records import DATASETS, HIGHEST, MEASURED, QUANTITIES, ColumnBenchmark, Key, Record, check_seeds
-from ._unpickle import UNREADABLE, PickleReader, brief, shortened
+from ._unpickle import PickleReader
 
 COMPACT = ("nb201.npz", "nb201.csv.gz")
 """Files that `compact_in` looks for, the first one first."""

@@ -126,10 +126,11 @@ class StrategyOptimizer(MetaOptimizer):
         Args:
             report_incumbent: of the incumbent, or of the last query.
         """
-        of = self.strategy.best if report_incumbent else (self.history[-1] if self.history else None)
-        if of is None:
+        last = self.history[-1] if self.history else None
+        query = self.strategy.best if report_incumbent else last
+        if query is None:
             return (math.nan,) * 4
-        cell = of[0]
+        cell = query[0]
         train, valid, seconds = (
             number(self._query(cell, metric))
             for metric in (Metric.TRAIN_ACCURACY, self.performance_metric, Metric.TRAIN_TIME)

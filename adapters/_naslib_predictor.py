@@ -23,7 +23,7 @@ from ._naslib_optimizer import MODEL, number
 from ._naslib_space import SPACE, from_naslib
 
 
-class _OfCells(Predictor):
+class _CellPredictor(Predictor):
     """What this package's predictors have in common in NASLib: one search space, nothing to be tuned."""
 
     def __init__(self, ss_type: str | None, encoding_type: Any, hpo_wrapper: bool) -> None:
@@ -43,7 +43,7 @@ class _OfCells(Predictor):
             raise ConfigError(f"this predictor has no hyper-parameters, got {hyperparams!r}")
 
 
-class NamedPredictor(_OfCells):
+class NamedPredictor(_CellPredictor):
     """Any predictor of this package as one of NASLib, such as ``naswot``; it learns nothing from labelled cells.
 
     Args:
@@ -80,7 +80,7 @@ class NamedPredictor(_OfCells):
         return found.mean.double().numpy()
 
 
-class MetaD2APredictor(_OfCells):
+class MetaD2APredictor(_CellPredictor):
     """MetaD2A's predictor as one of NASLib: scores cells without any labelled one, and learns from those it gets.
 
     With fewer than five labelled cells, scores are accuracies of the meta-training tasks, in percent; with more, they

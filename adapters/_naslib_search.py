@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,12 +13,12 @@ import torch
 
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.registry import available, get_strategy
+from metad2a_plugin.plugins.registry import available, entry, option_names
 from metad2a_plugin.utils.checks import integer
 
 from ._naslib_host import AttrDict, NasBench201SearchSpace, Trainer, optimizers, set_seed
 from ._naslib_optimizer import MetaD2AOptimizer, StrategyOptimizer
-from ._naslib_space import DATASETS, SPACE, TableSpace, dataset_api, from_naslib, or_nan
+from ._naslib_space import DATASETS, SPACE, Table, TableSpace, from_naslib, or_nan
 from .trace import Trace
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ def search(
         keys = {"checkpoint_freq": epochs} | dict(settings or {})  # nobody can resume it
         config = make_config(dataset, epochs=epochs, seed=seed, save=folder, **keys)
         set_seed(seed)
-        recorder = _Recorder(dataset_api(benchmark, benchmark_epochs)["nb201_data"])
+        recorder = _Recorder(benchmark, benchmark_epochs)
         begin = time.perf_counter()
         made = make(config)
         made.adapt_search_space(TableSpace(), dataset_api={"nb201_data": recorder})
@@ -185,8 +184,8 @@ def _factory(optimizer: str | Callable[[Any], Any], options: Mapping[str, Any]) 
 
 
 def _require_images(optimizer: str | Callable[[Any], Any]) -> None:
-    ours = isinstance(optimizer, str) and optimizer in available("strategies") and get_strategy(optimizer)
-    if not ours or "dataset" not in inspect.signature(ours).parameters:
+    ours = isinstance(optimizer, str) and optimizer in available("strategies")
+    if not ours or not entry("strategies", str(optimizer)).takes("dataset"):
         raise ConfigError(f"images are for 'metad2a'; {_name(optimizer)!r} does not look at any: leave them out")
 
 
@@ -209,24 +208,18 @@ def _check_names(what: str, given: Collection[str], known: Collection[str]) -> N
         raise ConfigError(f"unknown {what}: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
 
 
-class _Recorder(Mapping[str, Any]):
-    """A table that remembers what an optimizer looks up while it chooses; NASLib's histories are not complete."""
+class _Recorder(Table):
+    """Remembers what an optimizer looks up while it chooses; NASLib's histories are not complete."""
 
-    def __init__(self, table: Mapping[str, Any]) -> None:
-        self._table = table
+    def __init__(self, benchmark: Benchmark, epochs: int) -> None:
+        super().__init__(benchmark, epochs)
         self._choosing = False
         self.looked_up: list[str] = []
 
-    def __getitem__(self, text: str) -> Any:
+    def __getitem__(self, text: str) -> Mapping[str, Any]:
         if self._choosing:
             self.looked_up.append(text)
-        return self._table[text]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._table)
-
-    def __len__(self) -> int:
-        return len(self._table)
+        return super().__getitem__(text)
 
     def watch(self, optimizer: Any) -> list[float]:
         """Seconds of each query, filled while the Trainer runs."""
@@ -292,9 +285,7 @@ def search_one_shot(
     for name, value in {"epochs": epochs, "batch_size": batch_size, "input_size": input_size}.items():
         integer(name, value, 1)
     kind = getattr(optimizers, ONE_SHOT[optimizer])
-    parameters = inspect.signature(kind).parameters.values()
-    known = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD} - {"epochs"}
-    _check_names(f"settings of {optimizer!r}", settings, known | {"learning_rate_min"})
+    _check_names(f"settings of {optimizer!r}", settings, {*option_names(kind), "learning_rate_min"} - {"epochs"})
     images = load_dataset(images)
     if batch_size > len(images) // 2:
         raise ConfigError(

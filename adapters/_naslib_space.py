@@ -179,9 +179,7 @@ def dataset_api(benchmark: Benchmark, epochs: int = 200) -> dict[str, Mapping[st
     Raises:
         ConfigError: `epochs` is neither, or, at a query, the benchmark has no such dataset.
     """
-    if epochs not in (200, 12):
-        raise ConfigError(f"the benchmark trained for 200 or 12 epochs, got {epochs!r}")
-    return {"nb201_data": _Table(benchmark, epochs)}
+    return {"nb201_data": Table(benchmark, epochs)}
 
 
 def or_nan(ask: Callable[..., float], *arguments: Any) -> float:
@@ -192,14 +190,16 @@ def or_nan(ask: Callable[..., float], *arguments: Any) -> float:
         return math.nan
 
 
-class _Table(Mapping[str, Mapping[str, Any]]):
-    """A record of every cell, by its string."""
+class Table(Mapping[str, Mapping[str, Any]]):
+    """A record of every cell, by its string; arguments and errors are those of `dataset_api`."""
 
     def __init__(self, benchmark: Benchmark, epochs: int) -> None:
+        if epochs not in (200, 12):
+            raise ConfigError(f"the benchmark trained for 200 or 12 epochs, got {epochs!r}")
         self._benchmark, self._epochs = benchmark, epochs
         self._made: dict[str, _Record] = {}
 
-    def __getitem__(self, text: str) -> _Record:
+    def __getitem__(self, text: str) -> Mapping[str, Any]:
         if text not in self._made:
             self._made[text] = _Record(self._benchmark, SPACE.parse(text), self._epochs)
         return self._made[text]
@@ -247,14 +247,14 @@ class _Curve(Sequence[float]):
     """Accuracies by epoch, percent: the last is always known, others where the benchmark has curves."""
 
     def __init__(self, benchmark: Benchmark, cell: Architecture, dataset: str, split: str, epochs: int) -> None:
-        self._benchmark, self._of = benchmark, (cell, dataset, split, epochs)
+        self._benchmark, self._training = benchmark, (cell, dataset, split, epochs)
 
     def __len__(self) -> int:
-        return self._of[-1]
+        return self._training[-1]
 
     def __getitem__(self, epoch: Any) -> Any:
-        benchmark, (_, dataset, split, _) = self._benchmark, self._of
+        benchmark, (_, dataset, split, _) = self._benchmark, self._training
         if epoch != -1:
-            return benchmark.curve(*self._of).tolist()[epoch]
+            return benchmark.curve(*self._training).tolist()[epoch]
         known = dataset in benchmark.datasets and split in benchmark.splits(dataset)
-        return benchmark.accuracy(*self._of) if known else np.nan
+        return benchmark.accuracy(*self._training) if known else np.nan

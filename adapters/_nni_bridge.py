@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from metad2a_plugin.adapters._nni_mobilenetv3 import LABELS, MEND, MobileNetV3Bridge
-
 from metad2a_plugin.errors import ArchitectureError, ConfigError
 from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.nasbench201.cell import CELL_EDGES, OPS
+
+from ._nni_mobilenetv3 import LABELS, MEND, MobileNetV3Bridge
 
 _EDGES = tuple(f"{source}_{target}" for source, target in CELL_EDGES)
 _CELL = f"NasBench201 (six choices {', '.join(_EDGES)} of none, skip_connect, conv_1x1, conv_3x3, avg_pool_3x3)"
@@ -20,7 +20,9 @@ _CELL = f"NasBench201 (six choices {', '.join(_EDGES)} of none, skip_connect, co
 class Bridge(Protocol):
     """One NNI search space and the `SearchSpace` that it is."""
 
-    space: SearchSpace
+    @property
+    def space(self) -> SearchSpace:
+        """The search space."""
 
     def sample(self, architecture: Architecture) -> dict[str, Any]:
         """What NNI freezes a model space with.
@@ -37,7 +39,7 @@ class Bridge(Protocol):
         """
 
 
-def bridge(choices: Mapping[str, Sequence[Any]]) -> Bridge:
+def bridge_of_space(choices: Mapping[str, Sequence[Any]]) -> Bridge:
     """The bridge of the model space with these choices.
 
     Args:
@@ -60,7 +62,7 @@ def bridge(choices: Mapping[str, Sequence[Any]]) -> Bridge:
     )
 
 
-def bridge_of(sample: Mapping[str, Any]) -> Bridge:
+def bridge_of_sample(sample: Mapping[str, Any]) -> Bridge:
     """The bridge of a space that a sample is of, whichever way it spells labels and options.
 
     Raises:
@@ -70,7 +72,7 @@ def bridge_of(sample: Mapping[str, Any]) -> Bridge:
     if plain.keys() & LABELS:
         return MobileNetV3Bridge.default(prefix)
     long = any(str(op).startswith("nor_") for op in sample.values())
-    return bridge({label: OPS if long else [op.removeprefix("nor_") for op in OPS] for label in sample})
+    return bridge_of_space({label: OPS if long else [op.removeprefix("nor_") for op in OPS] for label in sample})
 
 
 def _without_prefix(labels: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -127,7 +129,7 @@ def architecture_of(sample: Mapping[str, Any]) -> Architecture:
         ConfigError: it is of no known space.
         ArchitectureError: it is of a known space, but malformed.
     """
-    return bridge_of(sample).architecture(sample)
+    return bridge_of_sample(sample).architecture(sample)
 
 
 def number(metric: Any) -> float | None:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import random
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import nni
 import numpy as np
 import torch
-from metad2a_plugin.adapters import _nni_host
-from metad2a_plugin.adapters._nni_bridge import architecture_of
+from nni.nas.evaluator import Evaluator
+from nni.nas.space import ExecutableModelSpace
 
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.registry import get_predictor, get_space
+from metad2a_plugin.plugins.registry import entry, get_space, predictor_of
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.utils.files import data_folder
 
-_nni_host.check()
-import nni  # noqa: E402
-from nni.nas.evaluator import Evaluator  # noqa: E402
-from nni.nas.space import ExecutableModelSpace  # noqa: E402
+from ._nni_bridge import architecture_of
 
 if TYPE_CHECKING:
     from metad2a_plugin.data import Task
@@ -33,7 +31,14 @@ CHOICES = "metad2a_choices"
 
 
 class OwnEvaluator(Evaluator):
-    """What the evaluators of this package share."""
+    """What the evaluators of this package share.
+
+    Args:
+        **arguments: that make it again. Trials are processes of their own, which may start in another folder.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        self._arguments = arguments
 
     def check(self, space: SearchSpace) -> None:
         """Whether architectures of the space can be evaluated; the strategies ask before the first trial.
@@ -43,9 +48,11 @@ class OwnEvaluator(Evaluator):
         """
 
     def extra_repr(self) -> str:
-        return ", ".join(f"{name}={value!r}" for name, value in self._dump().items() if value is not None)
+        return ", ".join(f"{name}={value!r}" for name, value in self._arguments.items() if value is not None)
 
-    # Trials are processes of their own; each makes the evaluator again, of what `_dump` gives.
+    def _dump(self) -> dict[str, Any]:
+        return dict(self._arguments)  # NNI writes into it
+
     @classmethod
     def _load(cls: type[_Self], **arguments: Any) -> _Self:
         return cls(**arguments)
@@ -98,17 +105,15 @@ class TableEvaluator(OwnEvaluator):
         epochs: int = 200,
         table: str | os.PathLike[str] | None = None,
     ) -> None:
-        from metad2a_plugin.adapters.nas_bench_201 import default_benchmark, open_benchmark
+        from .nas_bench_201 import default_benchmark, open_benchmark
 
-        self._arguments = {"dataset": dataset, "split": split, "epochs": epochs}
-        # Trials may start in another folder.
-        self._path = os.path.abspath(data_folder() if table is None else table)
-        benchmark = default_benchmark() if table is None else open_benchmark(self._path)
+        path = os.path.abspath(data_folder() if table is None else table)
+        super().__init__(dataset=dataset, split=split, epochs=epochs, table=path)
+        benchmark = default_benchmark() if table is None else open_benchmark(path)
         self._accuracies = benchmark.accuracies(dataset, split, epochs)
-        try:
+        self._seconds: np.ndarray | None = None
+        with suppress(ConfigError):  # the compact table has those of 200 epochs only
             self._seconds = benchmark.train_seconds(np.arange(benchmark.space.size), dataset, split, epochs)
-        except ConfigError:  # the compact table has those of 200 epochs only
-            self._seconds = None
         self._index_of, self._space = benchmark.index_of, benchmark.space
 
     def check(self, space: SearchSpace) -> None:
@@ -123,9 +128,6 @@ class TableEvaluator(OwnEvaluator):
         index = self._index_of(architecture)
         seconds = {} if self._seconds is None else {"train_seconds": float(self._seconds[index])}
         return _report(architecture, float(self._accuracies[index]), **seconds)
-
-    def _dump(self) -> dict[str, Any]:
-        return {**self._arguments, "table": self._path}
 
 
 class PredictorEvaluator(OwnEvaluator):
@@ -152,46 +154,32 @@ class PredictorEvaluator(OwnEvaluator):
     ) -> None:
         from metad2a_plugin.data import load_dataset
 
-        self._kind = get_predictor(predictor)
-        parameters = inspect.signature(self._kind).parameters
-        self._looks = "dataset" in parameters
-        try:
-            inspect.signature(self._kind).bind(None, **options)
-        except TypeError as error:
-            raise ConfigError(f"the predictor {predictor!r}: {error}") from None
-        if (self._kind.needs_task or self._looks) and dataset is None:
+        found = entry("predictors", predictor)
+        found.bind(**options)
+        if dataset is None and (found.load().needs_task or found.takes("dataset")):
             raise ConfigError(f"the predictor {predictor!r} needs the path of a dataset, such as 'sklearn:digits'")
-        self._dataset = None if dataset is None else _source(dataset)
-        self._images = None if self._dataset is None else load_dataset(self._dataset)
-        self._seed, self._options = seed, {name: _written(value) for name, value in options.items()}
-        self._arguments = {"predictor": predictor, "seed": seed, **self._options}
-        self._bound: Predictor | None = None
+        source = None if dataset is None else _source(dataset)
+        self._images = None if source is None else load_dataset(source)
+        self._name, self._seed, self._options = predictor, seed, {n: _written(value) for n, value in options.items()}
+        super().__init__(dataset=source, predictor=predictor, seed=seed, **self._options)
+        self._made: tuple[Predictor, Task | None] | None = None
 
     def check(self, space: SearchSpace) -> None:
-        self._of(space).predict(self._task, [space.sample(random.Random(0))])
+        self._predict(space.sample(random.Random(0)), space)
 
-    @cached_property
-    def _task(self) -> Task | None:
-        from metad2a_plugin.data import extract_task
+    def _predict(self, architecture: Architecture, space: SearchSpace) -> float:
+        """By the predictor of the space, which is made once, as is what it is shown of the images."""
+        from metad2a_plugin.search.scoring import task_of
 
-        if self._images is None or not self._kind.needs_task:
-            return None
-        return extract_task(self._images, seed=self._seed)
-
-    def _of(self, space: SearchSpace) -> Predictor:
-        """The predictor for a space, made once."""
-        if self._bound is None or self._bound.space.name != space.name:
-            images = {"dataset": self._images} if self._looks else {}
-            self._bound = self._kind(space, **images, **self._options)
-        return self._bound
+        if self._made is None or self._made[0].space.name != space.name:
+            made = predictor_of(self._name, space, dataset=self._images, **self._options)
+            self._made = made, task_of(made, self._images, self._seed)
+        predictor, task = self._made
+        return float(predictor.predict(task, [architecture]).mean[0])
 
     def _execute(self, model: ExecutableModelSpace) -> float:
         architecture = architecture_of(model.sample)
-        predictor = self._of(get_space(architecture.space))
-        return _report(architecture, float(predictor.predict(self._task, [architecture]).mean[0]))
-
-    def _dump(self) -> dict[str, Any]:
-        return {"dataset": self._dataset, **self._arguments}
+        return _report(architecture, self._predict(architecture, get_space(architecture.space)))
 
 
 class TrainingEvaluator(OwnEvaluator):
@@ -203,7 +191,7 @@ class TrainingEvaluator(OwnEvaluator):
     Args:
         dataset: a path that `load_dataset` reads, or ``"sklearn:digits"``; the model space must have as many labels
             as it has classes.
-        **config: see `TrainConfig`, but for `channels`, `cells` and `width`, which the model space sets.
+        **config: see `TrainConfig`, but for the `options` of networks, which the model space sets.
 
     Raises:
         ConfigError: `dataset` is no path, or a value is out of range.
@@ -215,9 +203,9 @@ class TrainingEvaluator(OwnEvaluator):
         from metad2a_plugin.training.config import TrainConfig
 
         self._dataset = _source(dataset)
-        if given := sorted(config.keys() & {"channels", "cells", "width"}):
+        if given := sorted(config.keys() & {"channels", "cells", "width", "options"}):
             raise ConfigError(f"{given[0]} is a setting of the model space, not of its training; give it there")
-        self._arguments = config
+        super().__init__(dataset=self._dataset, **config)
         try:
             self._config = TrainConfig(**config)
         except TypeError as error:
@@ -253,6 +241,3 @@ class TrainingEvaluator(OwnEvaluator):
             lambda epoch: nni.report_intermediate_result(epoch.accuracy),
         )
         return _report(architecture_of(model.sample), history[-1].accuracy)
-
-    def _dump(self) -> dict[str, Any]:
-        return {"dataset": self._dataset, **self._arguments}

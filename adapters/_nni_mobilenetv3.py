@@ -128,7 +128,6 @@ class MobileNetV3Bridge:
         return {option: values[values.index(option)] for option in right}
 
     def sample(self, architecture: Architecture) -> dict[str, Any]:
-        """What NNI freezes a model space with."""
         config = self.space.to_config(architecture)
         named = FIXED | {f"s{stage}_depth": depth for stage, depth in enumerate(config["d"], 1)}
         for (stage, layer), kernel, expand in zip(_LAYERS, config["ks"], config["e"], strict=True):
@@ -136,11 +135,6 @@ class MobileNetV3Bridge:
         return {self._prefix + label: values[named[label]] for label, values in self._values.items()}
 
     def architecture(self, sample: Mapping[str, Any]) -> Architecture:
-        """Inverse of `sample`.
-
-        Raises:
-            ArchitectureError: a label is missing or unknown, or its value is none that it can have.
-        """
         named = {str(label).removeprefix(self._prefix): value for label, value in sample.items()}
         if unknown := named.keys() - LABELS:
             raise ArchitectureError(f"Once-for-All's network has no choice {min(unknown)!r}")

@@ -14,7 +14,7 @@ from metad2a_plugin.errors import DatasetError
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 from ._benchmark import EPOCHS, SPLITS, Benchmark, Training
-from ._unpickle import UNREADABLE, brief, shortened
+from ._pickle_objects import UNREADABLE, brief, shortened
 
 MEASURED = ("train", "x-valid", "x-test", "ori-test")
 """Images that accuracies were measured on, as records call them."""

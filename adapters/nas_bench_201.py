@@ -235,7 +235,7 @@ def open_benchmark(source: str | os.PathLike[str] | Any) -> Benchmark:
     if isinstance(source, Benchmark):
         return source
     if not isinstance(source, (str, os.PathLike)):
-        return _of_package(source)
+        return _packaged(source)
     path = Path(source)
     kind = kind_of(path)
     if kind in (TABLE, CONVERTED):
@@ -253,7 +253,7 @@ def open_benchmark(source: str | os.PathLike[str] | Any) -> Benchmark:
     )
 
 
-def _of_package(api: Any) -> RecordBenchmark:
+def _packaged(api: Any) -> RecordBenchmark:
     kind = f"{type(api).__module__}.{type(api).__name__}"
     if hasattr(api, "arch2infos_full"):
         raise ConfigError(f"{kind} is of an old version; use nas-bench-201 2.0 or later, or NATS-Bench's nats_bench")

@@ -27,7 +27,8 @@ from metad2a_plugin.data import ImageDataset, Task, load_dataset
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase, load_database
 from metad2a_plugin.meta.train import class_features
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
-from metad2a_plugin.utils.files import data_folder, write_atomically
+from metad2a_plugin.utils.files import data_folder, write_atomically, write_json
+from metad2a_plugin.utils.kept import kept
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -132,14 +133,14 @@ class Data:
 # -- finished parts ------------------------------------------------------------------------------
 def remember(path: Path, key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
     """The JSON value in `path` if it was computed for `key`, else `compute()`, kept there."""
-    try:
-        kept = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        kept = {}
-    if kept.get("key") != key:
-        kept = {"key": dict(key), "value": compute()}
-        write_atomically(path, json.dumps(kept).encode())
-    return kept["value"]
+
+    def read(path: Path) -> Any:
+        found = json.loads(path.read_bytes())
+        if found["key"] != key:
+            raise ValueError("computed for another key")
+        return found["value"]
+
+    return kept(path, read, compute, lambda value: json.dumps({"key": dict(key), "value": value}).encode())
 
 
 def fingerprint(checkpoint: Path) -> str:
@@ -192,7 +193,7 @@ def write(out: Path, name: str, results: Mapping[str, Any], texts: Mapping[str, 
     for title, text in texts.items():
         write_atomically(out / f"{title}.md", text.encode())
         print(text)
-    write_atomically(out / f"{name}.json", (json.dumps(results, indent=1) + "\n").encode())
+    write_json(out / f"{name}.json", results)
 
 
 def write_figure(out: Path, name: str, figure: Figure) -> None:

@@ -23,7 +23,7 @@ import torch
 from metad2a_plugin.adapters.trace import Trace
 
 from metad2a_plugin.data import ImageDataset
-from metad2a_plugin.models.checkpoint import PRETRAINED
+from metad2a_plugin.utils.files import PRETRAINED
 
 if TYPE_CHECKING:
     from benchmarks import _common as common

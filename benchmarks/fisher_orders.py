@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from metad2a_plugin.similarity.backbones import BACKBONES, TaskNetwork
+from metad2a_plugin.similarity.config import TaskConfig
 from metad2a_plugin.similarity.fisher import DISTANCES, Fisher
 from metad2a_plugin.similarity.measure import (
-    TaskConfig,
     accuracy,
     fisher_of,
     fisher_on,

@@ -22,11 +22,13 @@ from torch.nn import functional as F
 
 from metad2a_plugin import MetaD2A
 from metad2a_plugin.data import Task, extract_task, get_encoder
+from metad2a_plugin.meta.config import MetaTrainConfig
 from metad2a_plugin.meta.database import MetaDatabase
 from metad2a_plugin.meta.fit import FitConfig, fit_ensemble
 from metad2a_plugin.meta.metrics import pearson, spearman
-from metad2a_plugin.meta.paper import PREDICTOR, train_predictor
-from metad2a_plugin.meta.train import MetaTrainConfig, meta_train
+from metad2a_plugin.meta.paper import train_predictor
+from metad2a_plugin.meta.paper_config import PREDICTOR
+from metad2a_plugin.meta.train import meta_train
 from metad2a_plugin.meta.validation import validate
 from metad2a_plugin.models.checkpoint import Checkpoint
 from metad2a_plugin.models.predictor import PaperAccuracy

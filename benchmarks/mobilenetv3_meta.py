@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from metad2a_plugin import MetaD2A
-from metad2a_plugin.meta.train import MetaTrainConfig, meta_train
+from metad2a_plugin.meta.config import MetaTrainConfig
+from metad2a_plugin.meta.train import meta_train
 from metad2a_plugin.models.checkpoint import load_checkpoint
 
 if TYPE_CHECKING:

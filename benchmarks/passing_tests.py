@@ -84,7 +84,9 @@ def search(data: TrainingData, config: SearchConfig, method: str, folder: Path) 
 
 def stand_alone(dataset: ImageDataset, cell: str, seed: int, folder: Path) -> float:
     """Accuracy of a cell trained anew on what a search may see, in percent of the images held out from all searches."""
-    size: dict[str, Any] = {name: SMALL[name] for name in ("channels", "cells", "input_size")}
+    size: dict[str, Any] = {
+        "input_size": SMALL["input_size"], "options": {name: SMALL[name] for name in ("channels", "cells")}
+    }
     recipe: dict[str, Any] = {"epochs": 5, "batch_size": 64, "flip": True, "validation": HELD_OUT, "split_seed": SPLIT}
     config = TrainConfig(seed=seed, device="cpu", **recipe, **size)
     architecture = common.SPACE.parse(cell)

@@ -220,7 +220,9 @@ def table_bench(data: common.Data, dataset: str, folder: Path) -> Bench:
 
 # -- training for real ---------------------------------------------------------------------------
 IMAGES_A_CLASS = 150
-CONFIG = TrainConfig(epochs=8, batch_size=64, input_size=16, channels=8, cells=1, flip=True, device="cpu")
+CONFIG = TrainConfig(
+    epochs=8, batch_size=64, input_size=16, options={"channels": 8, "cells": 1}, flip=True, device="cpu"
+)
 # Some hundred steps, of which the rates of the papers, made for 20,000, would leave the mixture uniform.
 SUPERNET = {"channels": 8, "cells": 1, "input_size": 16, "batch_size": 32, "flip": True, "alpha_lr": 1e-2}
 

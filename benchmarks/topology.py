@@ -248,8 +248,8 @@ def study_text(found: Mapping[str, Any], options: argparse.Namespace, config: Tr
         size=config.input_size,
         train=first["train_images"],
         validation=first["validation_images"],
-        channels=config.channels,
-        cells=config.cells,
+        channels=config.options["channels"],
+        cells=config.options["cells"],
         epochs=config.epochs,
         seeds=options.seeds,
         batch=LandscapeConfig.batch_size,
@@ -323,7 +323,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data = common.Data(options.data)
     found = {name: correlations(data, name) for name in common.TITLES}
     config = TrainConfig(
-        epochs=options.epochs, input_size=options.input_size, channels=8, cells=1, validation=1 / 3, device="cpu"
+        epochs=options.epochs,
+        input_size=options.input_size,
+        options={"channels": 8, "cells": 1},
+        validation=1 / 3,
+        device="cpu",
     )
     families = study(options, data, config)
     results = {"settings": common.settings(options), "correlations": found, "study": families}

@@ -14,7 +14,6 @@ property of a network explains. So a level is fitted to each series; what is pre
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from safetensors.torch import save as save_safetensors
 
 from metad2a_plugin.meta.metrics import pearson, spearman
 from metad2a_plugin.predictors.imagenet import MEASURED, ImageNetModel, feature_blocks
-from metad2a_plugin.utils.files import data_folder, write_atomically
+from metad2a_plugin.utils.files import data_folder, write_atomically, write_json
 
 if TYPE_CHECKING:
     from benchmarks import _common as common
@@ -380,7 +379,7 @@ def main() -> None:
     tensors = {"weights": shipped.weights.contiguous(), "level": shipped.level.contiguous()}
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_atomically(arguments.out / "model.safetensors", save_safetensors(tensors))
-    write_atomically(arguments.out / "config.json", (json.dumps(config, indent=1) + "\n").encode())
+    write_json(arguments.out / "config.json", config)
     write_atomically(arguments.out / "README.md", text.encode())
     common.write(
         arguments.results,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
-import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,7 +24,7 @@ from scipy.stats import spearmanr
 from metad2a_plugin.devices.nasbench201 import LatencyModel
 from metad2a_plugin.devices.nasbench201_features import cell_features, cell_ranks, feature_blocks
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
-from metad2a_plugin.utils.files import data_folder, write_atomically
+from metad2a_plugin.utils.files import data_folder, write_atomically, write_json
 
 FOLDS = 5
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
@@ -316,7 +315,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     tensors = {"weights": weights.contiguous(), "support": support.contiguous()}
     write_atomically(arguments.out / "model.safetensors", save_safetensors(tensors))
-    write_atomically(arguments.out / "config.json", (json.dumps(config, indent=1) + "\n").encode())
+    write_json(arguments.out / "config.json", config)
     text = card(config, choices, **facts)
     write_atomically(arguments.out / "README.md", text.encode())
     print(text)

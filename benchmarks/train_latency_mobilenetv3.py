@@ -12,7 +12,6 @@ The split, the folds and so the fit are drawn anew for each further seed, for th
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from metad2a_plugin.devices.mobilenetv3 import MobileNetV3LatencyModel, layer_fe
 from metad2a_plugin.meta.metrics import spearman
 from metad2a_plugin.spaces.mobilenetv3.descriptors import KINDS, PLACES
 from metad2a_plugin.spaces.mobilenetv3.layout import RESOLUTIONS
-from metad2a_plugin.utils.files import data_folder, write_atomically
+from metad2a_plugin.utils.files import data_folder, write_atomically, write_json
 
 if TYPE_CHECKING:
     from benchmarks._ofa_data import SPACE, Rows, read, split_networks
@@ -231,7 +230,7 @@ def main() -> None:
     tensors = {"layers": shipped._layers.contiguous(), "rest": shipped._rest.contiguous()}
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_atomically(arguments.out / "model.safetensors", save_safetensors(tensors))
-    write_atomically(arguments.out / "config.json", (json.dumps(shipped.config, indent=1) + "\n").encode())
+    write_json(arguments.out / "config.json", shipped.config)
     write_atomically(arguments.out / "README.md", text.encode())
     print(text)
 

@@ -54,7 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     file = options.data / "images" / f"{options.dataset}.zip"
     images = load_dataset(file if file.is_file() else options.dataset, max_images_per_class=options.images)
     config = TrainConfig(
-        epochs=options.epochs, channels=options.channels, cells=options.cells, flip=True, device="cpu"
+        epochs=options.epochs,
+        options={"channels": options.channels, "cells": options.cells},
+        flip=True,
+        device="cpu",
     )
     found = MetaD2A.from_pretrained(options.model).search(images.split(config.validation, config.split_seed)[0], top=1)
     data, runs = prepare(images, config), options.runs / "unseen"

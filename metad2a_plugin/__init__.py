@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from metad2a_plugin.search.pareto import Front
     from metad2a_plugin.search.result import Candidate, SearchResult
     from metad2a_plugin.spaces.base import Architecture, SearchSpace
+    from metad2a_plugin.spaces.choice import ChoiceSpace
+    from metad2a_plugin.strategies.trained_search import train_search
     from metad2a_plugin.training.config import TrainConfig
     from metad2a_plugin.training.files import export_network, export_onnx, load_network
     from metad2a_plugin.training.result import TrainResult
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Architecture": "spaces.base",
     "Candidate": "search.result",
+    "ChoiceSpace": "spaces.choice",
     "Front": "search.pareto",
     "MetaD2A": "search.metad2a",
     "Predictor": "plugins.predictor",
@@ -50,11 +53,13 @@ _HOMES = {
     "search_space": "search.metad2a",
     "train_architecture": "training.run",
     "train_many": "training.run",
+    "train_search": "strategies.trained_search",
 }
 
 __all__ = [
     "Architecture",
     "Candidate",
+    "ChoiceSpace",
     "Front",
     "MetaD2A",
     "Predictor",
@@ -78,6 +83,7 @@ __all__ = [
     "search_space",
     "train_architecture",
     "train_many",
+    "train_search",
 ]
 
 

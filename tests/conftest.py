@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,10 @@ from hypothesis import settings
 
 # Tests run in parallel processes already, and a sum over several threads can differ in its last bits.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Started in the background of a script, tests and the processes they start would not hear of an interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Loaded machines are slow at times: no deadline. Derandomized: the same commit gives the same result.
 settings.register_profile("metad2a", deadline=None, derandomize=True)

@@ -103,7 +103,8 @@ def test_archives_hold_the_package_and_nothing_else(tmp_path: Path) -> None:
     source, unpacked = tmp_path / "source", tmp_path / "unpacked"
     for name in ("metad2a_plugin", "adapters", "benchmarks", "docs", "tests"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE"):
+    pages = ("README.md", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "mkdocs.yml")
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", *pages):
         shutil.copy(ROOT / name, source)
     here = {str(file.relative_to(source).as_posix()) for file in source.rglob("*") if file.is_file()}
 

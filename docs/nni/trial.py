@@ -5,10 +5,9 @@ from metad2a_plugin.adapters.nni import architecture_of
 
 from metad2a_plugin import get_space
 from metad2a_plugin.data import load_dataset
-from metad2a_plugin.training.config import TrainConfig
-from metad2a_plugin.training.run import train_architecture
+from metad2a_plugin.training import TrainConfig, train_architecture
 
-config = TrainConfig(epochs=2, channels=4, cells=1, input_size=16)
+config = TrainConfig(epochs=2, options={"channels": 4, "cells": 1}, input_size=16)
 result = train_architecture(
     get_space("nasbench201"), architecture_of(nni.get_next_parameter()), load_dataset("sklearn:digits"), config
 )

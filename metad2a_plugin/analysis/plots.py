@@ -10,6 +10,7 @@ import numpy as np
 
 from metad2a_plugin.analysis.study import Analysis, Studied
 from metad2a_plugin.analysis.topology import Topology, common_topologies
+from metad2a_plugin.spaces.base import SearchSpace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,22 +23,24 @@ _WIDTH = 5.4  # inches
 _CONTOURS = 13
 
 
-def draw_place(topology: Topology) -> Figure:
-    """How many live cells have each width and depth, as areas, and where this cell is."""
+def draw_place(topology: Topology, space: SearchSpace) -> Figure:
+    """How many live cells of a space have each width and depth, as areas, and where this cell is."""
     figure, [axes] = _figure(2.7)
-    counts = common_topologies()
+    counts = common_topologies(space)
+    widths, depths = zip(*counts, strict=True)
     total = sum(counts.values())
     for (width, depth), count in counts.items():
         axes.scatter(width, depth, s=5000 * count / total, color="#56B4E9", alpha=0.55, linewidth=0)
         axes.annotate(f"{100 * count / total:.0f}%", (width, depth), ha="center", va="center", fontsize=9)
     if topology.depth:
         axes.scatter(topology.width, topology.depth, s=900, facecolor="none", edgecolor=_COLOURS[0], linewidth=2.5)
-        offset = (0, 20) if topology.depth < 3 else (0, -28)
+        offset = (0, 20) if topology.depth < max(depths) else (0, -28)
         place = (topology.width, topology.depth)
         axes.annotate(
             "this cell", place, offset, textcoords="offset points", ha="center", color=_COLOURS[0], weight="bold"
         )
-    axes.set(xlim=(0.8, 2.55), ylim=(3.6, 0.5), xlabel="width (channels c)", ylabel="depth", yticks=(1, 2, 3))
+    axes.set(xlim=(min(widths) - 0.2, max(widths) + 0.22), ylim=(max(depths) + 0.6, 0.5))
+    axes.set(xlabel="width (channels c)", ylabel="depth", yticks=range(1, max(depths) + 1))
     return figure
 
 

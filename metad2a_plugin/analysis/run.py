@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,15 +13,15 @@ from metad2a_plugin.analysis.landscape import Landscape, LandscapeConfig, landsc
 from metad2a_plugin.analysis.study import COUNTERPART, MOST_REFERENCES, SUBJECT, Analysis, Studied
 from metad2a_plugin.analysis.topology import counterpart, describe, has_cells
 from metad2a_plugin.data.dataset import ImageDataset
-from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.images import TrainingData, prepare
 from metad2a_plugin.training.result import TrainResult
 from metad2a_plugin.training.run import train_many
 from metad2a_plugin.utils.checks import integer
-from metad2a_plugin.utils.files import UNREADABLE, write_atomically
-from metad2a_plugin.utils.progress import Progress
+from metad2a_plugin.utils.kept import digest, kept
+from metad2a_plugin.utils.progress import Progress, stages
 
 
 def analyze(
@@ -69,7 +67,7 @@ def analyze(
     data = prepare(dataset, config)
     trained = train_many(space, list(chosen.values()), data, config, run_dir, progress=progress)
     networks = []
-    with _stages(progress) as report:
+    with stages(progress) as report:
         for name, result in zip(chosen, trained, strict=True):
             place = describe(space, result.architecture) if has_cells(space) else None
             found = _landscape(result, data, surface, _told(report, f"surface of {name}"))
@@ -101,26 +99,14 @@ def _landscape(
 
     if result.run_dir is None:
         return compute()
-    settings = json.dumps(asdict(replace(config, device="cpu")))  # any device gives the same, but for rounding
-    path = Path(result.run_dir) / f"landscape-{hashlib.sha256(settings.encode()).hexdigest()[:16]}.json"
-    if not path.exists():
-        found = compute()
-        write_atomically(path, json.dumps(found.to_dict(), indent=1).encode())
-        return found
-    try:
-        return Landscape.from_dict(json.loads(path.read_bytes()))
-    except UNREADABLE as error:
-        raise CheckpointError(
-            f"{str(path)!r} cannot be read ({type(error).__name__}: {error}); remove it to compute it again"
-        ) from error
-
-
-def _stages(wanted: bool) -> AbstractContextManager[Progress]:
-    if not wanted:
-        return nullcontext(lambda stage, done, total, note: None)
-    from metad2a_plugin.utils.progress import stages
-
-    return stages()
+    settings = asdict(replace(config, device="cpu"))  # any device gives the same, but for rounding
+    return kept(
+        Path(result.run_dir) / f"landscape-{digest(settings)}.json",
+        lambda path: Landscape.from_dict(json.loads(path.read_bytes())),
+        compute,
+        lambda found: json.dumps(found.to_dict(), indent=1).encode(),
+        advice="remove it to compute it again",
+    )
 
 
 def _told(report: Progress, stage: str) -> Callable[[int, int], None]:

@@ -105,7 +105,7 @@ class Analysis:
         return {
             "space": self.space,
             "dataset": self.dataset,
-            "config": asdict(self.config),
+            "config": self.config.to_dict(),
             "surface": asdict(self.surface),
             "common_loss": level,
             "epochs_to_common_loss": epochs,

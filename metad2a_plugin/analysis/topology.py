@@ -7,22 +7,17 @@ input to the output. What a connection computes does not count: a skip connectio
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from dataclasses import asdict, dataclass
-from functools import cache
 from typing import Any
 
 import torch
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.spaces.nasbench201.cell import CELL_EDGES, OPS
-from metad2a_plugin.spaces.nasbench201.descriptors import PATHS, prune
-from metad2a_plugin.spaces.nasbench201.space import NASBench201
+from metad2a_plugin.spaces.interfaces import CellSpace
 from metad2a_plugin.utils.checks import integer
-
-_SKIP = OPS.index("skip_connect")
-_CONVS = tuple(OPS.index(op) for op in ("nor_conv_1x1", "nor_conv_3x3"))
-_SIXTHS = 6  # shares of one to three inputs are multiples of a sixth
 
 
 # -- cells of any space ----------------------------------------------------------------------------
@@ -79,14 +74,14 @@ PUBLISHED: dict[str, Wiring] = {
 """Normal cells that searches have found, as the paper compares them; which input a source is does not matter here."""
 
 
-# -- NAS-Bench-201 ---------------------------------------------------------------------------------
+# -- cells of a search space -----------------------------------------------------------------------
 @dataclass(frozen=True)
 class Topology:
-    """How a NAS-Bench-201 cell is wired, without what lies on no path from input to output.
+    """How a cell of a space is wired, without what lies on no path from input to output.
 
     Attributes:
-        width: in units of c; nodes 1, 2 and 3 count as intermediate nodes, and node 3 is the output.
-        depth: connections on the longest path from node 0 to node 3.
+        width: in units of c; all nodes but the first count as intermediate nodes, and the last is the output.
+        depth: connections on the longest path from node 0 to the last.
         sources: of each node that remains, the nodes that it sums.
         convolutions: of each path from input to output, how many are on it, shortest path first.
         direct_skip: whether a skip connection joins input and output.
@@ -126,13 +121,13 @@ class Topology:
 def topology(space: SearchSpace, vertices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Width and depth of many encoded cells at once.
 
-    NAS-Bench-201 sums where the paper's cells concatenate, so the definition is carried over: ``none`` and whatever
+    Nodes sum where the paper's cells concatenate, so the definition is carried over: ``none`` and whatever
     lies on no path from input to output are removed; the nodes that remain count as intermediate nodes, the output
     among them. A dead cell has width 0 and depth 0.
 
     Args:
-        space: NAS-Bench-201.
-        vertices: of `space.encode`, int64 ``[n, 8]``.
+        space: one of cells, `CellSpace`, such as NAS-Bench-201.
+        vertices: of `space.encode`, int64 ``[n, num_vertices]``.
 
     Returns:
         Width in units of c, float64 ``[n]``, and depth in connections, int64 ``[n]``.
@@ -142,14 +137,14 @@ def topology(space: SearchSpace, vertices: torch.Tensor) -> tuple[torch.Tensor, 
         ArchitectureError: a row is no cell.
     """
     space = _with_cells(space)
-    space.dead_mask(vertices)  # refuses what is no cell
-    live = prune(vertices[:, 1:-1].long() - 2) > 0
+    live = space.pruned(vertices) != space.none
     width = torch.zeros(len(live), dtype=torch.float64, device=live.device)
     longest = [torch.zeros(len(live), dtype=torch.int64, device=live.device)]
-    for node in (1, 2, 3):
-        into = {source: live[:, edge] for edge, (source, target) in enumerate(CELL_EDGES) if target == node}
+    for node in _nodes(space):
+        into = {source: live[:, edge] for edge, (source, target) in enumerate(space.cell_edges) if target == node}
         sources = torch.stack(list(into.values())).sum(0)
-        width += into[0].double() / sources.clamp(min=1)
+        if 0 in into:
+            width += into[0].double() / sources.clamp(min=1)
         longest.append(torch.stack([on * (longest[source] + 1) for source, on in into.items()]).amax(0))
     return width, longest[-1]
 
@@ -158,30 +153,32 @@ def describe(space: SearchSpace, architecture: Architecture) -> Topology:
     """Width, depth and connection pattern of one cell, and how common they are in the space.
 
     Raises:
-        ConfigError: the space is another one than NAS-Bench-201.
+        ConfigError: the networks of the space have no cells.
         ArchitectureError: the architecture is not of `space`.
     """
-    vertices = _with_cells(space).encode([architecture])
+    space = _with_cells(space)
+    vertices = space.encode([architecture])
     [width], [depth] = (values.tolist() for values in topology(space, vertices))
-    [ops] = prune(vertices[:, 1:-1] - 2).tolist()
-    live = {edge: op for edge, op in zip(CELL_EDGES, ops, strict=True) if op}
-    sources = {node: tuple(s for s, target in live if target == node) for node in (1, 2, 3)}
-    paths = [[ops[edge] for edge in path] for path in PATHS]
-    counts = common_topologies()
+    [ops] = space.pruned(vertices).tolist()
+    live = {edge: op for edge, op in zip(space.cell_edges, ops, strict=True) if op != space.none}
+    sources = {node: tuple(s for s, target in live if target == node) for node in _nodes(space)}
+    paths = [[ops[edge] for edge in path] for path in _paths(space)]
+    counts = common_topologies(space)
     total = sum(counts.values())
 
     def share(cells: list[int]) -> float:
         return sum(cells) / total
 
-    same = (round(_SIXTHS * width), depth)
+    unit = _unit(space)
+    same = (round(unit * width), depth)
     return Topology(
         width=width,
         depth=depth,
         sources={node: found for node, found in sources.items() if found},
-        convolutions=tuple(sum(op in _CONVS for op in path) for path in paths if all(path)),
-        direct_skip=live.get((0, 3)) == _SKIP,
-        share=share([n for (w, d), n in counts.items() if (round(_SIXTHS * w), d) == same]),
-        narrower=share([n for (w, _), n in counts.items() if round(_SIXTHS * w) < same[0]]),
+        convolutions=tuple(sum(op in space.convolutions for op in path) for path in paths if space.none not in path),
+        direct_skip=live.get((0, max(_nodes(space)))) == space.skip,
+        share=share([n for (w, d), n in counts.items() if (round(unit * w), d) == same]),
+        narrower=share([n for (w, _), n in counts.items() if round(unit * w) < same[0]]),
         deeper=share([n for (_, d), n in counts.items() if d > depth]),
     )
 
@@ -196,41 +193,76 @@ def counterpart(space: SearchSpace, architecture: Architecture) -> Architecture 
         None where every cell of these operations has the same width and depth.
 
     Raises:
-        ConfigError: the space is another one than NAS-Bench-201.
+        ConfigError: the networks of the space have no cells.
         ArchitectureError: the architecture is not of `space`.
     """
     space = _with_cells(space)
     vertices = torch.cat([space.encode([architecture]), space.all_vertices()])
-    ops = vertices[:, 1:-1] - 2
-    used = prune(ops)
-    same = (used.sort(dim=1).values == used[0].sort().values).all(1) & (used == ops).all(1)
+    used = space.pruned(vertices)
+    same = (used.sort(dim=1).values == used[0].sort().values).all(1) & (used == space.choices(vertices)).all(1)
     width, depth = topology(space, vertices)
-    # Widths differ by less than 4, so that depth comes first.
-    distance = torch.where(same, 4 * (depth - depth[0]).abs() + (width - width[0]).abs(), -1.0)
+    # Widths differ by less than the number of nodes, so that depth comes first.
+    most = max(_nodes(space)) + 1
+    distance = torch.where(same, most * (depth - depth[0]).abs() + (width - width[0]).abs(), -1.0)
     best = int(distance.argmax())
     return space.decode(vertices[best : best + 1])[0] if distance[best] > 1e-9 else None
 
 
-@cache
-def common_topologies() -> dict[tuple[float, int], int]:
-    """How many of the live NAS-Bench-201 cells have each (width, depth); by depth, then width."""
-    space = NASBench201()
-    vertices = space.all_vertices()
-    width, depth = topology(space, vertices[~space.dead_mask(vertices)])
-    # In sixths, so that equal widths are equal numbers.
-    pairs, counts = torch.stack([depth, (_SIXTHS * width).round().long()], dim=1).unique(dim=0, return_counts=True)
-    return {(w / _SIXTHS, d): n for (d, w), n in zip(pairs.tolist(), counts.tolist(), strict=True)}
+def common_topologies(space: SearchSpace) -> dict[tuple[float, int], int]:
+    """How many of the live cells of a space have each (width, depth); by depth, then width.
+
+    Raises:
+        ConfigError: the networks of the space have no cells.
+    """
+    if space.name not in _common:
+        space = _with_cells(space)
+        vertices = space.all_vertices()
+        width, depth = topology(space, vertices[~space.dead_mask(vertices)])
+        pairs = torch.stack([depth, (_unit(space) * width).round().long()], dim=1).tolist()
+        counts = Counter(map(tuple, pairs))
+        _common[space.name] = {(w / _unit(space), d): n for (d, w), n in sorted(counts.items())}
+    return _common[space.name]
+
+
+_common: dict[str, dict[tuple[float, int], int]] = {}
 
 
 def has_cells(space: SearchSpace) -> bool:
     """Whether width and depth are defined for the architectures of a space."""
-    return isinstance(space, NASBench201)
+    return isinstance(space, CellSpace)
 
 
-def _with_cells(space: SearchSpace) -> NASBench201:
-    if not isinstance(space, NASBench201):
+def node_names(space: SearchSpace) -> dict[int, str]:
+    """What texts call the nodes of a space's cells; empty where it has none."""
+    if not isinstance(space, CellSpace):
+        return {}
+    last = max(_nodes(space))
+    return {0: "the input", **{node: f"node {node}" for node in range(1, last)}, last: "the output"}
+
+
+def _with_cells(space: SearchSpace) -> CellSpace:
+    if not isinstance(space, CellSpace):
         raise ConfigError(
             f"width and depth are those of a cell, and the networks of {space.name!r} have none; use 'nasbench201', or "
             "describe the cell as a Wiring"
         )
     return space
+
+
+def _nodes(space: CellSpace) -> range:
+    """All nodes but the input."""
+    return range(1, max(target for _, target in space.cell_edges) + 1)
+
+
+def _unit(space: CellSpace) -> int:
+    """All widths are multiples of one over it, so that equal widths are equal numbers."""
+    return math.lcm(*_nodes(space))
+
+
+def _paths(space: CellSpace) -> list[tuple[int, ...]]:
+    """The decisions along each path from input to output, the shortest path first."""
+    ending: dict[int, list[tuple[int, ...]]] = {0: [()]}
+    for node in _nodes(space):
+        into = [(edge, source) for edge, (source, target) in enumerate(space.cell_edges) if target == node]
+        ending[node] = [(*path, edge) for edge, source in into for path in ending[source]]
+    return sorted(ending[max(ending)], key=lambda path: (len(path), path))

@@ -7,7 +7,7 @@ import typer
 app = typer.Typer(
     help="From an image dataset to a neural architecture in seconds.",
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -5,26 +5,40 @@ Torch is imported by the commands that need it, so that ``--help`` is quick.
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from typing import Annotated, Any
 
 import typer
 
-from metad2a_plugin.cli import about, analyze, export, meta, search, tasks, train  # noqa: F401 - they register
+# isort: off
+from metad2a_plugin.cli import search, train, export, analyze, tasks, meta, about  # noqa: F401 - in the order shown
+
+# isort: on
 from metad2a_plugin.cli.app import app
-from metad2a_plugin.errors import MetaD2AError
+from metad2a_plugin.cli.report import TREE, logged
+from metad2a_plugin.errors import ConfigError, MetaD2AError
+from metad2a_plugin.utils.installed import version as installed
 
 
 @app.callback(invoke_without_command=True)
 def _options(
     version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show results and warnings only: no progress, no notes.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show what is done in between, and where an error comes from.")
+    ] = False,
 ) -> None:
     if version:
-        from importlib.metadata import version as installed
-
-        typer.echo(f"metad2a-plugin {installed('metad2a-plugin')}")
+        typer.echo(f"metad2a-plugin {installed()}")
         raise typer.Exit
+    if quiet and verbose:
+        raise ConfigError("--quiet and --verbose contradict each other; give one of them")
+    if quiet or verbose:
+        TREE.setLevel(logging.WARNING if quiet else logging.DEBUG)
 
 
 _INTERRUPTED = 130  # what the command line library makes of Ctrl-C
@@ -37,12 +51,18 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: without the program's name; those of the process by default.
     """
     warnings.showwarning = _show_warning
+    with logged():
+        return _main(arguments)
+
+
+def _main(arguments: list[str] | None) -> int:
     try:
         status = app(arguments, prog_name="metad2a", standalone_mode=False)
         if status == _INTERRUPTED:
             print("interrupted; nothing finished is lost: the same command goes on", file=sys.stderr)
         return status if isinstance(status, int) else 0
     except MetaD2AError as error:
+        TREE.debug("where it was noticed:", exc_info=True)
         print(f"error: {error}", file=sys.stderr)
     except Exception as error:
         if not hasattr(error, "format_message"):  # a usage error of the command line library
@@ -59,4 +79,3 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
     if issubclass(category, (DeprecationWarning, PendingDeprecationWarning)):
         return
     print(f"warning: {message}", file=sys.stderr)
-

@@ -1,121 +1,137 @@
-"""Options that several commands share, and what becomes of them."""
+"""Options that several commands share, and what becomes of them; those of a config class have its defaults."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE
 from metad2a_plugin.utils.checks import parse_options
-from metad2a_plugin.utils.files import data_folder
+from metad2a_plugin.utils.files import check_writable, check_writable_folder, data_folder
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from metad2a_plugin.search.metad2a import MetaD2A
 
-Dataset = Annotated[
-    str,
-    typer.Argument(
-        help="A folder of class folders, a .zip of one, an .npz with images and labels, or 'sklearn:digits'.",
-        show_default=False,
+Config = TypeVar("Config", bound="DataclassInstance")
+
+# -- what is worked on ---------------------------------------------------------------------------
+_FORMATS = "A folder of class folders, a .zip of one, an .npz with images and labels, or 'sklearn:digits'"
+_NO_DATASET = "As for the other commands; may be left out with a --predictor that needs none."
+
+Dataset = Annotated[str, typer.Argument(help=f"{_FORMATS}.")]
+MaybeDataset = Annotated[str | None, typer.Argument(help=_NO_DATASET)]
+DatasetOption = Annotated[str | None, typer.Option("--dataset", "-d", help=_NO_DATASET)]
+Images = Annotated[
+    str | None,
+    typer.Option(
+        help="Images of the classes, a folder of class folders or a zip of one; METAD2A_DATA/images/imagenet64.zip."
     ),
 ]
-
+MaxImagesPerClass = Annotated[int | None, typer.Option(help="Use at most so many images of a class.")]
 Model = Annotated[
     str | None,
     typer.Option(
         help="A shipped checkpoint ('metad2a list models'), or a folder of metad2a meta-train; by default the one "
-        "named after the space.",
-        show_default=False,
+        "named after the space."
     ),
 ]
-
-Space = Annotated[
-    str | None,
-    typer.Option(help="Search space ('metad2a list spaces'); nasbench201 by default.", show_default=False),
-]
-
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")]
-
-Device = Annotated[str, typer.Option(help="A torch device, such as cpu or cuda.")]
-
-Top = Annotated[int, typer.Option(help="How many architectures to show.")]
-
-MaybeDataset = Annotated[
-    str | None,
-    typer.Argument(
-        help="As for the other commands; may be left out with a --predictor that needs none.",
-        show_default=False,
-    ),
-]
-
+Space = Annotated[str | None, typer.Option(help=f"Search space ('metad2a list spaces'); {DEFAULT_SPACE} by default.")]
 Predictor = Annotated[
     str | None,
-    typer.Option(
-        help="Rank by this instead of the model ('metad2a list predictors'), such as ofa-imagenet.", show_default=False
-    ),
+    typer.Option(help="Rank by this instead of the model ('metad2a list predictors'), such as ofa-imagenet."),
 ]
+Options = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=VALUE", help="Of the strategy or predictor; may be repeated.")
+]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")]
+Device = Annotated[str, typer.Option(help="A torch device, such as cpu or cuda.")]
+TrainingDevice = Annotated[str, typer.Option(help="A torch device; auto takes a GPU where there is one.")]
 
+# -- limits and effort of a search ---------------------------------------------------------------
+Top = Annotated[int, typer.Option(help="How many architectures to show.")]
 Candidates = Annotated[
     int | None,
     typer.Option(
         help="Networks to generate and rank; by default all of a space of up to 20,000, else 700, but 100 with "
-        "--predictor naswot.",
-        show_default=False,
+        "--predictor naswot."
     ),
 ]
-
 Refine = Annotated[
     int | None,
-    typer.Option(
-        help="Further networks to rank, where those so far promise most; 300, but 0 with --candidates.",
-        show_default=False,
-    ),
+    typer.Option(help="Further networks to rank, where those so far promise most; 300, but 0 with --candidates."),
 ]
-
-MaxParams = Annotated[float | None, typer.Option(help="Hard limit, millions of parameters.", show_default=False)]
-
-MaxFlops = Annotated[
-    float | None, typer.Option(help="Hard limit, millions of multiply-accumulates.", show_default=False)
-]
-
+MaxParams = Annotated[float | None, typer.Option(help="Hard limit, millions of parameters.")]
+MaxFlops = Annotated[float | None, typer.Option(help="Hard limit, millions of multiply-accumulates.")]
 MaxLatency = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="DEVICE=MS",
-        help="Hard limit on a device ('metad2a list devices'), such as pixel3=10; may be repeated.",
-        show_default=False,
+        metavar="DEVICE=MS", help="Hard limit on a device ('metad2a list devices'), such as pixel3=10; may be repeated."
     ),
 ]
-
 LatencyTable = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=FILE",
         help="Look-up table of a device of yours, in OFA's format, or a folder of them; may be repeated.",
-        show_default=False,
     ),
 ]
 
+# -- networks and their training -----------------------------------------------------------------
 InputSize = Annotated[
     int | None,
     typer.Option(
-        help="Side of the images the network will see, pixels; by default the space's own, such as 32 of nasbench201.",
-        show_default=False,
+        help="Side of the images the network will see, pixels; by default the space's own, such as 32 of nasbench201."
     ),
 ]
-
-Width = Annotated[
-    float | None, typer.Option(help="Multiplier of all channels, of mobilenetv3; 1.0 by default.", show_default=False)
-]
-
-Options = Annotated[
+Channels = Annotated[int | None, typer.Option(help="Of the first stage, of nasbench201; 16 by default.")]
+Cells = Annotated[int | None, typer.Option(help="Per stage, of nasbench201; 5 by default.")]
+Width = Annotated[float | None, typer.Option(help="Multiplier of all channels, of mobilenetv3; 1.0 by default.")]
+Network = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=VALUE", help="Of the strategy or predictor; may be repeated.", show_default=False),
+    typer.Option(
+        "--network", metavar="NAME=VALUE", help="An option of the space's networks by its name; may be repeated."
+    ),
 ]
+Epochs = Annotated[int, typer.Option(help="Passes over the training part.")]
+BatchSize = Annotated[int, typer.Option(help="Largest batch.")]
+LearningRate = Annotated[float, typer.Option("--lr", help="Highest learning rate.")]
+Flip = Annotated[bool, typer.Option(help="Mirror images at random; for photographs.")]
+Validation = Annotated[float, typer.Option(help="Share of the images held out.")]
+
+# -- files ---------------------------------------------------------------------------------------
+Json = Annotated[
+    Path | None,
+    typer.Option(help="Write all of it as JSON here; with - to standard output, and the table to standard error."),
+]
+RunDir = Annotated[Path, typer.Option(help="Where runs are kept; the same command goes on from there.")]
+BesideOut = Annotated[Path | None, typer.Option(help="Unfinished work; beside OUT by default.")]
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Those that were given, so that the others have the defaults of what they are options of."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def network_options(texts: list[str] | None, **shorthands: Any) -> dict[str, Any]:
+    """Options of a space's networks, of ``--network NAME=VALUE`` and of the options that are shorthands of it."""
+    options, short = parse_options(texts or ()), given(**shorthands)
+    for name in options:
+        if name in short:
+            raise ConfigError(f"--{name} and --network {name}=VALUE say the same; give one of them")
+    return options | short
+
+
+def configured(kind: type[Config], options: Mapping[str, Any], /, **others: Any) -> Config:
+    """A configuration of the options that have the names of its settings; what was not given has its default there."""
+    named = {setting.name: options[setting.name] for setting in fields(kind) if setting.name in options}
+    return kind(**given(**named) | others)
 
 
 def predictor_options(texts: list[str] | None) -> dict[str, Any]:
@@ -127,29 +143,17 @@ def predictor_options(texts: list[str] | None) -> dict[str, Any]:
     return options
 
 
-def limit_options(
-    max_params: float | None,
-    max_flops: float | None,
-    max_latency: list[str] | None,
-    latency_table: list[str] | None,
-    input_size: int | None,
-    width: float | None,
-) -> dict[str, Any]:
-    """Arguments of a search."""
+def limit_options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Limits and network options of a search, from a command's options."""
     tables: dict[str, list[str]] = {}
-    for text in latency_table or ():
+    for text in settings["latency_table"] or ():
         name, _, path = text.partition("=")
         if not name or not path:
             raise ConfigError(f"--latency-table {text!r} must be NAME=FILE, such as note10=note10/224.yaml")
         tables.setdefault(name, []).append(path)
-    return {
-        "max_params": max_params,
-        "max_flops": max_flops,
-        "max_latency": _limits(max_latency),
-        "latency_tables": tables,
-        "input_size": input_size,
-        "width": width,
-    }
+    limits = {name: settings[name] for name in ("max_params", "max_flops", "input_size")}
+    limits |= {"max_latency": _limits(settings["max_latency"]), "latency_tables": tables}
+    return given(**limits) | network_options(settings["network"], width=settings["width"])
 
 
 def load_searcher(model: str | None, space: str | None, device: str) -> MetaD2A:
@@ -183,13 +187,17 @@ def _limits(texts: list[str] | None) -> dict[str, float]:
     return limits
 
 
-def writable(folder: Path) -> None:
-    """Refuse a folder that cannot be made or written before any long work; makes nothing."""
-    there = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))
-    if not there.is_dir():
-        raise ConfigError(f"cannot make the folder {str(folder)!r}: {str(there)!r} is a file")
-    if not os.access(there, os.W_OK):
-        raise ConfigError(f"the folder {str(there)!r} cannot be written; choose another")
+def check_outputs(*files: Path | None, folders: tuple[Path | None, ...] = (), suffixes: tuple[str, ...] = ()) -> None:
+    """Refuse what cannot be written, or has none of the suffixes, before any long work; ``-`` always can."""
+    for path in files:
+        if path is None or str(path) == "-":
+            continue
+        if suffixes and path.suffix not in suffixes:
+            raise ConfigError(f"{str(path)!r} must end in {' or '.join(suffixes)}")
+        check_writable(path)
+    for folder in folders:
+        if folder is not None:
+            check_writable_folder(folder)
 
 
 def own_images(options: str) -> Path:

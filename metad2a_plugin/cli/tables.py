@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from metad2a_plugin.analysis import Analysis
     from metad2a_plugin.cli.doctor import Finding
-    from metad2a_plugin.data import ImageDataset
     from metad2a_plugin.models.checkpoint import Checkpoint
     from metad2a_plugin.search.pareto import Front
     from metad2a_plugin.search.result import SearchResult
@@ -21,22 +20,25 @@ if TYPE_CHECKING:
     from metad2a_plugin.similarity.similar import Similarity
     from metad2a_plugin.training.result import TrainResult
 
-def _console() -> Console:
-    # Into a file or a pipe, lines are as long as they need to be.
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+
+def _table(*names: str) -> Table:
+    """Of numbers, but for a first column of no name."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in names:
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    return table
 
 
-def print_search(result: SearchResult) -> None:
+def print_search(console: Console, result: SearchResult) -> None:
     """The ranked candidates, and what to make of them."""
-    console = _console()
     console.print(_candidates(result))
     _print_architectures(console, {str(c.rank): c.architecture_str for c in result.candidates})
     _print_search_notes(console, result)
 
 
-def print_front(front: Front) -> None:
+def print_front(console: Console, front: Front) -> None:
     """The networks of a front, cheapest first, and what to make of them."""
-    console, result = _console(), front.result
+    result = front.result
     console.print(_candidates(result))
     _print_architectures(console, {str(c.rank): c.architecture_str for c in result.candidates})
     console.print(f"The best within each of several limits on {front.cost}, from the smallest network to the largest.")
@@ -47,9 +49,7 @@ def _candidates(result: SearchResult) -> Table:
     devices = list(result.best.latency)
     intervals = any(c.interval for c in result.candidates)
     names = ["rank", result.quantity, *(["90% interval"] if intervals else []), "params", "MACs"]
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in (*names, *(f"{device} ({result.units[device]})" for device in devices)):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = _table(*names, *(f"{device} ({result.units[device]})" for device in devices))
     digits = 2 if all(c.interval and c.interval[1] - c.interval[0] < 1 for c in result.candidates) else 1
     for c in result.candidates:
         value = f"{c.score:.{digits}f}{result.unit}" if result.unit else f"{c.score:.4g}"
@@ -100,13 +100,10 @@ def _print_architectures(console: Console, texts: Mapping[str, str]) -> None:
     console.print()
 
 
-def print_training(dataset: ImageDataset, names: Sequence[str], results: Sequence[TrainResult]) -> None:
+def print_training(console: Console, dataset: str, results: Mapping[str, TrainResult]) -> None:
     """Validation accuracy of trained architectures beside chance and the majority class."""
-    console = _console()
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("", "validation accuracy", "95% interval", "balanced", "params", "MACs", "seconds"):
-        table.add_column(name, justify="right" if name else "left", no_wrap=True)
-    for name, r in zip(names, results, strict=True):
+    table = _table("", "validation accuracy", "95% interval", "balanced", "params", "MACs", "seconds")
+    for name, r in results.items():
         low, high = r.interval
         table.add_row(
             name,
@@ -118,21 +115,20 @@ def print_training(dataset: ImageDataset, names: Sequence[str], results: Sequenc
             f"{r.seconds:.0f}",
         )
     console.print(table)
-    _print_architectures(console, {name: r.architecture_str for name, r in zip(names, results, strict=True)})
-    first = results[0]
+    _print_architectures(console, {name: r.architecture_str for name, r in results.items()})
+    first = next(iter(results.values()))
     console.print(
-        f"{dataset.name}: {first.train_images:,} training and {first.validation_images:,} validation images; always "
+        f"{dataset}: {first.train_images:,} training and {first.validation_images:,} validation images; always "
         f"answering the most frequent class reaches {first.majority_accuracy:.1f}%. Accuracies are of the last epoch; "
         "the interval counts validation images only, not the spread between seeds."
     )
-    for name, r in zip(names, results, strict=True):
+    for name, r in results.items():
         if r.run_dir is not None:
             console.print(f"{name}: {r.run_dir / 'network.safetensors'}")
 
 
-def print_similarity(found: Similarity, nearest: Sequence[str]) -> None:
+def print_similarity(console: Console, found: Similarity, nearest: Sequence[str]) -> None:
     """The known tasks, the nearest first, and the good cells of the nearest."""
-    console = _console()
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("task", "distance", "images and classes"):
         table.add_column(name, justify="right" if name == "distance" else "left", no_wrap=name != "images and classes")
@@ -153,12 +149,9 @@ def print_similarity(found: Similarity, nearest: Sequence[str]) -> None:
     )
 
 
-def print_analysis(analysis: Analysis) -> None:
+def print_analysis(console: Console, analysis: Analysis) -> None:
     """Wiring, speed and surroundings of a network beside the references, and what to make of them."""
-    console = _console()
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("", "width", "depth", "epochs", "early", "last", "rise", "variance", "params"):
-        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    table = _table("", "width", "depth", "epochs", "early", "last", "rise", "variance", "params")
     level, epochs = analysis.convergence
     for network, epoch in zip(analysis.networks, epochs, strict=True):
         place = network.topology
@@ -183,12 +176,10 @@ def print_analysis(analysis: Analysis) -> None:
         console.print(warning)
 
 
-def print_scores(scores: Scores) -> None:
+def print_scores(console: Console, scores: Scores) -> None:
     """Architectures, best first, and what their scores are."""
-    console = _console()
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("rank", f"{scores.quantity} ({scores.unit})" if scores.unit else scores.quantity, "params", "MACs"):
-        table.add_column(name, justify="right", no_wrap=True)
+    quantity = f"{scores.quantity} ({scores.unit})" if scores.unit else scores.quantity
+    table = _table("rank", quantity, "params", "MACs")
     for s in scores.scores:
         table.add_row(str(s.rank), f"{s.score:.6g}", f"{s.params_m:.3f} M", f"{s.flops_m:.1f} M")
     console.print(table)
@@ -199,7 +190,7 @@ def print_scores(scores: Scores) -> None:
     )
 
 
-def print_findings(findings: Sequence[Finding]) -> None:
+def print_findings(console: Console, findings: Sequence[Finding]) -> None:
     """What `diagnose` has found."""
     styles = {"works": "green", "absent": "dim", "problem": "bold red"}
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
@@ -209,12 +200,12 @@ def print_findings(findings: Sequence[Finding]) -> None:
     for finding in findings:
         state = Text(finding.state, styles[finding.state])
         table.add_row(finding.name, state, Text("\n".join((finding.found, *(f"- {note}" for note in finding.notes)))))
-    _console().print(table)
+    console.print(table)
 
 
-def print_metrics(checkpoint: Checkpoint) -> None:
+def print_metrics(console: Console, checkpoint: Checkpoint) -> None:
     """What a meta-training measured."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in checkpoint.training["metrics"].items():
         table.add_row(name, f"{value:.3f}")
-    _console().print(table)
+    console.print(table)

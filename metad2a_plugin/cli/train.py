@@ -2,45 +2,48 @@
 
 from __future__ import annotations
 
+import random as randomness
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from metad2a_plugin.cli import options as opt
 from metad2a_plugin.cli.app import app
-from metad2a_plugin.cli.options import Dataset, InputSize, Model, Options, Seed, Space, Width, load_searcher, writable
+from metad2a_plugin.cli.report import Report
 from metad2a_plugin.errors import ConfigError, require
-from metad2a_plugin.plugins.registry import DEFAULT_SPACE
+from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space
 from metad2a_plugin.spaces.base import random_live
-from metad2a_plugin.utils.checks import integer
+from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.utils.checks import integer, parse_options
 
 if TYPE_CHECKING:
     from metad2a_plugin.spaces.base import Architecture, SearchSpace
+    from metad2a_plugin.strategies.trained_search import TrainedSearch
+    from metad2a_plugin.training.result import TrainResult
+
+T = TypeVar("T")
+
 
 @app.command()
 def train(
-    dataset: Dataset,
+    dataset: opt.Dataset,
     architecture: Annotated[
-        list[str] | None,
-        typer.Option("--architecture", "-a", help="What to train; may be repeated.", show_default=False),
+        list[str] | None, typer.Option("--architecture", "-a", help="What to train; may be repeated.")
     ] = None,
-    result: Annotated[
-        Path | None,
-        typer.Option(help="Train the best of a search's --json file.", exists=False, show_default=False),
-    ] = None,
+    result: Annotated[Path | None, typer.Option(help="Train the best of a search's --json file.")] = None,
     top: Annotated[int, typer.Option(help="How many of the best to train.")] = 3,
     random: Annotated[int, typer.Option(min=0, help="Also train so many random architectures, to compare.")] = 0,
     strategy: Annotated[
         str | None,
         typer.Option(
-            help="Train what a search strategy asks for ('metad2a list strategies'), which is told each accuracy.",
-            show_default=False,
+            help="Train what a search strategy asks for ('metad2a list strategies'), which is told each accuracy."
         ),
     ] = None,
     queries: Annotated[
-        int | None,
-        typer.Option(help="Architectures that the strategy asks for; 20 by default.", show_default=False),
+        int | None, typer.Option(help="Architectures that the strategy asks for; 20 by default.")
     ] = None,
     shared_weights: Annotated[
         bool,
@@ -49,126 +52,126 @@ def train(
             help="Train one supernet for all queries, an epoch each, and only what the strategy recommends on its own.",
         ),
     ] = False,
-    option: Options = None,
-    model: Model = None,
-    space: Space = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the training part.")] = 30,
-    batch_size: Annotated[int, typer.Option(help="Largest batch.")] = 128,
-    lr: Annotated[float, typer.Option(help="Highest learning rate.")] = 0.1,
-    input_size: InputSize = None,
-    channels: Annotated[
-        int | None, typer.Option(help="Of the first stage, of nasbench201; 16 by default.", show_default=False)
-    ] = None,
-    cells: Annotated[
-        int | None, typer.Option(help="Per stage, of nasbench201; 5 by default.", show_default=False)
-    ] = None,
-    width: Width = None,
-    flip: Annotated[bool, typer.Option(help="Mirror images at random; for photographs.")] = False,
-    validation: Annotated[float, typer.Option(help="Share of the images held out.")] = 0.2,
-    max_images_per_class: Annotated[
-        int | None, typer.Option(help="Use at most so many images of a class.", show_default=False)
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Where runs are kept; the same command goes on from there.")] = Path(
-        "runs/train"
-    ),
+    option: opt.Options = None,
+    model: opt.Model = None,
+    space: opt.Space = None,
+    epochs: opt.Epochs = TrainConfig.epochs,
+    batch_size: opt.BatchSize = TrainConfig.batch_size,
+    lr: opt.LearningRate = TrainConfig.lr,
+    input_size: opt.InputSize = None,
+    channels: opt.Channels = None,
+    cells: opt.Cells = None,
+    width: opt.Width = None,
+    network: opt.Network = None,
+    flip: opt.Flip = TrainConfig.flip,
+    validation: opt.Validation = TrainConfig.validation,
+    max_images_per_class: opt.MaxImagesPerClass = None,
+    out: opt.RunDir = Path("runs/train"),
     onnx: Annotated[bool, typer.Option(help="Also write network.onnx beside each network.")] = False,
-    seed: Seed = 0,
-    device: Annotated[str, typer.Option(help="A torch device; auto takes a GPU where there is one.")] = "auto",
+    seed: opt.Seed = TrainConfig.seed,
+    device: opt.TrainingDevice = TrainConfig.device,
 ) -> None:
-    """Train architectures on a dataset and report their validation accuracy.
+    """Train architectures and report their accuracy.
 
-    Without --architecture or --result, the training part is searched first and the best are trained: then the search
-    has not seen the validation images. With --strategy, the validation accuracies guide the search: those of the best
-    are then somewhat too high.
+    Accuracies are of validation images. Without --architecture or --result, the training part is searched first and the
+    best are trained: then the search has not seen these. With --strategy, the accuracies guide the search: those of the
+    best are then somewhat too high.
     """
-    import random as randomness
-
+    settings = locals()
+    _one_subject(architecture, result, model, strategy)
+    if strategy is None and (queries is not None or shared_weights or option):
+        raise ConfigError("--queries, --shared-weights and --option are for a search with --strategy")
+    integer("top", top, 1)
+    if onnx:
+        require("onnx", "ONNX export", "onnx", "onnxscript")
     from metad2a_plugin.cli.tables import print_training
     from metad2a_plugin.data import load_dataset
-    from metad2a_plugin.plugins.registry import get_space
-    from metad2a_plugin.strategies.plan import make_plan
-    from metad2a_plugin.training.config import TrainConfig
+    from metad2a_plugin.strategies.trained_search import train_search
     from metad2a_plugin.training.files import export_onnx
     from metad2a_plugin.training.images import prepare
     from metad2a_plugin.training.run import train_many
+    from metad2a_plugin.utils.progress import stages
 
-    plan = make_plan(strategy, queries, shared_weights, option, seed)
-    if onnx:
-        require("onnx", "ONNX export", "onnx", "onnxscript")
-    integer("top", top, 1)
-    if architecture and result:
-        raise ConfigError("--architecture and --result both say what to train; give one of them")
-    if model and (architecture or result):
-        raise ConfigError("--model searches for what to train; leave it out where --architecture or --result says that")
-    if plan and (architecture or result or model):
-        raise ConfigError(
-            "--strategy says what to train: leave --architecture and --result out; a model is --option model=NAME"
-        )
-    searcher = None
-    searched_for = ""
-    of: SearchSpace
-    if architecture:
-        of = get_space(space or DEFAULT_SPACE)
-        best = [of.parse(text) for text in architecture]
-    elif result:
-        of, best, found = _best_of(result, top, space)
-        searched_for = str(found.get("dataset"))
-        # Trained as they were searched for, unless said otherwise.
-        width = found.get("options", {}).get("width") if width is None else width
-        input_size = found.get("input_size") if input_size is None else input_size
-    elif plan:
-        of, best = get_space(space or DEFAULT_SPACE), []
-        plan.check(of)
-    else:
-        searcher = load_searcher(model, space, "cpu")
-        of, best = searcher.space, []
-    config = TrainConfig(
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        flip=flip,
-        input_size=of.input_size if input_size is None else input_size,
-        channels=channels,
-        cells=cells,
-        width=width,
-        validation=validation,
-        seed=seed,
-        device=device,
-    )
-    writable(out)
+    found = _read_result(result, space) if result else {}
+    searcher = None if architecture or result or strategy else opt.load_searcher(model, space, "cpu")
+    searched = searcher.space if searcher else get_space(found.get("space") or space or DEFAULT_SPACE)
+    named = {f"given {i}": searched.parse(text) for i, text in enumerate(architecture or (), 1)}
+    if result:
+        named = _ranks(_best_of(result, found, searched, top))
+    # Networks of a result are trained as they were searched for, unless said otherwise.
+    sizes = (input_size, found.get("input_size"), searched.input_size)
+    options = found.get("options", {}) | opt.network_options(network, channels=channels, cells=cells, width=width)
+    size = next(size for size in sizes if size is not None)
+    config = opt.configured(TrainConfig, settings, options=options, input_size=size)
+    opt.check_outputs(folders=(out,))
     # Which images are used, and which are held out, does not depend on --seed, so that runs can be compared.
     images = load_dataset(dataset, max_images_per_class=max_images_per_class, seed=config.split_seed)
-    images = images.verified(config.input_size)
-    if result and searched_for != images.name:
-        warnings.warn(f"{str(result)!r} was searched for {searched_for!r}, not for {images.name!r}", stacklevel=1)
-    data = prepare(images, config)
-    if searcher is not None:
+    if result and found.get("dataset") != images.name:
+        text = f"{str(result)!r} was searched for {str(found.get('dataset'))!r}, not for {images.name!r}"
+        warnings.warn(text, stacklevel=1)
+    trained: dict[str, TrainResult] = {}
+    if strategy:
+        with stages() as progress:
+            search = train_search(
+                searched,
+                strategy,
+                images,
+                config,
+                shared_weights=shared_weights,
+                options=parse_options(option or ()),
+                run_dir=out,
+                progress=progress,
+                **opt.given(queries=queries),
+            )
+        data, trained = search.data, _best_asked(search, top)
+    else:
+        data = prepare(images, config)
+    if searcher:
         # Only the training part is shown to the search: the validation images stay unseen.
-        train_part, _ = images.split(validation, config.split_seed)
-        ranked = searcher.search(train_part, top=top, input_size=config.input_size, width=width, seed=seed)
-        best = ranked.architectures
-    chosen = {f"{'given' if architecture else 'rank'} {i}": cell for i, cell in enumerate(best, 1)}
-    if plan:
-        chosen = plan.run(of, images.split(validation, config.split_seed)[0], data, config, out, top)
+        width = options.get("width")
+        ranking = searcher.search(data.train, top=top, input_size=config.input_size, width=width, seed=seed)
+        named = _ranks(ranking.architectures)
     rng = randomness.Random(seed)
-    chosen |= {f"random {i}": random_live(of, rng) for i in range(1, random + 1)}
-    trained = train_many(of, list(chosen.values()), data, config, out)
-    print_training(images, list(chosen), trained)
-    for run in trained:
+    named |= {f"random {i}": random_live(searched, rng) for i in range(1, random + 1)}
+    if named:
+        trained |= zip(named, train_many(searched, list(named.values()), data, config, out), strict=True)
+    print_training(Report().console, images.name, trained)
+    for run in trained.values():
         if onnx and run.run_dir is not None:
             export_onnx(run.run_dir / "network.onnx", run.network)
 
 
-def _best_of(path: Path, top: int, wanted: str | None) -> tuple[SearchSpace, list[Architecture], dict[str, Any]]:
-    """The space, the best, and all that a search result says."""
+def _ranks(best: Sequence[T]) -> dict[str, T]:
+    return {f"rank {i}": found for i, found in enumerate(best, 1)}
+
+
+def _best_asked(search: TrainedSearch, top: int) -> dict[str, TrainResult]:
+    """What is recommended, where that is not the best told, and the `top` of what was trained."""
+    ranks = _ranks(search.trained[:top])
+    # Of equal accuracies the incumbent is the earliest, and so is the first of the ranks.
+    same = bool(search.trained) and search.recommended is search.trained[0]
+    return ranks if same else {"recommended": search.recommended, **ranks}
+
+
+def _one_subject(architecture: list[str] | None, result: Path | None, model: str | None, strategy: str | None) -> None:
+    """Refuse more than one answer to what is to be trained."""
+    if architecture and result:
+        raise ConfigError("--architecture and --result both say what to train; give one of them")
+    if model and (architecture or result):
+        raise ConfigError("--model searches for what to train; leave it out where --architecture or --result says that")
+    if strategy and (architecture or result or model):
+        raise ConfigError(
+            "--strategy says what to train: leave --architecture and --result out; a model is --option model=NAME"
+        )
+
+
+def _read_result(path: Path, wanted: str | None) -> dict[str, Any]:
+    """A file of a search's results, which must be of the space that was asked for, if one was."""
     import json
 
-    from metad2a_plugin.plugins.registry import get_space
-
     try:
-        found = json.loads(path.read_bytes())
-        space = get_space(found["space"])
-        texts = [candidate["architecture"] for candidate in found["candidates"][:top]]
+        found = dict(json.loads(path.read_bytes()))
+        space, texts = get_space(found["space"]), [candidate["architecture"] for candidate in found["candidates"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"cannot read a search result from {str(path)!r} ({type(error).__name__}: {error}); "
@@ -178,56 +181,49 @@ def _best_of(path: Path, top: int, wanted: str | None) -> tuple[SearchSpace, lis
         raise ConfigError(f"the search result {str(path)!r} holds no architecture")
     if wanted not in (None, space.name):
         raise ConfigError(f"the search result {str(path)!r} is of the space {space.name!r}, not {wanted!r}")
+    return found
+
+
+def _best_of(path: Path, found: dict[str, Any], space: SearchSpace, top: int) -> list[Architecture]:
+    texts = [candidate["architecture"] for candidate in found["candidates"][:top]]
     if len(texts) < top:
         warnings.warn(f"{str(path)!r} holds {len(texts)} architectures, fewer than --top {top}", stacklevel=2)
-    return space, [space.parse(text) for text in texts], found
+    return [space.parse(text) for text in texts]
 
 
 @app.command("train-supernet")
 def train_supernet(
-    dataset: Dataset,
-    out: Annotated[Path, typer.Argument(help="The file, which ends in .safetensors.", show_default=False)],
-    epochs: Annotated[int, typer.Option(help="Passes over the training part.")] = 50,
-    batch_size: Annotated[int, typer.Option(help="Largest batch.")] = 128,
-    lr: Annotated[float, typer.Option(help="Highest learning rate.")] = 0.1,
-    input_size: InputSize = None,
-    channels: Annotated[int, typer.Option(help="Of the first stage.")] = 16,
-    cells: Annotated[int, typer.Option(help="Per stage.")] = 5,
-    flip: Annotated[bool, typer.Option(help="Mirror images at random; for photographs.")] = False,
-    validation: Annotated[float, typer.Option(help="Share of the images held out.")] = 0.2,
+    dataset: opt.Dataset,
+    out: Annotated[Path, typer.Argument(help="The file, which ends in .safetensors.")],
+    epochs: opt.Epochs = 50,
+    batch_size: opt.BatchSize = TrainConfig.batch_size,
+    lr: opt.LearningRate = TrainConfig.lr,
+    input_size: opt.InputSize = None,
+    channels: opt.Channels = None,
+    cells: opt.Cells = None,
+    network: opt.Network = None,
+    flip: opt.Flip = TrainConfig.flip,
+    validation: opt.Validation = TrainConfig.validation,
     run_dir: Annotated[Path, typer.Option(help="Unfinished work; the same command goes on from there.")] = Path(
         "runs/train-supernet"
     ),
-    seed: Seed = 0,
-    device: Annotated[str, typer.Option(help="A torch device; auto takes a GPU where there is one.")] = "auto",
+    seed: opt.Seed = TrainConfig.seed,
+    device: opt.TrainingDevice = TrainConfig.device,
 ) -> None:
-    """Train one network of all cells of nasbench201, whose shared weights then score any of them.
+    """Train one network of all cells of nasbench201.
 
-    Use the file as --predictor supernet --option weights=FILE, and in NNI's PredictorEvaluator.
+    Its shared weights then score any of them. Use the file as --predictor supernet --option weights=FILE, and in NNI's
+    PredictorEvaluator.
     """
+    settings = locals()
+    opt.check_outputs(out, folders=(run_dir,), suffixes=(".safetensors",))
+    config = opt.configured(TrainConfig, settings, options=opt.network_options(network, channels=channels, cells=cells))
     from metad2a_plugin.data import load_dataset
     from metad2a_plugin.one_shot.shared_weights import SharedWeights
-    from metad2a_plugin.training.config import TrainConfig
     from metad2a_plugin.training.fit import Epoch
     from metad2a_plugin.training.images import prepare
     from metad2a_plugin.utils.progress import stages
 
-    if out.suffix != ".safetensors":
-        raise ConfigError(f"{str(out)!r} must end in .safetensors")
-    config = TrainConfig(
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        flip=flip,
-        input_size=32 if input_size is None else input_size,
-        channels=channels,
-        cells=cells,
-        validation=validation,
-        seed=seed,
-        device=device,
-    )
-    for folder in (out.parent, run_dir):
-        writable(folder)
     shared = SharedWeights(prepare(load_dataset(dataset), config), config)
     with stages() as progress:
 
@@ -237,4 +233,4 @@ def train_supernet(
 
         shared.train(report, run_dir)
     shared.save(out)
-    typer.echo(f"supernet: {out}")
+    Report().note(f"supernet: {out}")

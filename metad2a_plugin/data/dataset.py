@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property, partial
@@ -170,12 +171,16 @@ class ImageDataset:
         Raises:
             ConfigError: `validation` is not between 0 and 1.
         """
+        held_out = self.held_out(validation, seed)
+        return self.subset(~held_out), self.subset(held_out)
+
+    def held_out(self, validation: float = 0.2, seed: int = 0) -> np.ndarray:
+        """Whether each image is in the validation part of `split`, bool ``[images]``; errors as there."""
         if not 0 < validation < 1:
             raise ConfigError(f"validation must be a share between 0 and 1, such as 0.2, got {validation!r}")
         counts = np.bincount(self.labels, minlength=self.num_classes)
-        held_out = np.clip(np.rint(counts * validation), 1, np.maximum(counts - 1, 0))
-        in_validation = _class_ranks(self.labels, seed) < held_out[self.labels]
-        return self.subset(~in_validation), self.subset(in_validation)
+        fewest = np.clip(np.rint(counts * validation), 1, np.maximum(counts - 1, 0))
+        return _class_ranks(self.labels, seed) < fewest[self.labels]
 
     def verified(self, size: int = 32) -> ImageDataset:
         """Decode every image once and leave out the broken ones, and classes that have no other.
@@ -188,6 +193,14 @@ class ImageDataset:
         broken: dict[int, str] = {}
         for start in range(0, len(self), 256):
             broken |= self.decode(range(start, min(start + 256, len(self))), size)[1]
+        return self.without(broken)
+
+    def without(self, broken: Mapping[int, str]) -> ImageDataset:
+        """The other images, and the classes that have any.
+
+        Args:
+            broken: the reason by index, as `decode` gives it; warnings and errors as in `verified`.
+        """
         if not broken:
             return self
         report_broken(self.name, {self.key(i): reason for i, reason in broken.items()}, len(self))
@@ -295,7 +308,9 @@ def load_dataset(
     if name is not None:
         reading = replace(reading, name=name)
     _check_classes(reading)
-    return ImageDataset(reading).sample(max_images_per_class, seed)
+    dataset = ImageDataset(reading).sample(max_images_per_class, seed)
+    logging.getLogger(__name__).debug("read %s", dataset.summary())
+    return dataset
 
 
 def _read(source: Any) -> sources.Reading:

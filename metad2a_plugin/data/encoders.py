@@ -29,10 +29,10 @@ from metad2a_plugin.data.distilled import DistilledEncoder
 from metad2a_plugin.errors import CheckpointError, ConfigError, MissingExtraError
 from metad2a_plugin.plugins.encoder import ImageEncoder
 from metad2a_plugin.plugins.registry import available, get_encoder_class
-from metad2a_plugin.utils.files import read_model
+from metad2a_plugin.utils.files import PRETRAINED, read_model
 from metad2a_plugin.utils.torch_device import usable
 
-PRETRAINED = Path(__file__).parents[1] / "pretrained" / "encoder"
+SHIPPED = PRETRAINED / "encoder"
 
 
 class DefaultEncoder(ImageEncoder):
@@ -48,8 +48,8 @@ class DefaultEncoder(ImageEncoder):
     """
 
     def __init__(self, directory: Path | None = None, device: str = "cpu") -> None:
-        directory = PRETRAINED if directory is None else directory
-        shipped = directory == PRETRAINED
+        directory = SHIPPED if directory is None else directory
+        shipped = directory == SHIPPED
         fix = "reinstall metad2a-plugin" if shipped else "export the encoder again"
         config_bytes, weight_bytes = read_model(directory, "image encoder", fix)
         try:

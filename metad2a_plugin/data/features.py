@@ -21,7 +21,7 @@ from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.plugins.encoder import ImageEncoder
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.utils.files import write_atomically
-from metad2a_plugin.utils.progress import counting
+from metad2a_plugin.utils.progress import stages
 
 _FORMAT = 1
 
@@ -89,15 +89,15 @@ def _encode(dataset: ImageDataset, encoder: ImageEncoder, batch_size: int, progr
     rows: list[torch.Tensor] = []
     kept: list[int] = []
     broken: dict[str, str] = {}
-    with counting(f"Encoding {dataset.name}", len(dataset), progress) as advance:
+    with stages(progress, brief=True) as report:
         for start in range(0, len(dataset), batch_size):
+            report(f"Encoding {dataset.name}", start, len(dataset), "")
             indices = range(start, min(start + batch_size, len(dataset)))
             images, bad = dataset.decode(indices, encoder.size)
             broken |= {dataset.key(i): reason for i, reason in bad.items()}
             if len(images):
                 rows.append(_check(encoder, encoder(images), len(images)))
                 kept += [i for i in indices if i not in bad]
-            advance(len(indices))
     features = torch.cat(rows) if rows else torch.empty(0, encoder.dim)
     return _Features(features, torch.tensor(kept, dtype=torch.int64), broken)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from metad2a_plugin.errors import DatasetError
 
@@ -14,16 +15,6 @@ from metad2a_plugin.errors import DatasetError
 Image.init()
 _KNOWN = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
 _FORMATS = tuple(name for name in _KNOWN if name in Image.OPEN)
-_ORIENTATION = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class DatasetWarning(UserWarning):
@@ -55,13 +46,10 @@ def decode(data: bytes, size: int | None = None) -> Image.Image:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any Pillow image, first frame, to RGB: EXIF orientation applied, transparency laid over white."""
-    try:
-        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 - damaged EXIF says nothing about the pixels, and Pillow raises many types for it
-        turn = None
     image.load()
-    if turn is not None:
-        image = image.transpose(turn)
+    # Damaged EXIF says nothing about the pixels, and Pillow raises many types for it.
+    with suppress(Exception):
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         image = Image.fromarray(to_uint8(np.asarray(image), 65535.0))
     elif image.mode == "F":

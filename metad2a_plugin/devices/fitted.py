@@ -14,8 +14,6 @@ from safetensors.torch import load as load_safetensors
 from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.utils.files import read_model
 
-PRETRAINED = Path(__file__).parents[1] / "pretrained"
-
 Loaded = TypeVar("Loaded", bound="FittedModel")
 
 

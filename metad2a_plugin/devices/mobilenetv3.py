@@ -14,10 +14,11 @@ import torch
 from torch.nn.functional import one_hot
 
 from metad2a_plugin.devices.base import DeviceModel, checked_limit
-from metad2a_plugin.devices.fitted import PRETRAINED, check_finite
+from metad2a_plugin.devices.fitted import check_finite
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.spaces.mobilenetv3.descriptors import KINDS, PLACES, layer_kinds
 from metad2a_plugin.spaces.mobilenetv3.layout import DEPTHS, LAYERS, RESOLUTIONS
+from metad2a_plugin.utils.files import PRETRAINED
 
 
 def check_resolution(what: str, resolution: Any) -> None:

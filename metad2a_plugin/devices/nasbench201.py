@@ -13,13 +13,12 @@ from typing import Any
 import torch
 
 from metad2a_plugin.devices.base import DeviceModel, checked_limit
-from metad2a_plugin.devices.fitted import PRETRAINED as SHIPPED
 from metad2a_plugin.devices.fitted import check_finite
 from metad2a_plugin.devices.nasbench201_features import NUM_FEATURES, cell_features, cell_ranks
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
+from metad2a_plugin.utils.files import PRETRAINED
 
-PRETRAINED = SHIPPED / "latency"
 SUPPORTED = 0.75
 """A cell counts as supported from this score on; the scores are fitted to 1 (supported) and 0 (not)."""
 
@@ -37,7 +36,7 @@ class LatencyModel(DeviceModel):
         config: the parsed ``config.json``; its ``devices`` are in the order of the rows of `weights`.
     """
 
-    folder = PRETRAINED
+    folder = PRETRAINED / "latency"
     script = "benchmarks/train_latency.py"
     note = "A limit on a device holds with its 95% error on top, for the benchmark's own network."
 

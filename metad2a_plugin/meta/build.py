@@ -29,9 +29,10 @@ import torch
 
 from metad2a_plugin.data import extract_task, get_encoder
 from metad2a_plugin.errors import CheckpointError, ConfigError, require
-from metad2a_plugin.meta.plan import Plan, PlanConfig
+from metad2a_plugin.meta.config import PlanConfig, SupernetConfig
+from metad2a_plugin.meta.plan import Plan
 from metad2a_plugin.meta.rows import alone, append, finished, written
-from metad2a_plugin.meta.supernet import LabelledImages, SupernetConfig, train_supernet
+from metad2a_plugin.meta.supernet import LabelledImages, train_supernet
 from metad2a_plugin.meta.workers import (
     Assignment,
     readable,

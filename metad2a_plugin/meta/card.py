@@ -16,4 +16,4 @@ def card(checkpoint: Checkpoint) -> str:
     """The model card of a checkpoint, markdown."""
     training = checkpoint.training
     learned = _LEARNED[training["generator_targets"]]
-    return filled("meta/card.md.j2", checkpoint=checkpoint, training=training, learned=learned)
+    return filled("meta/card.md.j2", checkpoint=checkpoint, training=training, learned=learned) + "\n"

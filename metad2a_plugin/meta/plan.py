@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import random
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -13,54 +12,9 @@ import numpy as np
 
 from metad2a_plugin.data import ImageDataset
 from metad2a_plugin.errors import DatasetError
+from metad2a_plugin.meta.config import PlanConfig
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
-from metad2a_plugin.utils.checks import settings
-
-_LEAST = {
-    "tasks": 1,
-    "valid_tasks": 1,
-    "rows_per_task": 1,
-    "classes": 2,
-    "test_images": 1,
-    "calibration_images": 1,
-    "seed": 0,
-}
-
-
-@dataclass(frozen=True)
-class PlanConfig:
-    """Settings of a meta-database.
-
-    Attributes:
-        tasks: training tasks.
-        valid_tasks: validation tasks, made of classes that no training task has.
-        rows_per_task: networks measured on each task.
-        classes: of a task.
-        held_out: share of the classes that only validation tasks have.
-        related: share of the tasks whose classes are neighbours in the order of their names (ImageNet's folders
-            follow WordNet, so that these are fine-grained tasks); the others are drawn from all.
-        test_images: of each class, that accuracies are measured on; a supernet of our own is not trained on them.
-        calibration_images: of each class of a task, that batch norm is re-calibrated on; others than those.
-        seed: of everything random.
-
-    Raises:
-        ConfigError: a value is out of range.
-    """
-
-    tasks: int = 1000
-    valid_tasks: int = 200
-    rows_per_task: int = 5
-    classes: int = 20
-    held_out: float = 0.25
-    related: float = 0.5
-    test_images: int = 15
-    calibration_images: int = 10
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        shares = {"held_out": (0.01, 0.99, "a share of the classes, such as 0.25")}
-        settings(self, _LEAST, shares | {"related": (0, 1, "a share of the tasks, from 0 to 1")})
 
 
 class Row(NamedTuple):

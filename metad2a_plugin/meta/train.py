@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import random
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 
 from metad2a_plugin.data import DatasetWarning, ImageDataset, extract_task, get_encoder
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.meta.card import card
+from metad2a_plugin.meta.config import MetaTrainConfig, population, require_listed
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase, fingerprint, load_database
 from metad2a_plugin.meta.fit import BenchmarkTable, FitConfig, Member, fit_ensemble
-from metad2a_plugin.meta.paper import (
-    GENERATOR,
-    GENERATOR_RELEASE,
-    PREDICTOR,
-    PREDICTOR_RELEASE,
-    train_generator,
-    train_predictor,
-)
+from metad2a_plugin.meta.paper import train_generator, train_predictor
+from metad2a_plugin.meta.paper_config import GENERATOR, GENERATOR_RELEASE, PREDICTOR, PREDICTOR_RELEASE
 from metad2a_plugin.meta.targets import best_predicted
 from metad2a_plugin.meta.validation import calibrated, generator_metrics, validate
 from metad2a_plugin.models.checkpoint import AccuracyModel, Checkpoint
@@ -37,78 +30,11 @@ from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperAccuracy
 from metad2a_plugin.plugins.registry import get_predictor, get_space
 from metad2a_plugin.spaces.base import SearchSpace
-from metad2a_plugin.utils.checks import one_of
 from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.kept import kept
 from metad2a_plugin.utils.progress import Progress
 
-RECIPES = ("default", "paper", "release")
-"""``default``: this package's predictor. ``paper``: the paper's predictor with a quick schedule. ``release``: the
-paper's predictor and generator with the authors' schedule (hours)."""
-
-TARGETS = ("rows", "best-of-10")
-"""What a generator learns: the networks of the rows; or as many of the best predicted of ten random ones each
-(`meta.targets`), for a database whose networks were not chosen for being good."""
-
-_LISTED = 20_000  # architectures of a space whose population is all of them
-_POPULATION = 4096  # networks that stand for all of a larger one
-
 _FITS = 1  # changes whenever a kept fit could not be told from one of other code
-
-"""Called with the name of a stage, steps done, steps in all, and a note."""
-
-
-@dataclass(frozen=True)
-class MetaTrainConfig:
-    """Settings of a meta-training.
-
-    Attributes:
-        space: registry name of the search space.
-        recipe: one of `RECIPES`.
-        encoder: registry name of the image encoder.
-        protocol_step: see `load_database`.
-        selection: the database's cells were chosen for being good, so that being in it is evidence; of use to the
-            default recipe, in a space that can be listed.
-        quality: registry name of a predictor that needs no dataset; networks are put in its order, and the database
-            tells how hard datasets are and how much the order matters. For the default recipe, and databases that tell
-            networks apart less well.
-        generator: train one too.
-        targets: what it learns, one of `TARGETS`; by default the rows in NAS-Bench-201, whose released database holds
-            good cells, and with `selection`.
-        seed: of everything random.
-        device: where the generator and the paper's predictor train.
-
-    Raises:
-        ConfigError: the recipe, the space or the targets are unknown, or the space is too large for `selection`.
-    """
-
-    space: str = "nasbench201"
-    recipe: str = "default"
-    encoder: str = "default"
-    protocol_step: float | None = None
-    selection: bool = False
-    quality: str | None = None
-    generator: bool = True
-    targets: str | None = None
-    seed: int = 0
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        one_of("recipe", self.recipe, RECIPES)
-        if self.targets is not None:
-            one_of("generator targets", self.targets, TARGETS)
-        space = get_space(self.space)
-        if self.quality is not None and self.recipe != "default":
-            raise ConfigError(f"the recipe {self.recipe!r} cannot use a quality; leave it out")
-        if self.quality is not None and get_predictor(self.quality).needs_task:
-            raise ConfigError(f"quality must be a predictor that needs no dataset, not {self.quality!r}")
-        if self.selection:
-            _require_listed(space, "that networks were selected")
-
-    @property
-    def generator_targets(self) -> str:
-        """`targets`, or what stands for None."""
-        selected = self.selection or self.space == "nasbench201"
-        return self.targets or ("rows" if selected else "best-of-10")
 
 
 def meta_train(
@@ -146,7 +72,7 @@ def meta_train(
     run_dir = out.with_name(f"{out.name}.run") if run_dir is None else Path(run_dir)
     space = get_space(config.space)
     if tables:
-        _require_listed(space, "what benchmark tables say")
+        require_listed(space, "what benchmark tables say")
     database = load_database(database_dir, space, protocol_step=config.protocol_step)
     classes, encoder_fingerprint = class_features(database, images, config.encoder, config.device)
     predictor, twin = _predictor(database, classes, config, tables or {}, run_dir, progress)
@@ -240,7 +166,7 @@ def _predictor(
         run_dir=run_dir,
         device=config.device,
         on_epoch=lambda line: progress(
-            "predictor", int(line["epoch"]), recipe.epochs, f"validation Pearson {line['pearson']:.3f}"
+            "predictor", line.epoch, recipe.epochs, f"validation Pearson {line.pearson:.3f}"
         ),
     )
     model = PaperAccuracy(trained.predictor.cpu(), trained.mean, trained.scale, noise=1.0)
@@ -249,22 +175,6 @@ def _predictor(
 
 def _quality(name: str | None, space: SearchSpace, architectures: torch.Tensor) -> torch.Tensor | None:
     return None if name is None else get_predictor(name)(space).predict(None, architectures).mean
-
-
-def population(space: SearchSpace, seed: int = 0) -> torch.Tensor:
-    """All architectures of a space, encoded, or 4,096 random ones where there are too many."""
-    if space.size <= _LISTED:
-        return space.all_vertices()
-    rng = random.Random(seed)
-    return space.encode([space.sample_balanced(rng) for _ in range(_POPULATION)])
-
-
-def _require_listed(space: SearchSpace, what: str) -> None:
-    if space.size > _LISTED:
-        raise ConfigError(
-            f"{what} can only be learned in a search space of at most {_LISTED:,} architectures, which can be listed; "
-            f"{space.name} has {space.size:.2e}"
-        )
 
 
 def _targets(
@@ -297,7 +207,7 @@ def _generator(
         run_dir=run_dir,
         device=config.device,
         on_epoch=lambda line: progress(
-            "generator", int(line["epoch"]), recipe.epochs, f"validation nll {line['valid_nll']:.3f}"
+            "generator", line.epoch, recipe.epochs, f"validation nll {line.valid_nll:.3f}"
         ),
     ).cpu()
 
@@ -322,15 +232,22 @@ class _Memory:
         self.progress = progress
 
     def __call__(self, name: str, fit: Callable[[], Member]) -> Member:
-        path = self.folder / f"{name}.safetensors"
-        try:
-            member = load_file(path)
-        except (OSError, SafetensorError):
-            begin = time.perf_counter()
-            member = fit()
-            write_atomically(path, to_safetensors({k: v.contiguous() for k, v in member.items()}))
+        seconds: list[float] = []
+
+        def fitted() -> Member:
+            begin, member = time.perf_counter(), fit()
+            seconds.append(time.perf_counter() - begin)
+            return member
+
+        member = kept(
+            self.folder / f"{name}.safetensors",
+            load_file,
+            fitted,
+            lambda member: to_safetensors({k: v.contiguous() for k, v in member.items()}),
+        )
+        if seconds:
             with (self.folder / "fits.csv").open("a") as log:
-                print(name, f"{member['objective']:.3f}", f"{time.perf_counter() - begin:.2f}", sep=",", file=log)
+                print(name, f"{member['objective']:.3f}", f"{seconds[0]:.2f}", sep=",", file=log)
         self.done += 1
         self.progress("predictor", self.done, self.total, name)
         return member

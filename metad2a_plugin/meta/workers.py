@@ -21,7 +21,8 @@ import torch
 
 from metad2a_plugin.data import DatasetWarning, ImageDataset, load_dataset
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.meta.plan import Plan, PlanConfig
+from metad2a_plugin.meta.config import PlanConfig
+from metad2a_plugin.meta.plan import Plan
 from metad2a_plugin.meta.supernet import LabelledImages, accuracy
 from metad2a_plugin.spaces.mobilenetv3.supernet import load_supernet
 
@@ -183,9 +184,9 @@ def rows_of_ray(assignment: Assignment, numbers: Sequence[int], address: str) ->
     import ray
     from ray.util import ActorPool
 
-    mine = not ray.is_initialized()
+    started = not ray.is_initialized()
     try:
-        if mine:
+        if started:
             ray.init(address=address, log_to_driver=False)
         actor = ray.remote(num_cpus=1)(Worker)
         actors = [actor.remote(assignment) for _ in range(max(1, int(ray.available_resources().get("CPU", 1))))]
@@ -193,5 +194,5 @@ def rows_of_ray(assignment: Assignment, numbers: Sequence[int], address: str) ->
     except (ConnectionError, ray.exceptions.RayError) as error:
         raise ConfigError(f"Ray at {address!r}: {str(error).strip().splitlines()[-1]}") from error
     finally:
-        if mine:
+        if started:
             ray.shutdown()

@@ -24,10 +24,9 @@ from metad2a_plugin.models.ensemble import SubspaceEnsemble
 from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperAccuracy
 from metad2a_plugin.plugins.registry import get_space
-from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.files import PRETRAINED, json_text, write_atomically
 
 FORMAT = "metad2a-checkpoint-1"
-PRETRAINED = Path(__file__).parents[1] / "pretrained"
 _HALF = ("generator.", "predictor.network.", "predictor.anchors", "predictor.interaction")
 
 AccuracyModel: TypeAlias = SubspaceEnsemble | PaperAccuracy
@@ -87,7 +86,7 @@ class Checkpoint:
             "training": dict(self.training),
         }
         write_atomically(Path(directory) / "model.safetensors", weights)
-        write_atomically(Path(directory) / "config.json", (json.dumps(config, indent=1) + "\n").encode())
+        write_atomically(Path(directory) / "config.json", json_text(config).encode())
 
 
 def _sizes(generator: PaperGenerator) -> dict[str, int]:

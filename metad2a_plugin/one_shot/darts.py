@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.one_shot.config import SearchConfig
-from metad2a_plugin.one_shot.loop import Batch, Loop
+from metad2a_plugin.one_shot.loop import Batch, GradientSearch
 from metad2a_plugin.training.images import TrainingData
 
 Tensors = Sequence[torch.Tensor]
@@ -94,13 +94,13 @@ def weighted_mean(losses: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return (weights * losses).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
 
-class DARTS(Loop):
+class DARTS(GradientSearch):
     """The search; call `run`.
 
     Args:
         dataset: images, or the result of `loop.halves` with the same settings.
         config: None takes the defaults.
-        run_dir: where to keep the state; see `loop.Loop`.
+        run_dir: where to keep the state; see `loop.GradientSearch`.
     """
 
     name = "darts"

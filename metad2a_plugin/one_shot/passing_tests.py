@@ -98,7 +98,7 @@ class PassingTests(DARTS):
     Args:
         dataset: images, or the result of `loop.halves` with the same settings.
         config: None takes the defaults.
-        run_dir: where to keep the state; see `loop.Loop`.
+        run_dir: where to keep the state; see `loop.GradientSearch`.
     """
 
     name = "lpt"

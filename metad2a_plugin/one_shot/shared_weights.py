@@ -1,4 +1,4 @@
-"""Accuracies of architectures whose weights all come from one supernet of NAS-Bench-201.
+"""Accuracies of architectures whose weights all come from one supernet.
 
 Two ways to train it: one path drawn at random for each batch (Guo et al., *Single Path One-Shot NAS*, ECCV 2020,
 section 3.3), or one epoch along the path of each architecture that a search asks for (MDENAS, section 3.4).
@@ -6,11 +6,9 @@ section 3.3), or one epoch along the path of each architecture that a search ask
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,41 +18,39 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 
 from metad2a_plugin.data.dataset import ImageDataset
-from metad2a_plugin.errors import CheckpointError, ConfigError
-from metad2a_plugin.spaces.base import Architecture
-from metad2a_plugin.spaces.nasbench201.cell import CELL_EDGES, OPS
-from metad2a_plugin.spaces.nasbench201.space import NASBench201
-from metad2a_plugin.spaces.nasbench201.supernet import NASBench201Supernet
+from metad2a_plugin.errors import CheckpointError
+from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space
+from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.spaces.interfaces import WeightSharing, weight_sharing
 from metad2a_plugin.training.classifier import NormalizedNetwork
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.fit import Epoch, Fit
 from metad2a_plugin.training.images import TrainingData, prepare
 from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.kept import digest
 from metad2a_plugin.utils.torch_device import usable
 
 FORMAT = "metad2a-supernet-1"
-_SPACE = NASBench201()
 _BATCH = 512  # images of an evaluation, whose statistics batch norm uses
 
 
 class _Path(nn.Module):
     """A supernet along one path; without `choices` another live one for each batch."""
 
-    def __init__(self, supernet: NASBench201Supernet) -> None:
+    def __init__(self, space: WeightSharing, supernet: nn.Module) -> None:
         super().__init__()
-        self.supernet = supernet
+        self.space, self.supernet = space, supernet
         self.choices: tuple[int, ...] | None = None
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.supernet(images, _random_choices() if self.choices is None else self.choices)
+        return self.supernet(images, self._random_choices() if self.choices is None else self.choices)
 
-
-def _random_choices() -> tuple[int, ...]:
-    """Of a live cell, drawn from the global generator, which an epoch of training has seeded."""
-    while True:
-        choices = tuple(torch.randint(len(OPS), (len(CELL_EDGES),)).tolist())
-        if not _SPACE.is_dead(Architecture(_SPACE.name, choices)):
-            return choices
+    def _random_choices(self) -> tuple[int, ...]:
+        """Of a live architecture, drawn from the global generator, which an epoch of training has seeded."""
+        while True:
+            choices = tuple(int(torch.randint(count, ())) for count in self.space.options)
+            if not self.space.is_dead(Architecture(self.space.name, choices)):
+                return choices
 
 
 class SharedWeights(Fit):
@@ -62,21 +58,23 @@ class SharedWeights(Fit):
 
     Args:
         data: of `prepare`, with the same config.
-        config: how it is trained, and the supernet's `channels` and `cells`; `epochs` is the length of the
-            learning rate's schedule, after which `evaluate` trains no more.
+        config: how it is trained, and the options of the supernet's networks; `epochs` is the length of the learning
+            rate's schedule, after which `evaluate` trains no more.
+        space: whose architectures share the weights, `WeightSharing`; None takes the default one.
 
     Raises:
-        ConfigError: the config has a `width`, or the device cannot be used.
+        ConfigError: the space has no supernet or other options, or the device cannot be used.
     """
 
     network: NormalizedNetwork
+    FILES = ("state.pt", "epochs.csv")
 
-    def __init__(self, data: TrainingData, config: TrainConfig) -> None:
-        if config.width is not None:
-            raise ConfigError("the supernet is of NAS-Bench-201, which has channels and cells, but no width")
+    def __init__(self, data: TrainingData, config: TrainConfig, space: SearchSpace | None = None) -> None:
+        self.space = weight_sharing(get_space(DEFAULT_SPACE) if space is None else space)
+        options = self.space.check_options(config.options)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.path = _Path(NASBench201Supernet(len(data.class_names), **config.options))  # type: ignore[arg-type]
+            self.path = _Path(self.space, self.space.supernet(len(data.class_names), **options))
         network = NormalizedNetwork(self.path, data.mean, data.std)
         super().__init__(network, data, config, usable(config.device), "the supernet")
         self._trained = False
@@ -85,19 +83,20 @@ class SharedWeights(Fit):
         self._validation = order.tensor_split(-(-len(order) // _BATCH))
 
     @property
-    def supernet(self) -> NASBench201Supernet:
+    def supernet(self) -> nn.Module:
         return self.path.supernet
 
     @property
     def finished(self) -> bool:
         """Whether the schedule has come to its end."""
-        return self._trained or len(self.history) >= self.config.epochs
+        return self._trained or super().finished
 
     @property
     def key(self) -> str:
         """Of all that a training depends on, but the device: a name for its files."""
-        config = {name: value for name, value in asdict(self.config).items() if name != "device"}
-        return hashlib.sha256(json.dumps((FORMAT, self.data.fingerprint, config)).encode()).hexdigest()[:16]
+        about = self._about()
+        about["config"].pop("device")
+        return digest((FORMAT, self.data.fingerprint, *about.values()))
 
     def train(
         self, report: Callable[[Epoch], None] = lambda epoch: None, run_dir: str | os.PathLike[str] | None = None
@@ -105,51 +104,45 @@ class SharedWeights(Fit):
         """Train what is left of the schedule along random paths.
 
         Args:
-            report: called after each epoch; its accuracy is that of the cell of 3x3 convolutions.
+            report: called after each epoch; its accuracy is that of the space's `reference`.
             run_dir: after each epoch the state is saved in it, and an interrupted training goes on from there.
 
         Raises:
             ConfigError: the loss is not finite.
             CheckpointError: the state in `run_dir` is damaged.
         """
-        state = None if run_dir is None else Path(run_dir) / f"supernet-{self.key}" / "state.pt"
-        if state is not None and state.exists():
-            self.load_state(state)
-        while not self.finished:
-            self.path.choices = None
-            epoch = self.step()
-            if state is not None:
-                write_atomically(state, self.state())
-            report(epoch)
+        self.path.choices = None
+        self.complete(report, None if run_dir is None else Path(run_dir) / f"supernet-{self.key}")
 
     def evaluate(self, architecture: Architecture) -> float:
         """Train one epoch along the path of an architecture, as long as the schedule lasts; then its accuracy.
 
         Raises:
-            ArchitectureError: not a cell of NAS-Bench-201.
+            ArchitectureError: the architecture is of another space.
             ConfigError: the loss is not finite.
         """
-        self.path.choices = _SPACE.validate(architecture).choices
+        self.path.choices = self.space.validate(architecture).choices
         return self.accuracy(architecture) if self.finished else self.step().accuracy
 
     def accuracy(self, architecture: Architecture) -> float:
         """Of the validation images, in percent, with the present weights.
 
         Raises:
-            ArchitectureError: not a cell of NAS-Bench-201.
+            ArchitectureError: the architecture is of another space.
         """
-        self.path.choices = _SPACE.validate(architecture).choices
+        self.path.choices = self.space.validate(architecture).choices
         return self._validate()[0]
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:
-        if self.path.choices is None:
-            self.path.choices = (OPS.index("nor_conv_3x3"),) * len(CELL_EDGES)
         self.network.eval()
+        trained = self.path.choices
+        self.path.choices = trained or self.space.reference
         labels, images = self.data.validation_labels, self.data.validation_images
         answers = torch.empty_like(labels)
         for rows in self._validation:
             answers[rows] = self.network(images[rows].to(self.device)).argmax(1).cpu()
+        self.path.choices = trained
         return self._accuracies(answers)
 
     # -- files -----------------------------------------------------------------------------------
@@ -160,12 +153,13 @@ class SharedWeights(Fit):
             ConfigError: the file cannot be written.
         """
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self.supernet.state_dict().items()}
-        about = {
-            "class_names": self.data.class_names,
-            "data": self.data.fingerprint,
-            "config": asdict(self.config),
-        }
+        about = {"class_names": self.data.class_names, "data": self.data.fingerprint, **self._about()}
         write_atomically(path, to_safetensors(tensors, metadata={"format": FORMAT, "supernet": json.dumps(about)}))
+
+    def _about(self) -> dict[str, Any]:
+        """The settings, and the space unless it is the default one, as files have always been written."""
+        space = {} if self.space.name == DEFAULT_SPACE else {"space": self.space.name}
+        return {"config": self.config.to_dict()} | space
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], dataset: ImageDataset, device: str = "cpu") -> SharedWeights:
@@ -189,14 +183,14 @@ class SharedWeights(Fit):
                 f"the dataset {dataset.name!r} has {', '.join(dataset.class_names[:5])}, ... "
                 f"({len(dataset.class_names)}); give the dataset it was trained on"
             )
-        config = TrainConfig(**{**about["config"], "device": device})
+        config = TrainConfig.from_dict(about["config"] | {"device": device})
         data = prepare(dataset, config)
         if data.fingerprint != about["data"]:
             raise CheckpointError(
                 f"the supernet {str(path)!r} was trained on other images than those of {dataset.name!r}, some of which "
                 "it may have seen: give the dataset it was trained on, all of it"
             )
-        shared = cls(data, config)
+        shared = cls(data, config, get_space(about["space"]))
         shared.supernet.load_state_dict(tensors)
         shared._trained = True
         return shared
@@ -210,12 +204,12 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
                 raise ValueError(f"its format is {found.get('format')!r}")
             about: dict[str, Any] = json.loads(found["supernet"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            config = TrainConfig(**about["config"])
-            made = NASBench201Supernet(len(about["class_names"]), **config.options)  # type: ignore[arg-type]
-            made.load_state_dict(tensors)
+            about.setdefault("space", DEFAULT_SPACE)
+            space, options = weight_sharing(get_space(about["space"])), TrainConfig.from_dict(about["config"]).options
+            space.supernet(len(about["class_names"]), **options).load_state_dict(tensors)
             return tensors, about | {"data": str(about["data"])}
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
-            f"{str(path)!r} is no supernet of NAS-Bench-201 ({error}); write one with metad2a train-supernet"
+            f"{str(path)!r} is no supernet ({error}); write one with metad2a train-supernet"
         ) from error
 

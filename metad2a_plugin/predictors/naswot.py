@@ -18,7 +18,7 @@ from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.spaces.base import Architecture, Architectures, SearchSpace
 from metad2a_plugin.utils.checks import integer
-from metad2a_plugin.utils.progress import counting
+from metad2a_plugin.utils.progress import stages
 from metad2a_plugin.utils.torch_device import seeded, usable
 
 BLOCKS = 4
@@ -179,12 +179,11 @@ class NASWOTPredictor(Predictor):
 
     def predict(self, task: Task | None, architectures: Architectures) -> Prediction:
         asked = [self.space.validate(architecture) for architecture in self.space.decode(architectures)]
-        wanted = dict.fromkeys(asked)
-        with counting("Scoring networks", len(wanted), self.progress) as advance:
-            scores = {}
+        wanted, scores = dict.fromkeys(asked), dict[Architecture, float]()
+        with stages(self.progress, brief=True) as report:
             for architecture in wanted:
+                report("Scoring networks", len(scores), len(wanted), "")
                 scores[architecture] = self._score(architecture)
-                advance(1)
         return Prediction(torch.tensor([scores[architecture] for architecture in asked], dtype=torch.float32))
 
     def _score(self, architecture: Architecture) -> float:

@@ -1,4 +1,4 @@
-"""Accuracies by the weights that a trained supernet of NAS-Bench-201 shares among all cells."""
+"""Accuracies by the weights that a trained supernet shares among all architectures."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from metad2a_plugin.one_shot.shared_weights import SharedWeights
 from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.spaces.base import Architectures, SearchSpace
+from metad2a_plugin.spaces.interfaces import weight_sharing
 
 if TYPE_CHECKING:
     from metad2a_plugin.data import Task
@@ -27,7 +28,7 @@ class SupernetPredictor(Predictor):
     *Evaluating the Search Phase of Neural Architecture Search*, ICLR 2020).
 
     Args:
-        space: ``nasbench201``.
+        space: one with a supernet, such as ``nasbench201``.
         dataset: the dataset that the supernet was trained on; anything that `load_dataset` takes.
         weights: a file of ``metad2a train-supernet``.
         device: where it runs.
@@ -51,8 +52,7 @@ class SupernetPredictor(Predictor):
         device: str = "cpu",
     ) -> None:
         super().__init__(space)
-        if space.name != "nasbench201":
-            raise ConfigError(f"the supernet is of 'nasbench201', not of {space.name!r}")
+        weight_sharing(space)
         if weights is None:
             raise ConfigError("the predictor 'supernet' needs weights=FILE; metad2a train-supernet writes one")
         if dataset is None:
@@ -63,7 +63,10 @@ class SupernetPredictor(Predictor):
 
     @cached_property
     def _shared(self) -> SharedWeights:
-        return SharedWeights.load(self._weights, load_dataset(self._source), self._device)
+        shared = SharedWeights.load(self._weights, load_dataset(self._source), self._device)
+        if shared.space.name != self.space.name:
+            raise ConfigError(f"the supernet is of {shared.space.name!r}, not of {self.space.name!r}")
+        return shared
 
     def predict(self, task: Task | None, architectures: Architectures) -> Prediction:
         cells = [self.space.validate(architecture) for architecture in self.space.decode(architectures)]

@@ -36,12 +36,12 @@ class CheckpointPredictor(Predictor):
 
 
 def scale_of(checkpoint: Checkpoint) -> str:
-    """What its accuracies are, if its training says so as ``scale``; else what is true of any."""
+    """What its accuracies are, if its training says so as ``scale``; else what is true of any, and its ``schedule``."""
     if "scale" in checkpoint.training:
         return str(checkpoint.training["scale"])
     tasks = f"{checkpoint.training.get('classes', 20)} classes"
-    if checkpoint.space == "nasbench201":
-        tasks += ", short training"
+    if "schedule" in checkpoint.training:
+        tasks += f", {checkpoint.training['schedule']}"
     quality = checkpoint.training.get("quality")
     order = f" Their order is that of the predictor {quality}." if quality else ""
     return (

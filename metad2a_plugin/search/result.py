@@ -12,6 +12,7 @@ from typing import Any, Literal
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.spaces.interfaces import Drawable
 from metad2a_plugin.utils.files import write_atomically
 
 LEVEL = 0.9
@@ -154,12 +155,11 @@ class SearchResult:
             MissingExtraError: matplotlib is not installed (extra ``draw``).
         """
         space, files = get_space(self.space), []
-        draw = getattr(space, "draw", None)
-        if draw is None:
+        if not isinstance(space, Drawable):
             raise ConfigError(f"architectures of {self.space!r} cannot be drawn")
         for c in self.candidates:
             files.append(Path(directory) / f"{c.rank:02d}{suffix}")
             files[-1].parent.mkdir(parents=True, exist_ok=True)
             title = f"{self.dataset or self.predictor}, rank {c.rank}: {c.score:.1f}{self.unit} predicted"
-            draw(c.architecture, files[-1], title)
+            space.draw(c.architecture, files[-1], title)
         return files

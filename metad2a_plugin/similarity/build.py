@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import random
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,65 +19,18 @@ from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.similarity.backbones import TaskNetwork
 from metad2a_plugin.similarity.card import card
+from metad2a_plugin.similarity.config import CellConfig, TaskConfig
 from metad2a_plugin.similarity.fisher import DISTANCES
 from metad2a_plugin.similarity.library import Cell, KnownTask, TaskLibrary
-from metad2a_plugin.similarity.measure import TaskConfig, accuracy, fisher_on, task_data, train_task_network
+from metad2a_plugin.similarity.measure import accuracy, fisher_on, task_data, train_task_network
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.images import TrainingData, prepare
 from metad2a_plugin.training.result import TrainResult
 from metad2a_plugin.training.run import train_many
-from metad2a_plugin.utils.checks import integer
-from metad2a_plugin.utils.files import UNREADABLE, write_atomically
+from metad2a_plugin.utils.files import write_atomically
 from metad2a_plugin.utils.installed import version
+from metad2a_plugin.utils.kept import digest, kept
 from metad2a_plugin.utils.progress import Progress
-
-
-@dataclass(frozen=True)
-class CellConfig:
-    """Which cells are trained on each task, and how; `TrainConfig` says the rest.
-
-    Attributes:
-        space: search space, whose networks take `channels` and `cells`.
-        count: random live cells, no two of equal networks; the same for all tasks.
-        good: how many of the best are a task's good cells.
-        images: of a task, at most, evenly over its classes.
-        epochs, input_size, channels, cells: of the training.
-        seed: of the choice of cells and images, and of the training.
-
-    Raises:
-        ConfigError: a value is out of range.
-    """
-
-    space: str = "nasbench201"
-    count: int = 12
-    good: int = 4
-    images: int = 600
-    epochs: int = 10
-    input_size: int = 16
-    channels: int = 8
-    cells: int = 1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in {"count": 2, "good": 2, "images": 4, "epochs": 1, "channels": 1, "cells": 1}.items():
-            integer(name, getattr(self, name), least)
-        if self.good > self.count:
-            raise ConfigError(f"good ({self.good}) must not exceed count ({self.count}): they are the best of these")
-
-    def training(self, device: str) -> TrainConfig:
-        """The settings of each training."""
-        return TrainConfig(
-            epochs=self.epochs,
-            batch_size=64,
-            validation=0.4,
-            input_size=self.input_size,
-            channels=self.channels,
-            cells=self.cells,
-            seed=self.seed,
-            split_seed=self.seed,
-            device=device,
-        )
 
 
 def build_library(
@@ -136,7 +87,7 @@ def build_library(
     provenance: dict[str, Any] = {
         "command": command,
         "cells": asdict(cells),
-        "training": asdict(cells.training(config.device)),
+        "training": cells.training(config.device).to_dict(),
         "versions": {"metad2a-plugin": version(), "torch": torch.__version__},
     }
     library = TaskLibrary(config, cells.space, cells.good, tasks, distances, provenance)
@@ -166,15 +117,18 @@ def live_cells(space: SearchSpace, count: int, seed: int) -> list[Architecture]:
 def _network(data: TrainingData, config: TaskConfig, folder: Path) -> TaskNetwork:
     """The task's small network, rounded as the library keeps it; read if it was trained before."""
     plain = {name: value for name, value in asdict(config).items() if name != "device"}
-    key = hashlib.sha256(json.dumps([plain, data.fingerprint]).encode()).hexdigest()[:16]
-    path, network = folder / f"{key}.safetensors", TaskNetwork(config.backbone, len(data.class_names), config.init_seed)
-    try:
+
+    def read(path: Path) -> TaskNetwork:
+        network = TaskNetwork(config.backbone, len(data.class_names), config.init_seed)
         network.load_state_dict(load_file(path))
         return network.eval()
-    except UNREADABLE:
-        network = train_task_network(data, config)
-        write_atomically(path, save(network.state_dict()))
-        return network
+
+    return kept(
+        folder / f"{digest([plain, data.fingerprint])}.safetensors",
+        read,
+        lambda: train_task_network(data, config),
+        lambda network: save(network.state_dict()),
+    )
 
 
 def _distances(
@@ -191,9 +145,9 @@ def _distances(
 
 
 def _train(
-    dataset: ImageDataset, config: CellConfig, of: TaskConfig, runs: Path, name: str, progress: Progress
+    dataset: ImageDataset, config: CellConfig, tasks: TaskConfig, runs: Path, name: str, progress: Progress
 ) -> list[TrainResult]:
-    space, training = get_space(config.space), config.training(of.device)
+    space, training = get_space(config.space), config.training(tasks.device)
     data = prepare(dataset.sample(max(2, config.images // dataset.num_classes), config.seed), training)
     results = []
     for done, cell in enumerate(live_cells(space, config.count, config.seed), 1):

@@ -10,4 +10,4 @@ def card(library: TaskLibrary) -> str:
     """What a library holds and how it was made, markdown."""
     tasks = [(task, sorted(cell.accuracy for cell in task.cells)) for task in library.tasks]
     size = sum(p.numel() for p in library.tasks[0].network.backbone.parameters())
-    return filled("similarity/card.md.j2", library=library, config=library.config, tasks=tasks, size=size)
+    return filled("similarity/card.md.j2", library=library, config=library.config, tasks=tasks, size=size) + "\n"

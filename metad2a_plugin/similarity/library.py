@@ -22,9 +22,9 @@ from safetensors.torch import save as to_safetensors
 from metad2a_plugin.errors import CheckpointError, ConfigError, MetaD2AError
 from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.similarity.backbones import TaskNetwork
-from metad2a_plugin.similarity.measure import TaskConfig
+from metad2a_plugin.similarity.config import TaskConfig
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.utils.files import read_model, write_atomically
+from metad2a_plugin.utils.files import read_model, write_atomically, write_json
 
 FORMAT = "metad2a-tasks-1"
 SHIPPED = Path(__file__).parents[1] / "pretrained" / "tasks"
@@ -129,7 +129,7 @@ class TaskLibrary:
             "sha256": hashlib.sha256(weights).hexdigest(),
         }
         write_atomically(Path(folder) / "model.safetensors", weights)
-        write_atomically(Path(folder) / "config.json", (json.dumps(found, indent=1) + "\n").encode())
+        write_json(Path(folder) / "config.json", found)
 
 
 def load_library(path: str | os.PathLike[str] | None = None) -> TaskLibrary:

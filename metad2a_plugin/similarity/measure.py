@@ -2,75 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
 from metad2a_plugin.data.dataset import ImageDataset
-from metad2a_plugin.similarity.backbones import BACKBONES, TaskNetwork
+from metad2a_plugin.similarity.backbones import TaskNetwork
+from metad2a_plugin.similarity.config import TaskConfig
 from metad2a_plugin.similarity.fisher import Fisher, diagonal_fisher
-from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.fit import train_network
 from metad2a_plugin.training.images import TrainingData, prepare
-from metad2a_plugin.utils.checks import FINITE, TINY, one_of, settings
 from metad2a_plugin.utils.torch_device import usable
-
-_LEAST = {"input_size": 8, "images": 4, "steps": 1, "batch_size": 2, "fisher_images": 1, "seed": 0, "init_seed": 0}
-_RANGES: dict[str, tuple[float, float, str]] = {"lr": (TINY, FINITE, "a positive number, such as 0.01")}
-
-
-@dataclass(frozen=True)
-class TaskConfig:
-    """How tasks are compared: networks of one configuration can be compared, no others.
-
-    Attributes:
-        backbone: one of `BACKBONES`.
-        input_size: side of the square images, in pixels.
-        images: of a dataset, at most, evenly over its classes; a tenth is held out to report an accuracy.
-        steps: of training, the same for small and large datasets but for whole epochs.
-        batch_size: largest batch.
-        lr: highest learning rate; low, because networks that move far from their common start no longer compare weight
-            by weight.
-        flip: mirror images at random while training.
-        fisher_images: training images of the target, at most, that Fisher information is measured on.
-        init_seed: of the initial weights, which all networks share.
-        seed: of everything else.
-        device: where networks run.
-
-    Raises:
-        ConfigError: a value is out of range.
-    """
-
-    backbone: str = "plain"
-    input_size: int = 24
-    images: int = 2000
-    steps: int = 800
-    batch_size: int = 64
-    lr: float = 0.01
-    flip: bool = False
-    fisher_images: int = 500
-    init_seed: int = 0
-    seed: int = 0
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        settings(self, _LEAST, _RANGES)
-        one_of("backbone", self.backbone, BACKBONES)
-
-    def training(self, images: int) -> TrainConfig:
-        """The settings of a training on so many images, a number of whole epochs."""
-        batches = -(-images // self.batch_size)
-        return TrainConfig(
-            epochs=max(1, round(self.steps / batches)),
-            batch_size=self.batch_size,
-            lr=self.lr,
-            flip=self.flip,
-            input_size=self.input_size,
-            validation=0.1,
-            seed=self.seed,
-            split_seed=self.seed,
-            device=self.device,
-        )
 
 
 def task_data(dataset: ImageDataset, config: TaskConfig) -> TrainingData:

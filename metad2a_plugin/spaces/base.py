@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.utils.checks import integer
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -246,13 +247,14 @@ class SearchSpace(ABC):
         return mask
 
     # -- graphs and networks -----------------------------------------------------------------
-    @abstractmethod
     def canonical(self, architecture: Architecture) -> str:
-        """A key that is equal for two architectures exactly when their networks are equal."""
+        """A key that is equal for two architectures exactly when their networks are; unless overridden, the text."""
+        return self.format(architecture)
 
-    @abstractmethod
     def is_dead(self, architecture: Architecture) -> bool:
-        """True when no operation lets the input reach the output."""
+        """True when no operation lets the input reach the output; unless overridden, none is dead."""
+        self.validate(architecture)
+        return False
 
     @abstractmethod
     def build(self, architecture: Architecture, num_classes: int, *args: Any, **options: Any) -> nn.Module:
@@ -294,8 +296,20 @@ class SearchSpace(ABC):
                 raise ConfigError(f"unknown option {name!r} of the network; {has}")
         return dict(options)
 
+    def cost_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Checked options of `cost`: `num_classes` and `input_size`, by default the space's own, and those of `build`.
+
+        Raises:
+            ConfigError: an option is unknown or out of range.
+        """
+        network = dict(options)
+        sizes = {name: network.pop(name, getattr(self, name)) for name in ("num_classes", "input_size")}
+        for name, value in sizes.items():
+            integer(name, value, 1)
+        return sizes | self.check_options(network)
+
     def cost(self, architecture: Architecture, **options: Any) -> Cost:
-        """Parameters and FLOPs of the built network; unless overridden as torch counts them, see `spaces.counting`.
+        """Parameters and FLOPs of the built network; unless overridden, as torch counts them (`nn.counting`).
 
         Args:
             architecture: what to build.
@@ -305,16 +319,18 @@ class SearchSpace(ABC):
             ArchitectureError: the architecture is of another space.
             ConfigError: an option is unknown or out of range.
         """
-        from metad2a_plugin.spaces.counting import count_cost
+        from metad2a_plugin.nn.counting import count_cost
 
-        classes, size = (options.pop(name, getattr(self, name)) for name in ("num_classes", "input_size"))
-        key = (self.validate(architecture), classes, size, repr(sorted(self.check_options(options).items())))
+        network = self.cost_options(options)
+        key = (self.validate(architecture), repr(sorted(network.items())))
         if key not in self._counted:
-            self._counted[key] = count_cost(lambda: self.build(architecture, classes, **options), size)
+            size = network.pop("input_size")
+            params, macs = count_cost(lambda: self.build(architecture, **network), size)
+            self._counted[key] = Cost(params / 1e6, macs / 1e6)
         return self._counted[key]
 
     @cached_property
-    def _counted(self) -> dict[tuple[Any, ...], Cost]:
+    def _counted(self) -> dict[tuple[Architecture, str], Cost]:
         """What was counted already: a search asks for the costs of one architecture several times."""
         return {}
 

@@ -145,16 +145,6 @@ class ChoiceSpace(SearchSpace):
         mask[:, [self._first_types[decision] + option for option in self.allowed[decision]]] = True
         return mask
 
-    # -- networks ----------------------------------------------------------------------------
-    def canonical(self, architecture: Architecture) -> str:
-        """The text of `format`: no two architectures are one network."""
-        return self.format(architecture)
-
-    def is_dead(self, architecture: Architecture) -> bool:
-        """False for every architecture."""
-        self.validate(architecture)
-        return False
-
     # -- private -----------------------------------------------------------------------------
     @cached_property
     def _first_types(self) -> tuple[int, ...]:

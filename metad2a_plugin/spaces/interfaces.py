@@ -1,19 +1,26 @@
 """What a search space may be able to do besides; found by ``isinstance``, so that a space says so by inheriting.
 
 >>> from metad2a_plugin.spaces.nasbench201.space import NASBench201
->>> isinstance(NASBench201(), Drawable), isinstance(NASBench201(), ElasticSupernet)
-(True, False)
+>>> isinstance(NASBench201(), Drawable), isinstance(NASBench201(), WeightSharing)
+(True, True)
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.spaces.choice import ChoiceSpace
+from metad2a_plugin.spaces.restricted import RestrictedSpace
 
 if TYPE_CHECKING:
     import os
 
-    from metad2a_plugin.spaces.base import Architecture
+    import torch
+    from torch import nn
+
+    from metad2a_plugin.spaces.base import Architecture, SearchSpace
 
 
 class Drawable(ABC):
@@ -27,3 +34,61 @@ class Drawable(ABC):
             ConfigError: another suffix.
             MissingExtraError: matplotlib is not installed (extra ``draw``).
         """
+
+
+class CellSpace(ChoiceSpace):
+    """A space of cells: nodes in a row, from node 0, the input, to the last, the output, each the sum of its inputs.
+
+    A decision is about the operation on one edge; each is among the same `operations`.
+    """
+
+    cell_edges: tuple[tuple[int, int], ...]
+    """The edge, (from node, to node), of each decision; from lower to higher nodes, one between two nodes at most."""
+    none: int
+    """The operation that is no connection."""
+    skip: int
+    """The operation that passes on what it is given."""
+    convolutions: tuple[int, ...]
+    """The operations with weights."""
+
+    @abstractmethod
+    def pruned(self, vertices: torch.Tensor) -> torch.Tensor:
+        """The choices of encoded cells with `none` on all edges that lie on no path from input to output.
+
+        Args:
+            vertices: int64 ``[n, num_vertices]``.
+
+        Returns:
+            int64 ``[n, decisions]``.
+
+        Raises:
+            ArchitectureError: a row is no cell.
+        """
+
+
+class WeightSharing(ChoiceSpace):
+    """A space whose architectures are paths through one network; all decisions are among the same `operations`."""
+
+    reference: tuple[int, ...]
+    """Choices of the architecture whose accuracy stands for the supernet's while random paths are trained."""
+
+    @abstractmethod
+    def supernet(self, num_classes: int, *args: Any, **options: Any) -> nn.Module:
+        """The network, with the options of `build`.
+
+        It is called with images ``[batch, 3, height, width]`` and the choices of one architecture, of which it computes
+        the path, or a float tensor ``[decisions, operations]``, the weight of each operation in each decision, and then
+        computes all, differentiably; output ``[batch, num_classes]``.
+        """
+
+
+def weight_sharing(space: SearchSpace) -> WeightSharing:
+    """The space itself, or that which it is a part of, if it has a supernet.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    space = space.whole if isinstance(space, RestrictedSpace) else space
+    if not isinstance(space, WeightSharing):
+        raise ConfigError(f"the space {space.name!r} has no supernet, whose weights all its architectures would share")
+    return space

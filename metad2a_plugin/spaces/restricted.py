@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError
-from metad2a_plugin.spaces.base import Architecture, Cost, Descriptors, SearchSpace
+from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.choice import ChoiceSpace
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
-    from metad2a_plugin.nn.relus import Visit
+
+def _of_whole(name: str) -> Any:
+    """A method that is the whole space's."""
+
+    def method(self: RestrictedSpace, *arguments: Any, **options: Any) -> Any:
+        return getattr(self.whole, name)(*arguments, **options)
+
+    return method
+
+
+def _of_inside(name: str) -> Any:
+    """A method that is the whole space's for architectures of the part."""
+
+    def method(self: RestrictedSpace, architecture: Architecture, *arguments: Any, **options: Any) -> Any:
+        return getattr(self.whole, name)(self.validate(architecture), *arguments, **options)
+
+    return method
 
 
 class RestrictedSpace(ChoiceSpace):
@@ -85,50 +100,16 @@ class RestrictedSpace(ChoiceSpace):
             self.validate(Architecture(self.name, tuple(row)))
         return choices
 
-    # What the whole says of one architecture. `simplify` stays the identity, since what computes the same for less can
-    # lie outside; and `places` are those among this part.
     def parse(self, text: str) -> Architecture:
         return self.validate(self.whole.parse(text))
 
-    def format(self, architecture: Architecture) -> str:
-        return self.whole.format(self.validate(architecture))
-
-    def canonical(self, architecture: Architecture) -> str:
-        return self.whole.canonical(self.validate(architecture))
-
-    def is_dead(self, architecture: Architecture) -> bool:
-        return self.whole.is_dead(self.validate(architecture))
-
-    def build(self, architecture: Architecture, num_classes: int, **options: Any) -> nn.Module:
-        return self.whole.build(self.validate(architecture), num_classes, **options)
-
-    def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        return self.whole.check_options(options)
-
-    def cost(self, architecture: Architecture, **options: Any) -> Cost:
-        return self.whole.cost(self.validate(architecture), **options)
-
-    def host_config(self, architecture: Architecture, input_size: int) -> Mapping[str, Any] | None:
-        return self.whole.host_config(self.validate(architecture), input_size)
-
-    # And of many.
-    def canonical_ids(self, vertices: torch.Tensor) -> torch.Tensor:
-        return self.whole.canonical_ids(vertices)
-
-    def dead_mask(self, vertices: torch.Tensor) -> torch.Tensor:
-        return self.whole.dead_mask(vertices)
-
-    def costs(self, vertices: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.whole.costs(vertices, **options)
-
-    def vertex_costs(self, **options: Any) -> torch.Tensor | None:
-        return self.whole.vertex_costs(**options)
-
-    def describe(self, vertices: torch.Tensor) -> Descriptors:
-        return self.whole.describe(vertices)
-
-    def visit_relus(self, network: nn.Module, images: torch.Tensor, visit: Visit) -> None:
-        self.whole.visit_relus(network, images, visit)
+    # What the whole says: of one architecture, which must be inside; of many; and of its networks. `simplify` stays the
+    # identity, since what computes the same for less can lie outside; and `places` are those among this part.
+    format, canonical, is_dead = map(_of_inside, ("format", "canonical", "is_dead"))
+    build, cost, host_config = map(_of_inside, ("build", "cost", "host_config"))
+    canonical_ids, dead_mask, describe = map(_of_whole, ("canonical_ids", "dead_mask", "describe"))
+    costs, vertex_costs = map(_of_whole, ("costs", "vertex_costs"))
+    check_options, visit_relus = map(_of_whole, ("check_options", "visit_relus"))
 
 
 def options_of(architectures: Iterable[Architecture]) -> tuple[tuple[int, ...], ...]:

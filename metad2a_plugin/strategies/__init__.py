@@ -9,6 +9,7 @@ from metad2a_plugin.strategies.ofa_evolution import OFAEvolution
 from metad2a_plugin.strategies.random_search import RandomSearch
 from metad2a_plugin.strategies.regularized_evolution import RegularizedEvolution
 from metad2a_plugin.strategies.task_similarity import TaskSimilarityStrategy
+from metad2a_plugin.strategies.trained_search import TrainedSearch, train_search
 
 __all__ = [
     "AREA",
@@ -20,4 +21,6 @@ __all__ = [
     "RandomSearch",
     "RegularizedEvolution",
     "TaskSimilarityStrategy",
+    "TrainedSearch",
+    "train_search",
 ]

@@ -31,7 +31,7 @@ class NASWOTStrategy(Strategy):
         DatasetError: the dataset cannot be used.
     """
 
-    network_settings = ("channels", "cells", "width", "input_size", "device")
+    network_settings = ("options", "input_size", "device")
 
     def __init__(
         self,

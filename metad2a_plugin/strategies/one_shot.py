@@ -14,8 +14,8 @@ from metad2a_plugin.data import ImageDataset, load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.one_shot.config import SearchConfig
 from metad2a_plugin.one_shot.darts import DARTS
-from metad2a_plugin.one_shot.loop import Loop
-from metad2a_plugin.one_shot.outcome import SearchEpoch, rank_cells
+from metad2a_plugin.one_shot.loop import GradientSearch
+from metad2a_plugin.one_shot.outcome import SPACE, SearchEpoch, rank_cells
 from metad2a_plugin.one_shot.passing_tests import PassingTests, PassingTestsConfig
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
@@ -45,9 +45,9 @@ class DARTSStrategy(Strategy):
         DatasetError: the dataset cannot be used.
     """
 
-    method: type[Loop] = DARTS
+    method: type[GradientSearch] = DARTS
     config_class: type[SearchConfig] = SearchConfig
-    network_settings = ("batch_size", "channels", "cells", "flip", "input_size", "device")
+    network_settings = ("batch_size", "options", "flip", "input_size", "device")
 
     def __init__(
         self,
@@ -59,8 +59,8 @@ class DARTSStrategy(Strategy):
         **settings: Any,
     ) -> None:
         super().__init__(space, seed=seed)
-        if space.name != "nasbench201":
-            raise ConfigError(f"the supernet is of 'nasbench201', not of {space.name!r}; search that space")
+        if space.name != SPACE.name:
+            raise ConfigError(f"the supernet is of {SPACE.name!r}, not of {space.name!r}; search that space")
         for name in settings:
             one_of("setting", name, (field.name for field in fields(self.config_class) if field.name != "seed"))
         self.config = self.config_class(**settings, seed=seed)

@@ -10,16 +10,132 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.one_shot.shared_weights import SharedWeights
+from metad2a_plugin.plugins.registry import entry
 from metad2a_plugin.plugins.strategy import Strategy
-from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.spaces.interfaces import weight_sharing
 from metad2a_plugin.training.config import TrainConfig
-from metad2a_plugin.training.images import TrainingData
+from metad2a_plugin.training.images import TrainingData, prepare
 from metad2a_plugin.training.result import TrainResult
 from metad2a_plugin.training.run import train_architecture
 from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.progress import Progress
+
+QUERIES = 20
+"""Architectures that a strategy asks for, unless told otherwise."""
+
+
+class TrainedSearch(NamedTuple):
+    """What `train_search` has found.
+
+    Attributes:
+        recommended: what the strategy recommends, trained on its own.
+        trained: all that was asked for, best first; empty where weights were shared.
+        data: what it was trained on, decoded and split.
+        strategy: as it is after the search, with its history.
+    """
+
+    recommended: TrainResult
+    trained: tuple[TrainResult, ...]
+    data: TrainingData
+    strategy: Strategy
+
+
+def train_search(
+    space: SearchSpace,
+    strategy: str,
+    dataset: Any,
+    config: TrainConfig | None = None,
+    *,
+    queries: int = QUERIES,
+    shared_weights: bool = False,
+    options: Mapping[str, Any] | None = None,
+    run_dir: str | os.PathLike[str] | None = None,
+    progress: Progress = lambda stage, done, total, note: None,
+) -> TrainedSearch:
+    """Train what a strategy asks for, tell it the validation accuracies, and train what it recommends.
+
+    The strategy is shown the training part alone; but the validation accuracies guide it, so that those of the best are
+    somewhat too high. What can be checked without images is checked before any is decoded.
+
+    Args:
+        space: the search space.
+        strategy: its registry name (``metad2a list strategies``).
+        dataset: anything that `load_dataset` reads, or `TrainingData` of the same config.
+        config: how each is trained; its seed is the strategy's too.
+        queries: architectures that the strategy asks for.
+        shared_weights: train one supernet for all queries, an epoch each, and on its own only what is recommended.
+        options: of the strategy, by name. One that makes networks of its own gets those of `config` too.
+        run_dir: where everything is kept, so that the same call goes on after an interruption.
+        progress: called after each query, and with what the strategy does before the first.
+
+    Raises:
+        ConfigError: an option is wrong, the space has no shared weights, a loss is not finite, or nothing that the
+            strategy asked for could be trained.
+        DatasetError: see `prepare`.
+        CheckpointError: a file in `run_dir` is damaged.
+    """
+    config, options = config or TrainConfig(), dict(options or {})
+    integer("queries", queries, 1)
+    make = _maker(space, strategy, config, options, shared_weights, run_dir)
+    data = dataset if isinstance(dataset, TrainingData) else prepare(load_dataset(dataset), config)
+    searching = make(data)
+    searching.prepare(progress)
+
+    def report(query: Query) -> None:
+        best = max(value for _, value in searching.history)
+        progress("query", query.number, queries, f"validation accuracy {query.accuracy:.1f}%, best {best:.1f}%")
+
+    trained: list[TrainResult] = []
+    if shared_weights:
+        search_by_shared_weights(searching, data, config, queries, run_dir=run_dir, settings=options, report=report)
+    else:
+        trained = search_by_training(searching, data, config, queries, run_dir=run_dir, report=report)
+    recommended = searching.recommendation
+    if recommended is None:
+        raise ConfigError("the strategy asked for nothing that could be trained")
+    own = next((result for result in trained if result.architecture == recommended), None)
+    own = own or train_architecture(space, recommended, data, config, run_dir=run_dir, progress=progress)
+    return TrainedSearch(own, tuple(trained), data, searching)
+
+
+def _maker(
+    space: SearchSpace,
+    name: str,
+    config: TrainConfig,
+    options: Mapping[str, Any],
+    shared_weights: bool,
+    run_dir: str | os.PathLike[str] | None,
+) -> Callable[[TrainingData], Strategy]:
+    """What makes the strategy once there are images, with all refused that can be refused before."""
+    registered = entry("strategies", name)
+    for given in ("seed", "dataset"):
+        if given in options:
+            raise ConfigError(f"leave the option {given!r} out: the strategy has that of its training")
+    # A search of its own goes on where the trainings do, unless it is kept elsewhere.
+    keeps = registered.takes("run_dir") and "run_dir" not in options
+    if shared_weights:
+        weight_sharing(space)
+        if keeps:
+            raise ConfigError("this strategy searches in a supernet of its own; shared weights are for others")
+    bound = registered.bind(seed=config.seed, **options)  # refuses what is no option of it
+    looks = registered.takes("dataset")
+    if not looks:
+        bound(space)
+
+    def make(data: TrainingData) -> Strategy:
+        given: dict[str, Any] = {"dataset": data.train} if looks else {}
+        if keeps:
+            given["run_dir"] = run_dir
+        if options.get("predictor", "naswot") == "naswot":  # others may have no networks
+            given |= config.part(registered.load().network_settings)
+        return bound(space, **given | dict(options))
+
+    return make
 
 
 class Query(NamedTuple):
@@ -91,7 +207,7 @@ def search_by_shared_weights(
     early ones are lower than late ones.
 
     Args:
-        strategy: of ``nasbench201``; its state is replaced by that of an interrupted search in `run_dir`.
+        strategy: of a `WeightSharing` space; its state is replaced by that of an interrupted search in `run_dir`.
         data: of `prepare`, with the same config.
         config: of the supernet; one epoch a query, whatever its `epochs`.
         queries: architectures to ask for.
@@ -105,9 +221,7 @@ def search_by_shared_weights(
         CheckpointError: the state in `run_dir` is damaged.
     """
     integer("queries", queries, 1)
-    if strategy.space.name != "nasbench201":
-        raise ConfigError(f"shared weights are of 'nasbench201', the strategy searches {strategy.space.name!r}")
-    shared = SharedWeights(data, replace(config, epochs=queries))
+    shared = SharedWeights(data, replace(config, epochs=queries), strategy.space)
     saved = None if run_dir is None else _Saved(Path(run_dir), strategy, shared, settings or {})
     if saved is not None:
         saved.resume()
@@ -125,9 +239,7 @@ def search_by_shared_weights(
 class _Saved:
     """A search of shared weights in a folder: ``search.json``, and the supernet's state after as many queries."""
 
-    def __init__(
-        self, run_dir: Path, strategy: Strategy, shared: SharedWeights, settings: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, run_dir: Path, strategy: Strategy, shared: SharedWeights, settings: Mapping[str, Any]) -> None:
         self.strategy, self.shared = strategy, shared
         plain = {k: v for k, v in vars(strategy).items() if isinstance(v, (bool, int, float, str)) and k[0] != "_"}
         parts = (shared.key, strategy.state_dict(), plain, dict(settings))

@@ -58,6 +58,7 @@ class ImageClassifier(NormalizedNetwork):
         ArchitectureError: the architecture is not of `space`.
         ConfigError: an option is out of range, or the names do not fit the number of classes.
 
+    >>> from metad2a_plugin.plugins.registry import get_space
     >>> space = get_space("nasbench201")
     >>> cell = space.parse("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|")
     >>> classifier = ImageClassifier(space, cell, num_classes=3, channels=4, cells=1).eval()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.utils.checks import BELOW_ONE, FINITE, TINY, settings
@@ -17,6 +19,9 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "label_smoothing": (0, BELOW_ONE, "from 0 to less than 1"),
     "validation": (TINY, BELOW_ONE, "a share between 0 and 1, such as 0.2"),
 }
+
+_WRITTEN = dict.fromkeys(("channels", "cells", "width"))
+"""Always written, None where not given, as they were when they were settings: files of then are found and read."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +43,15 @@ class TrainConfig:
         flip: also mirror images at random. Off by default, because mirrored digits, letters or signs are other
             objects; turn it on for photographs.
         input_size: side of the square images, in pixels.
-        channels, cells, width: of the network, where the search space has such options; None leaves its own default
-            (NAS-Bench-201: 16 channels and 5 cells; MobileNetV3: width 1.0).
+        options: of the network, as the search space knows them (`SearchSpace.check_options`), such as ``channels`` and
+            ``cells`` of NAS-Bench-201 (16 and 5 if left out) or ``width`` of MobileNetV3 (1.0).
         validation: share of the images held out.
         seed: of initial weights, order and augmentation.
         split_seed: of the validation part; independent of `seed`, so that runs can be compared.
         device: ``"cpu"``, ``"cuda"``, ...; ``"auto"`` takes a GPU where there is one.
 
     Raises:
-        ConfigError: a value is out of range, or `flip` is set without `augment`.
+        ConfigError: a value is out of range, `flip` is set without `augment`, or an option has the name of a setting.
     """
 
     epochs: int = 30
@@ -59,9 +64,7 @@ class TrainConfig:
     augment: bool = True
     flip: bool = False
     input_size: int = 32
-    channels: int | None = None
-    cells: int | None = None
-    width: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     validation: float = 0.2
     seed: int = 0
     split_seed: int = 0
@@ -72,8 +75,29 @@ class TrainConfig:
         if self.flip and not self.augment:
             raise ConfigError("flip=True needs augment=True; set both, or neither")
 
-    @property
-    def options(self) -> dict[str, float]:
-        """The options given to the search space."""
-        given = {"channels": self.channels, "cells": self.cells, "width": self.width}
-        return {name: value for name, value in given.items() if value is not None}
+        object.__setattr__(self, "options", dict(self.options))
+        if clash := self.options.keys() & {setting.name for setting in fields(self)}:
+            raise ConfigError(f"{min(clash)} is a setting of the training, no option of the network; give it by itself")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, options among the settings; names and contents of files depend on their order."""
+        plain: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            plain |= _WRITTEN | value if name == "options" else {name: value}
+        return plain
+
+    def part(self, names: Collection[str]) -> dict[str, Any]:
+        """Some of the settings; in place of ``options``, each option of the network by its name."""
+        chosen = {name: getattr(self, name) for name in names if name != "options"}
+        return chosen | dict(self.options if "options" in names else {})
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> TrainConfig:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ConfigError: as above.
+        """
+        names = {setting.name for setting in fields(cls)}
+        options = {name: value for name, value in plain.items() if name not in names and value is not None}
+        return cls(**{name: value for name, value in plain.items() if name in names}, options=options)

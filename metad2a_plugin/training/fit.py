@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import math
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.images import TrainingData, augmented, check_split
-from metad2a_plugin.utils.files import UNREADABLE
-from metad2a_plugin.utils.torch_device import seeded, usable
+from metad2a_plugin.training.loop import TrainingLoop, cosine
+from metad2a_plugin.utils.torch_device import usable
 
 _EVALUATION_BATCH = 512
 
@@ -59,101 +54,48 @@ def train_network(
     """
     check_split(data, config)
     fit = Fit(network, data, config, usable(config.device), type(network).__name__)
-    while len(fit.history) < config.epochs:
-        report(fit.step())
+    fit.complete(report)
     return tuple(fit.history)
 
 
-class Fit:
-    """A network in training; its state is the network, the optimiser and the history.
+class Fit(TrainingLoop[Epoch]):
+    """A network in training; its state is the network, the optimiser and the history."""
 
-    Attributes:
-        history: one `Epoch` for each `step` so far.
-    """
+    config: TrainConfig
+    line = Epoch
+    FILES = ("checkpoint.pt", "epochs.csv")
+    RESTART = "remove the folder it is in to train again from the start"
 
     def __init__(
         self, network: nn.Module, data: TrainingData, config: TrainConfig, device: torch.device, name: str
     ) -> None:
-        self.network, self.data, self.config, self.device, self.name = network.to(device), data, config, device, name
+        super().__init__(config, device, name)
+        self.network, self.data = network.to(device), data
         self.optimizer = torch.optim.SGD(
             network.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay, nesterov=True
         )
-        self.history: list[Epoch] = []
-        self._batches = -(-len(data.labels) // config.batch_size)
-        self._steps = self._batches * config.epochs
-
-    def step(self) -> Epoch:
-        """Train the next epoch and validate.
-
-        Raises:
-            ConfigError: the loss is not finite.
-        """
-        self.history.append(self._epoch(len(self.history)))
-        return self.history[-1]
-
-    @property
-    def weights(self) -> nn.Module:
-        """What is saved of the network."""
-        return self.network
-
-    def state(self) -> bytes:
-        """All that it takes to go on, for `load_state`."""
-        buffer = io.BytesIO()
-        state = {
-            "network": self.weights.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "history": [tuple(epoch) for epoch in self.history],
-        }
-        torch.save(state, buffer)
-        return buffer.getvalue()
-
-    def load_state(self, path: Path) -> None:
-        """Go on from a file of `state`.
-
-        Raises:
-            CheckpointError: the file is damaged.
-        """
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            self.weights.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.history = [Epoch(*line) for line in state["history"]]
-        except UNREADABLE as error:
-            raise damaged(path, error) from error
+        self.parts = {"network": network, "optimizer": self.optimizer}
 
     def _epoch(self, index: int) -> Epoch:
-        begin, config, data = time.perf_counter(), self.config, self.data
-        losses = []
-        # Each epoch has its own seed, so that a resumed run needs no generator state.
-        with seeded((config.seed, index), self.device):
-            self.network.train()
-            for step, batch in enumerate(torch.randperm(len(data.labels)).tensor_split(self._batches)):
-                lr = self._set_lr(index * self._batches + step)
-                images = data.images[batch].to(self.device)
-                logits = self.network(augmented(images, config.flip) if config.augment else images)
-                loss = nn.functional.cross_entropy(
-                    logits, data.labels[batch].to(self.device), label_smoothing=config.label_smoothing
-                )
-                self.optimizer.zero_grad()
-                loss.backward()
-                self.optimizer.step()
-                losses.append(loss.detach())
-        mean_loss = float(torch.stack(losses).mean())
-        if not math.isfinite(mean_loss):
-            raise ConfigError(
-                f"the loss of {self.name} became {mean_loss} in epoch {index + 1} "
-                f"with lr={config.lr:g}; train with a lower learning rate (such as lr={config.lr / 10:g}) "
-                "or a longer warm-up"
+        config, data, losses = self.config, self.data, []
+        batches = -(-len(data.labels) // config.batch_size)
+        steps = batches * config.epochs
+        warmup = max(1, round(config.warmup * steps))
+        self.network.train()
+        for step, batch in enumerate(torch.randperm(len(data.labels)).tensor_split(batches), index * batches):
+            lr = cosine(self.optimizer, config.lr, step, steps, (step + 1) / warmup)
+            images = data.images[batch].to(self.device)
+            logits = self.network(augmented(images, config.flip) if config.augment else images)
+            loss = nn.functional.cross_entropy(
+                logits, data.labels[batch].to(self.device), label_smoothing=config.label_smoothing
             )
-        accuracy, balanced = self._validate()
-        return Epoch(index + 1, lr, mean_loss, accuracy, balanced, time.perf_counter() - begin)
-
-    def _set_lr(self, step: int) -> float:
-        warmup = max(1, round(self.config.warmup * self._steps))
-        lr = self.config.lr * min(1, (step + 1) / warmup) * (1 + math.cos(math.pi * step / self._steps)) / 2
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        return lr
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            losses.append(loss.detach())
+        mean_loss = float(torch.stack(losses).mean())
+        self._require_finite(mean_loss, ", or a longer warm-up")
+        return Epoch(index + 1, lr, mean_loss, *self._validate(), self.seconds)
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:
@@ -169,11 +111,3 @@ class Fit:
         images = labels.bincount()
         per_class = labels.bincount(weights=right)[images > 0] / images[images > 0]
         return 100 * right.mean().item(), 100 * per_class.mean().item()
-
-
-def damaged(path: Path, error: Exception) -> CheckpointError:
-    """The error for a file that cannot be read."""
-    return CheckpointError(
-        f"{str(path)!r} cannot be read ({type(error).__name__}: {error}); remove the folder {str(path.parent)!r} to "
-        "train again from the start"
-    )

@@ -24,6 +24,7 @@ class TrainingData:
         mean, std: of the training pixels scaled to 0..1, per channel.
         class_names: one name per class.
         split: what it was prepared with: `input_size`, `validation` and `split_seed` of the `TrainConfig`.
+        train, validation: the two parts as datasets of their own, for what looks at images in its own way.
     """
 
     images: torch.Tensor
@@ -34,6 +35,8 @@ class TrainingData:
     std: tuple[float, ...]
     class_names: tuple[str, ...]
     split: tuple[int, float, int]
+    train: ImageDataset
+    validation: ImageDataset
 
     @cached_property
     def fingerprint(self) -> str:
@@ -46,25 +49,26 @@ class TrainingData:
 
 
 def prepare(dataset: ImageDataset, config: TrainConfig) -> TrainingData:
-    """Decode and split a dataset; broken images are left out with a warning.
+    """Decode and split a dataset, each image once; broken ones are left out with a warning.
 
     Raises:
         DatasetError: no class has two images, so that none can be held out; or too many images are broken.
     """
-    train, validation = dataset.split(config.validation, config.split_seed)
-    decoded = [part.decode(range(len(part)), config.input_size) for part in (train, validation)]
-    if any(broken for _, broken in decoded):
-        return prepare(dataset.verified(config.input_size), config)
-    if not len(validation):
+    pixels, broken = dataset.decode(range(len(dataset)), config.input_size)
+    dataset = dataset.without(broken)
+    held_out = dataset.held_out(config.validation, config.split_seed)
+    if not held_out.any():
         raise DatasetError(
             f"no class of {dataset.name!r} has two images, so none can be held out for validation; add images"
         )
-    (images, _), (validation_images, _) = decoded
+    train, validation = dataset.subset(~held_out), dataset.subset(held_out)
+    images, validation_images = pixels[torch.from_numpy(~held_out)], pixels[torch.from_numpy(held_out)]
+    del pixels
     # Sums of bytes and of their squares are exact in int64; chunks keep the wide copy small.
     chunks = [chunk.long() for chunk in images.split(1024)]
-    pixels = images.numel() // 3
-    mean = sum(chunk.sum((0, 2, 3)) for chunk in chunks) / pixels
-    square = sum(chunk.square().sum((0, 2, 3)) for chunk in chunks) / pixels
+    count = images.numel() // 3
+    mean = sum(chunk.sum((0, 2, 3)) for chunk in chunks) / count
+    square = sum(chunk.square().sum((0, 2, 3)) for chunk in chunks) / count
     # Images of a single colour have no spread.
     std = (square - mean**2).clamp(min=1).sqrt()
     return TrainingData(
@@ -76,6 +80,8 @@ def prepare(dataset: ImageDataset, config: TrainConfig) -> TrainingData:
         std=tuple((std / 255).tolist()),
         class_names=dataset.class_names,
         split=split_settings(config),
+        train=train,
+        validation=validation,
     )
 
 

@@ -6,27 +6,25 @@ accuracies of one `TrainConfig` can be compared; they are those of the last epoc
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.training.classifier import ImageClassifier
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.files import export_network, load_network
-from metad2a_plugin.training.fit import Epoch, Fit, Report, damaged
+from metad2a_plugin.training.fit import Epoch, Fit, Report
 from metad2a_plugin.training.images import TrainingData, check_split, prepare
 from metad2a_plugin.training.result import TrainResult, wilson_interval
 from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.kept import digest, unreadable
+from metad2a_plugin.utils.progress import Progress, stages
 from metad2a_plugin.utils.torch_device import usable
 
 _FORMAT = 1
@@ -39,7 +37,7 @@ def train_architecture(
     config: TrainConfig | None = None,
     *,
     run_dir: str | os.PathLike[str] | None = None,
-    progress: bool = True,
+    progress: bool | Progress = True,
 ) -> TrainResult:
     """Train one architecture on the training part of a dataset and validate it on the rest.
 
@@ -53,7 +51,7 @@ def train_architecture(
         config: None takes the defaults.
         run_dir: after each epoch the state is saved in a folder in it that is named by architecture, dataset
             and settings; an interrupted run goes on from there, a finished one is not repeated.
-        progress: show a progress bar if stderr is a terminal.
+        progress: whether to say on stderr how far it is, see `utils.progress.stages`; or what to tell it.
 
     Raises:
         ArchitectureError: the architecture is not of `space`.
@@ -71,22 +69,29 @@ def train_many(
     config: TrainConfig | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     *,
-    progress: bool = True,
+    progress: bool | Progress = True,
 ) -> list[TrainResult]:
     """`train_architecture` for several, on the same split; results in the order given."""
     config = config or TrainConfig()
     device = usable(config.device)
+    space.check_options(config.options)
     for architecture in architectures:  # fail before hours of training, not after
-        space.cost(space.validate(architecture), **config.options)
+        space.validate(architecture)
     data = dataset if isinstance(dataset, TrainingData) else prepare(dataset, config)
     check_split(data, config)
-    with _progress(progress, config.epochs) as start:
+    with stages(progress) if isinstance(progress, bool) else nullcontext(progress) as shown:
         return [
             _Run(space, architecture, data, config, device, run_dir).result(
-                start(f"{number}/{len(architectures)}")
+                _report(shown, f"architecture {number}/{len(architectures)}", config.epochs)
             )
             for number, architecture in enumerate(architectures, 1)
         ]
+
+
+def _report(progress: Progress, stage: str, epochs: int) -> Report:
+    return lambda epoch: progress(
+        stage, epoch.epoch, epochs, f"loss {epoch.loss:.3f}, validation accuracy {epoch.accuracy:.1f}%"
+    )
 
 
 class _Run(Fit):
@@ -116,7 +121,7 @@ class _Run(Fit):
         )
         super().__init__(network, data, config, device, space.format(architecture))
         self.space = space
-        self.dir = None if run_dir is None else Path(run_dir) / self._key()
+        self.dir = None if run_dir is None else Path(run_dir) / f"{space.name}-{self.key}"
 
     def result(self, report: Report) -> TrainResult:
         """Train what is left to train."""
@@ -124,20 +129,13 @@ class _Run(Fit):
             self._load_finished(self.dir)
             report(self.history[-1])
             return self._result()
-        if self.dir and (self.dir / "checkpoint.pt").exists():
-            self.load_state(self.dir / "checkpoint.pt")
-            report(self.history[-1])
-        while len(self.history) < self.config.epochs:
-            epoch = self.step()
-            if self.dir:
-                self._save_checkpoint(self.dir)
-            report(epoch)
+        self.complete(report, self.dir)
         result = self._result()
         if self.dir:
             export_network(self.dir / "network.safetensors", result.network)
             # Last of all: its presence says that the run is complete.
             write_atomically(self.dir / "result.json", json.dumps(result.to_dict(), indent=1).encode())
-            (self.dir / "checkpoint.pt").unlink(missing_ok=True)
+            (self.dir / self.FILES[0]).unlink(missing_ok=True)
         return result
 
     def _result(self) -> TrainResult:
@@ -164,21 +162,10 @@ class _Run(Fit):
         )
 
     # -- files -----------------------------------------------------------------------------------
-    def _key(self) -> str:
-        """Folder name: all that the result depends on, but the device."""
-        config = {name: value for name, value in asdict(self.config).items() if name != "device"}
-        parts = (_FORMAT, self.network.metadata()["architecture"], config, self.data.fingerprint)
-        return f"{self.space.name}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
-
     @property
-    def weights(self) -> nn.Module:
-        return self.network.network
-
-    def _save_checkpoint(self, folder: Path) -> None:
-        write_atomically(folder / "checkpoint.pt", self.state())
-        lines = [Epoch._fields, *self.history]
-        text = "".join(",".join(str(value) for value in line) + "\n" for line in lines)
-        write_atomically(folder / "epochs.csv", text.encode())
+    def key(self) -> str:
+        config = {name: value for name, value in self.config.to_dict().items() if name != "device"}
+        return digest((_FORMAT, self.network.metadata()["architecture"], config, self.data.fingerprint))
 
     def _load_finished(self, folder: Path) -> None:
         path = folder / "result.json"
@@ -189,37 +176,8 @@ class _Run(Fit):
                 torch.device(found["device"]),
             )
         except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise damaged(path, error) from error
+            raise unreadable(path, error, self.RESTART) from error
         if len(self.history) != self.config.epochs:
-            raise damaged(path, ValueError(f"{len(self.history)} epochs, expected {self.config.epochs}"))
+            wrong = ValueError(f"{len(self.history)} epochs, expected {self.config.epochs}")
+            raise unreadable(path, wrong, self.RESTART)
         self.network = load_network(folder / "network.safetensors", self.space)
-
-
-@contextmanager
-def _progress(wanted: bool, epochs: int) -> Iterator[Callable[[str], Report]]:
-    """One line per architecture on a terminal; yields a function that adds a line of that title."""
-    if not (wanted and sys.stderr.isatty()):
-        yield lambda title: lambda epoch: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("architecture {task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-
-        def start(title: str) -> Report:
-            line = bar.add_task(title, total=epochs, note="")
-
-            def report(epoch: Epoch) -> None:
-                note = f"loss {epoch.loss:.3f}, validation accuracy {epoch.accuracy:.1f}%"
-                bar.update(line, completed=epoch.epoch, note=note)
-
-            return report
-
-        yield start

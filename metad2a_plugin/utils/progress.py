@@ -1,35 +1,59 @@
-"""How long work tells how far it is."""
+"""How long work tells how far it is; rich is imported when something is shown."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 Progress = Callable[[str, int, int, str], None]
 """Called with the name of a stage, how much of it is done, of how much, and a note."""
 
+_LOG = logging.getLogger(__name__)
+
+
+def shown() -> bool:
+    """Whether there is a terminal to show progress on, and nobody has set the package's log to warnings only."""
+    return sys.stderr.isatty() and logging.getLogger("metad2a_plugin").level <= logging.INFO
+
 
 def waiting(what: str) -> AbstractContextManager[object]:
     """Say on a terminal what takes its time."""
+    if not shown():
+        return nullcontext()
     from rich.console import Console
 
     return Console(stderr=True).status(what)
 
 
 @contextmanager
-def stages() -> Iterator[Progress]:
-    """A progress bar per stage on a terminal; elsewhere a line now and then."""
-    if not sys.stderr.isatty():
+def stages(wanted: bool = True, *, brief: bool = False) -> Iterator[Progress]:
+    """How far stages are: a bar each on a terminal; elsewhere, as in a log file, a line in the log now and then.
 
-        def line(stage: str, done: int, total: int, note: str) -> None:
-            if done == total or done % max(1, total // 10) == 0:
-                print(f"{stage} {done}/{total} {note}", file=sys.stderr, flush=True)
+    Args:
+        wanted: False shows nothing.
+        brief: of work that is soon done: the bars go with it, and elsewhere nothing is shown.
+    """
+    if wanted and shown():
+        with _bars(brief) as report:
+            yield report
+    elif wanted and not brief:
+        yield _line
+    else:
+        yield lambda stage, done, total, note: None
 
-        yield line
-        return
+
+def _line(stage: str, done: int, total: int, note: str) -> None:
+    if done == total or done % max(1, total // 10) == 0:
+        _LOG.info("%s %d/%d %s", stage, done, total, note)
+
+
+@contextmanager
+def _bars(brief: bool) -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
 
     columns = (
         TextColumn("{task.description}"),
@@ -38,26 +62,12 @@ def stages() -> Iterator[Progress]:
         TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        tasks = {}
+    with Bars(*columns, console=Console(stderr=True), transient=brief) as bars:
+        shown: dict[str, TaskID] = {}
 
         def report(stage: str, done: int, total: int, note: str) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total, note="")
-            bar.update(tasks[stage], completed=done, total=total, note=note)
+            if stage not in shown:
+                shown[stage] = bars.add_task(stage, total=total, note="")
+            bars.update(shown[stage], completed=done, total=total, note=note)
 
         yield report
-
-
-@contextmanager
-def counting(title: str, total: int, wanted: bool = True) -> Iterator[Callable[[int], None]]:
-    """A progress bar where stderr is a terminal, gone when done; yields what says how many more are done."""
-    if not (wanted and sys.stderr.isatty()):
-        yield lambda count: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda count: bar.advance(task, count)

@@ -9,7 +9,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 def filled(template: str, **values: Any) -> str:
     """A template of the package, such as ``meta/card.md.j2``, with these values; a name that it lacks is an error."""
-    loader = PackageLoader("metad2a_plugin", "")
-    environment = Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    environment.keep_trailing_newline = True
+    environment = Environment(
+        loader=PackageLoader("metad2a_plugin", ""),
+        autoescape=template.endswith(".html.j2"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
     return environment.get_template(template).render(values)

@@ -522,6 +522,7 @@ def test_results_of_many_seeds(tmp_path: Path) -> None:
         convert(tmp_path / "file", tmp_path / "out.npz")
 
 
+@pytest.mark.slow
 def test_a_small_file_that_unpacks_to_much(tmp_path: Path) -> None:
     for name, data in {
         "none": b"\x80\x02" + pickle.NONE * 100_000_000,

@@ -584,9 +584,9 @@ def test_the_command_line_says_what_is_absent(absent: str, said: str) -> None:
 def test_light_copies_are_quick(naslib: Any) -> None:
     import time
 
-    begin = time.perf_counter()
+    begin = time.process_time()
     trace = naslib.search("random", toy_benchmark(), epochs=100)
-    assert len(trace.cells) == 100 and sum(trace.own_seconds) < 1 and time.perf_counter() - begin < 5
+    assert len(trace.cells) == 100 and sum(trace.own_seconds) < 1 and time.process_time() - begin < 5
 
 
 def test_no_search_warns_of_anything(naslib: Any) -> None:

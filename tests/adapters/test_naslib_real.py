@@ -143,10 +143,10 @@ def test_a_search_in_naslib_s_own_space_looks_up_quickly(tmp_path: Path) -> None
     config = naslib.make_config(epochs=100, save=str(tmp_path))
     optimizer = naslib.StrategyOptimizer(config, "random")
     optimizer.adapt_search_space(host.NasBench201SearchSpace(), dataset_api=naslib.dataset_api(toy_benchmark()))
-    begin = time.perf_counter()
+    begin = time.process_time()
     for epoch in range(100):
         optimizer.new_epoch(epoch)
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1
     graph = optimizer.get_final_architecture()
     assert type(graph) is host.NasBench201SearchSpace and graph.instantiate_model
     assert naslib.from_naslib(graph) == optimizer.strategy.best[0]

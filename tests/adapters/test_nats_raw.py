@@ -81,6 +81,7 @@ def agree(benchmark: Any, api: Any) -> None:
         assert (cost.params, cost.flops) == pytest.approx((theirs["params"], theirs["flops"]), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_nats_bench_reads_the_same_numbers(raw: Path, folder: Any) -> None:
     nats_bench = pytest.importorskip("nats_bench", reason="nats_bench is not installed (pip install nats_bench)")
     api = nats_bench.create(str(raw), "tss", fast_mode=True, verbose=False)
@@ -100,6 +101,7 @@ def test_nats_bench_reads_the_same_numbers_from_one_file(published: Any, folder:
     agree(benchmark, api)
 
 
+@pytest.mark.slow
 def test_nas_bench_201_reads_the_same_numbers(published: Any, folder: Any) -> None:
     package = pytest.importorskip("nas_201_api", reason="nas_201_api is not installed (pip install nas-bench-201)")
     api = package.NASBench201API(published, verbose=False)

@@ -237,7 +237,7 @@ def test_a_metric_of_another_architecture_is_left_out(
     model_space: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def swapped(value: float) -> dict[str, Any]:
-        return {"default": value, adapter.CHOICES: [0, 0, 0, 0, 0, 0]}
+        return {"default": value, "metad2a_choices": [0, 0, 0, 0, 0, 0]}
 
     strategy = adapter.SearchStrategy("random", seed=1)
     with caplog.at_level(logging.WARNING):

@@ -10,8 +10,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from metad2a_plugin.adapters import _nni_host
-from metad2a_plugin.adapters._nni_bridge import bridge, bridge_of, number
+from metad2a_plugin.adapters import _nni_compat
+from metad2a_plugin.adapters._nni_bridge import bridge_of_sample, bridge_of_space, number
 from metad2a_plugin.adapters._nni_mobilenetv3 import SETTINGS, check_settings
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError, HostError, MissingExtraError
@@ -33,17 +33,17 @@ def choices(prefix: str = "cell/", ops: tuple[str, ...] = SHORT) -> dict[str, tu
 @pytest.mark.parametrize("prefix", ["cell/", "", "stage/one/"])
 @pytest.mark.parametrize("ops", [SHORT, LONG, tuple(reversed(SHORT))], ids=["short", "long", "reversed"])
 def test_every_cell_goes_there_and_back(prefix: str, ops: tuple[str, ...]) -> None:
-    found = bridge(choices(prefix, ops))
+    found = bridge_of_space(choices(prefix, ops))
     cells = list(SPACE.enumerate())
     samples = [found.sample(cell) for cell in cells]
     assert len({tuple(sorted(sample.items())) for sample in samples}) == SPACE.size
     assert [found.architecture(sample) for sample in samples] == cells
-    assert [bridge_of(sample).architecture(sample) for sample in samples[::97]] == cells[::97]
+    assert [bridge_of_sample(sample).architecture(sample) for sample in samples[::97]] == cells[::97]
 
 
 def test_labels_are_edges_and_values_the_operations_of_the_string() -> None:
     cell = SPACE.parse("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|none~1|avg_pool_3x3~2|")
-    assert bridge(choices()).sample(cell) == {
+    assert bridge_of_space(choices()).sample(cell) == {
         "cell/0_1": "conv_3x3",
         "cell/0_2": "none",
         "cell/1_2": "skip_connect",
@@ -66,15 +66,15 @@ def test_labels_are_edges_and_values_the_operations_of_the_string() -> None:
 )
 def test_other_spaces_are_refused_by_what_they_have(space: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as refusal:
-        bridge(space)
+        bridge_of_space(space)
     assert "NasBench201" in str(refusal.value)
 
 
 @pytest.mark.parametrize("change", [{"cell/0_1": "conv_5x5"}, {"cell/0_1": None}])
 def test_malformed_samples_are_refused(change: dict[str, Any]) -> None:
-    sample = bridge(choices()).sample(next(SPACE.enumerate())) | change
+    sample = bridge_of_space(choices()).sample(next(SPACE.enumerate())) | change
     with pytest.raises(ArchitectureError, match="no sample of NasBench201"):
-        bridge(choices()).architecture(sample)
+        bridge_of_space(choices()).architecture(sample)
 
 
 # -- MobileNetV3 ---------------------------------------------------------------------------------
@@ -110,34 +110,34 @@ def networks() -> st.SearchStrategy[Architecture]:
 @given(network=networks())
 def test_every_network_goes_there_and_back(prefix: str, network: Architecture) -> None:
     choices = ofa_choices(prefix)
-    sample = bridge(choices).sample(network)
+    sample = bridge_of_space(choices).sample(network)
     assert sample.keys() == choices.keys() and all(value in choices[label] for label, value in sample.items())
     assert sample[prefix + "stem_ks"] == sample[prefix + "s0_i0_ks"] == 3
-    assert bridge(choices).architecture(sample) == bridge_of(sample).architecture(sample) == network
+    assert bridge_of_space(choices).architecture(sample) == bridge_of_sample(sample).architecture(sample) == network
 
 
 @given(data=st.data())
 def test_what_a_sample_says_of_layers_that_are_not_there_means_nothing(data: st.DataObject) -> None:
     sample = {label: data.draw(st.sampled_from(values)) for label, values in ofa_choices().items()}
     sample |= {"stem_ks": 3, "s0_i0_ks": 3}
-    network = bridge_of(sample).architecture(sample)
+    network = bridge_of_sample(sample).architecture(sample)
     config = {
         "ks": [sample[f"{layer}_ks"] for layer in LAYERS],
         "e": [sample[f"{layer}_exp"] for layer in LAYERS],
         "d": [sample[f"s{stage}_depth"] for stage in range(1, 6)],
     }
     assert network == OFA.from_config(config)[0]
-    again = bridge_of(sample).sample(network)
+    again = bridge_of_sample(sample).sample(network)
     unused = {layer for layer in LAYERS if int(layer[4]) >= sample[f"s{layer[1]}_depth"]}
     changed = {label for label, value in sample.items() if again[label] != value}
     assert {label.rpartition("_")[0] for label in changed} <= unused
     absent = {label: value for label, value in sample.items() if label.rpartition("_")[0] not in unused}
-    assert bridge_of(absent).architecture(absent) == network
+    assert bridge_of_sample(absent).architecture(absent) == network
 
 
 def test_labels_are_stages_and_layers_and_values_kernels_ratios_and_depths() -> None:
     network = OFA.parse("k5e4-k3e6+k7e3-k3e3-k3e4+k3e3-k5e6-k7e4-k3e3+k3e3-k3e3+k5e3-k7e6")
-    sample = bridge(ofa_choices()).sample(network)
+    sample = bridge_of_space(ofa_choices()).sample(network)
     assert [sample[f"s{stage}_depth"] for stage in range(1, 6)] == [2, 3, 4, 2, 2]
     assert [sample[f"{layer}_ks"] for layer in LAYERS[:8]] == [5, 3, 3, 3, 7, 3, 3, 3]
     assert [sample[f"{layer}_exp"] for layer in LAYERS[:8]] == [4, 6, 3, 3, 3, 3, 4, 3]
@@ -145,9 +145,9 @@ def test_labels_are_stages_and_layers_and_values_kernels_ratios_and_depths() -> 
 
 def test_a_sample_is_spelled_as_the_model_space_does() -> None:
     choices = ofa_choices() | {f"{layer}_exp": (6.0, 4.0, 3.0) for layer in LAYERS}
-    sample = bridge(choices).sample(OFA.sample(random.Random(0)))
+    sample = bridge_of_space(choices).sample(OFA.sample(random.Random(0)))
     assert {type(sample[f"{layer}_exp"]) for layer in LAYERS} == {float}
-    assert bridge(choices).architecture(sample) == OFA.sample(random.Random(0))
+    assert bridge_of_space(choices).architecture(sample) == OFA.sample(random.Random(0))
 
 
 def test_the_two_fixed_kernels_can_be_left_out_or_have_one_choice() -> None:
@@ -155,9 +155,9 @@ def test_the_two_fixed_kernels_can_be_left_out_or_have_one_choice() -> None:
     for fixed in ({}, {"stem_ks": (3,), "s0_i0_ks": (3,)}):
         choices = {label: values for label, values in ofa_choices().items() if label.endswith(("p", "h"))}
         choices |= {f"{layer}_ks": (3, 5, 7) for layer in LAYERS} | fixed
-        sample = bridge(choices).sample(network)
+        sample = bridge_of_space(choices).sample(network)
         assert sample.keys() == choices.keys()
-        assert bridge_of(sample).architecture(sample) == network
+        assert bridge_of_sample(sample).architecture(sample) == network
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_the_two_fixed_kernels_can_be_left_out_or_have_one_choice() -> None:
 def test_other_choices_of_mobilenetv3_are_refused(change: dict[str, Any], message: str) -> None:
     choices = {label: values for label, values in (ofa_choices() | change).items() if values is not None}
     with pytest.raises(ConfigError, match=message) as refusal:
-        bridge(choices)
+        bridge_of_space(choices)
     assert "ofa_space(width=1.0, num_classes=1000)" in str(refusal.value)
 
 
@@ -191,10 +191,10 @@ def test_other_choices_of_mobilenetv3_are_refused(change: dict[str, Any], messag
     ],
 )
 def test_malformed_samples_of_mobilenetv3_are_refused(change: dict[str, Any], message: str) -> None:
-    sample = bridge(ofa_choices()).sample(OFA.sample(random.Random(0))) | change
+    sample = bridge_of_space(ofa_choices()).sample(OFA.sample(random.Random(0))) | change
     sample = {label: value for label, value in sample.items() if value is not None}
     with pytest.raises(ArchitectureError, match=message):
-        bridge_of(sample).architecture(sample)
+        bridge_of_sample(sample).architecture(sample)
 
 
 def settings(**change: Any) -> dict[str, Any]:
@@ -265,19 +265,14 @@ def installed(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
     """As if these packages were there, and no others of NNI's."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name in versions else None)
 
-    def version(name: str) -> str:
-        if name not in versions:
-            raise _nni_host.PackageNotFoundError(name)
-        return versions[name]
-
-    monkeypatch.setattr(_nni_host, "version", version)
+    monkeypatch.setattr(_nni_compat, "version_of", lambda name, unknown="": versions.get(name, unknown))
 
 
 @pytest.mark.parametrize("there", [{}, {"nni": "3.0"}])
 def test_without_nni_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, there: dict[str, str]) -> None:
     installed(monkeypatch, **there)
     with pytest.raises(MissingExtraError, match=r"pip install 'metad2a-plugin\[nni\]'"):
-        _nni_host.check()
+        _nni_compat.check()
 
 
 @pytest.mark.parametrize(
@@ -293,7 +288,7 @@ def test_a_host_that_cannot_work_is_refused(
 ) -> None:
     installed(monkeypatch, pytorch_lightning="2.6", **versions)
     with pytest.raises(HostError, match=message) as refusal:
-        _nni_host.check()
+        _nni_compat.check()
     assert "pip install" in str(refusal.value)
 
 
@@ -305,7 +300,7 @@ def test_a_host_that_does_not_import_is_refused_with_its_own_words(monkeypatch: 
 
     monkeypatch.setattr(importlib, "import_module", broken)
     with pytest.raises(HostError, match="does not import: RuntimeError: operator torchvision::nms"):
-        _nni_host.check()
+        _nni_compat.check()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("nni") is not None, reason="NNI is installed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from metad2a_plugin import get_predictor, get_strategy
 from metad2a_plugin.data import extract_task, get_encoder, load_dataset
+from metad2a_plugin.data.distilled import DistilledEncoder
 from metad2a_plugin.errors import ArchitectureError, ConfigError, DatasetError
 from metad2a_plugin.models.checkpoint import Checkpoint
 from metad2a_plugin.models.generator import PaperGenerator
@@ -31,7 +34,7 @@ nni = pytest.importorskip("nni", reason="NNI is not installed; see the extra 'nn
 
 import nni.nas.strategy as nni_strategies  # noqa: E402
 from metad2a_plugin.adapters import nni as adapter  # noqa: E402
-from metad2a_plugin.adapters._nni_bridge import bridge_of  # noqa: E402
+from metad2a_plugin.adapters._nni_bridge import bridge_of_sample  # noqa: E402
 from metad2a_plugin.adapters._nni_mobilenetv3 import SETTINGS, MobileNetV3Bridge  # noqa: E402
 from nni.nas.evaluator import FunctionalEvaluator  # noqa: E402
 from nni.nas.hub.pytorch import MobileNetV3Space as HubSpace  # noqa: E402
@@ -153,7 +156,7 @@ def test_nni_s_random_samples_are_networks_of_the_space(model_space: Any) -> Non
         sample: dict[str, Any] = {}
         simple.random(sample, random_state=np.random.RandomState(seed))
         network = adapter.architecture_of(sample)
-        again = bridge_of(sample).sample(network)
+        again = bridge_of_sample(sample).sample(network)
         assert simple.contains(again) and adapter.architecture_of(again) == network
         if seed % 40 == 0:  # NNI ignores what is said of layers that are not there, as we do
             with model_context(sample):
@@ -352,7 +355,7 @@ def test_a_predictor_reads_the_dataset_it_needs(tmp_path: Path, images: Path) ->
 
 
 def test_shared_weights_evaluate_models(tmp_path: Path, images: Path) -> None:
-    config = TrainConfig(epochs=1, input_size=8, channels=4, cells=1, device="cpu")
+    config = TrainConfig(epochs=1, input_size=8, options={"channels": 4, "cells": 1}, device="cpu")
     shared = SharedWeights(prepare(load_dataset(images), config), config)
     shared.train()
     shared.save(tmp_path / "supernet.safetensors")
@@ -444,15 +447,18 @@ def test_a_tuner_searches_what_the_strategy_does(model_space: Any) -> None:
 # -- MetaD2A -------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def meta_trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of the space with random weights."""
-    encoder = get_encoder("default")
+    return random_checkpoint(tmp_path_factory.mktemp("models") / "toy", "default")
+
+
+def random_checkpoint(folder: Path, encoder_name: str) -> Path:
+    """Of the space, with random weights."""
+    encoder = get_encoder(encoder_name)
     sizes = {"feature_dim": encoder.dim, "hidden": 8, "latent": 8}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         predictor = PaperAccuracy(PaperPredictor.of_space(SPACE, **sizes).eval(), 70.0, 5.0, 1.0)
         generator = PaperGenerator.of_space(SPACE, **sizes, heads=2).eval()
-    folder = tmp_path_factory.mktemp("models") / "toy"
-    Checkpoint("toy", SPACE.name, "default", encoder.fingerprint, predictor, generator).save(folder)
+    Checkpoint("toy", SPACE.name, encoder_name, encoder.fingerprint, predictor, generator).save(folder)
     return folder
 
 
@@ -504,3 +510,20 @@ def test_the_meta_trained_predictor_evaluates(
     assert [value for _, value in strategy.measured] == pytest.approx(predicted.tolist(), abs=1e-4)
     with pytest.raises(ConfigError, match="is of the space 'mobilenetv3', not 'nasbench201'"):
         run(NasBench201(), evaluator, adapter.SearchStrategy("random"), tmp_path)
+
+
+def test_a_predictor_evaluates_by_the_encoder_of_its_checkpoint(model_space: Any, tmp_path: Path, images: Path) -> None:
+    encoder = tmp_path / "encoder"
+    encoder.mkdir()
+    shape = {"stem": [4, 4], "widths": [4, 6], "depths": [1, 1], "dim": 5}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(DistilledEncoder(**shape).state_dict(), encoder / "model.safetensors")
+    (encoder / "config.json").write_text(json.dumps({"model": shape, "size": 24}))
+    model = random_checkpoint(tmp_path / "model", str(encoder))
+    strategy = adapter.SearchStrategy("random", seed=1)
+    run(model_space, adapter.PredictorEvaluator("metad2a", images, seed=3, model=model), strategy, tmp_path, trials=2)
+    networks = [network for network, _ in strategy.measured]
+    task = extract_task(load_dataset(images), get_encoder(str(encoder)), seed=3)
+    predicted = get_predictor("metad2a")(SPACE, model=model).predict(task, networks)
+    assert [value for _, value in strategy.measured] == pytest.approx(predicted.tolist(), abs=1e-4)

@@ -26,7 +26,7 @@ from metad2a_plugin.training.config import TrainConfig
 SPACE, MOBILE = NASBench201(), get_space("mobilenetv3")
 WIDE = "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+|none~0|skip_connect~1|nor_conv_3x3~2|"
 DEAD = "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|skip_connect~2|"
-CONFIG = TrainConfig(epochs=2, batch_size=8, input_size=8, channels=4, cells=1, lr=0.05, device="cpu")
+CONFIG = TrainConfig(epochs=2, batch_size=8, input_size=8, options={"channels": 4, "cells": 1}, lr=0.05, device="cpu")
 SURFACE = LandscapeConfig(points=5, images=16, batch_size=8, device="cpu")
 
 
@@ -123,7 +123,7 @@ def test_a_dead_cell_and_a_space_without_cells_have_pages_too(tmp_path: Path) ->
     assert [n.name for n in dead.networks] == ["this network", "random 1"]
     write_page(dead, tmp_path / "dead.html")
     assert "No path leads" in (tmp_path / "dead.html").read_text()
-    config = TrainConfig(epochs=1, input_size=32, width=0.1, lr=0.05, device="cpu")
+    config = TrainConfig(epochs=1, input_size=32, options={"width": 0.1}, lr=0.05, device="cpu")
     cell = MOBILE.parse("+".join(["k3e3-k3e3"] * 5))
     mobile = analyze(MOBILE, cell, coloured(), config, references=0, surface=SURFACE, progress=False)
     write_page(mobile, tmp_path / "mobile.html")

@@ -81,7 +81,7 @@ def test_the_pattern_of_a_cell_leaves_out_what_cannot_matter() -> None:
 
 def test_the_widest_cell_is_wide_and_shallow_and_its_place_is_a_share_of_all() -> None:
     found = describe(SPACE, SPACE.parse(WIDEST))
-    counts = common_topologies()
+    counts = common_topologies(SPACE)
     assert found.width == max(w for w, _ in counts) and found.wide_and_shallow
     vertices = SPACE.all_vertices()
     vertices = vertices[~SPACE.dead_mask(vertices)]

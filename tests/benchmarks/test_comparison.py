@@ -58,6 +58,7 @@ def test_a_tiny_run_writes_everything(toys: None, toy_data: Path, tmp_path: Path
     assert len(results["mean"]["cifar10"]["TPE (NNI)"]["told"]) == 120
 
 
+@pytest.mark.slow
 def test_finished_runs_are_not_run_again(
     toys: None, toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +84,7 @@ def test_an_absent_host_is_named_and_left_out_only_if_asked(
     assert results["settings"]["left_out"] == ["not_there"]
 
 
+@pytest.mark.slow
 def test_a_missed_aim_is_said(toys: None, toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(comparison.METHODS, "MetaD2A", searched(60))
     assert all(verdict.endswith("missed.") for verdict in run(toy_data, tmp_path)["verdicts"].values())

@@ -58,6 +58,7 @@ def test_a_generated_file_is_what_torch_reads_with_the_structure_of_the_publishe
     assert len({fields["train_acc1es"][199] for fields in first.values()}) == len(first)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*has 4 of the 15,625 cells")
 def test_every_number_is_compared(generated: tuple[Any, Path], tmp_path: Path) -> None:
     generator, path = generated
@@ -80,6 +81,7 @@ def test_every_number_is_compared(generated: tuple[Any, Path], tmp_path: Path) -
         convert_benchmark.compare(generator, tmp_path / "changed.npz", False)
 
 
+@pytest.mark.slow
 def test_a_tiny_run_writes_everything_and_leaves_nothing(data_root: Path, tmp_path: Path) -> None:
     scratch, out = tmp_path / "scratch", tmp_path / "out"
     scratch.mkdir()

@@ -11,6 +11,7 @@ from metad2a_plugin import MetaD2A
 from metad2a_plugin.data import Task
 
 
+@pytest.mark.slow
 def test_a_tiny_run_writes_everything(toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generator, "CANDIDATES", 10)
     folders = ["--data", str(toy_data), "--out", str(tmp_path)]

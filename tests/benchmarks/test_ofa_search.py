@@ -26,6 +26,7 @@ def data(toy_data: Path) -> Path:
     return toy_data
 
 
+@pytest.mark.slow
 def test_searches_are_compared_and_finished_ones_kept(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

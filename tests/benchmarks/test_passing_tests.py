@@ -10,6 +10,7 @@ import pytest
 TINY: dict[str, Any] = {"batch_size": 4, "channels": 2, "cells": 1, "input_size": 8, "alpha_lr": 0.1, "device": "cpu"}
 
 
+@pytest.mark.slow
 def test_a_tiny_run_writes_everything(toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passing_tests, "SMALL", TINY)
     folders = ["--data", str(toy_data), "--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]

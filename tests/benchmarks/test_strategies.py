@@ -9,10 +9,12 @@ import pytest
 import strategies
 
 
+@pytest.mark.slow
 def test_a_tiny_comparison_writes_everything(
     toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(strategies, "CONFIG", replace(strategies.CONFIG, epochs=1, channels=2, input_size=8))
+    tiny = replace(strategies.CONFIG, epochs=1, options={"channels": 2, "cells": 1}, input_size=8)
+    monkeypatch.setattr(strategies, "CONFIG", tiny)
     monkeypatch.setattr(strategies, "SUPERNET", strategies.SUPERNET | {"channels": 2, "input_size": 8, "batch_size": 2})
     few = {"NASWOT": {"options": {"candidates": 2}}, "DARTS": {"supernet": 1}}
     few["MDENAS, shared weights"] = {"supernet": 3}

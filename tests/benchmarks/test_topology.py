@@ -12,6 +12,7 @@ from metad2a_plugin.spaces.nasbench201.cell import OPS
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 
+@pytest.mark.slow
 def test_a_tiny_run_writes_everything_and_goes_on(toy_data: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     folders = ["--data", str(toy_data), "--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -145,9 +146,9 @@ def test_train_shows_its_search_no_image_that_it_validates_on(
         return searched(self, dataset, **options)
 
     def watched_prepare(dataset: Any, config: Any) -> Any:
-        held_out = dataset.split(config.validation, config.split_seed)[1]
-        seen.append({held_out.key(i) for i in range(len(held_out))})
-        return prepared(dataset, config)
+        data = prepared(dataset, config)
+        seen.append({data.validation.key(i) for i in range(len(data.validation))})
+        return data
 
     monkeypatch.setattr(search.MetaD2A, "search", watched_search)
     monkeypatch.setattr(training, "prepare", watched_prepare)
@@ -220,7 +221,7 @@ def test_networks_of_a_strategy_s_own_are_like_those_that_are_trained(work: Path
     made = []
 
     class Own(RandomSearch):
-        network_settings = ("channels", "input_size", "width")
+        network_settings = ("options", "input_size")
 
         def __init__(self, space: Any, *, seed: int = 0, **options: Any) -> None:
             super().__init__(space, seed=seed)
@@ -229,7 +230,7 @@ def test_networks_of_a_strategy_s_own_are_like_those_that_are_trained(work: Path
     monkeypatch.setattr(random_search, "RandomSearch", Own)
     given = ["--strategy", "random", "--queries", "1", "--out", "kept", "--option", "channels=2"]
     assert main(["train", "images.npz", *given, *TINY]) == 0
-    assert made[-1] == {"channels": 2, "input_size": 8}
+    assert made[-1] == {"channels": 2, "cells": 1, "input_size": 8}
 
 
 def test_search_gives_a_predictor_its_options(work: Path, capsys: Any) -> None:
@@ -426,7 +427,7 @@ def enough(work: Path) -> None:
 
 BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
     "no such command": (["serch"], "No such command 'serch'", nothing),
-    "no such option": ([*SEARCH, "--tpo", "3"], "No such option: --tpo", nothing),
+    "no such option": ([*SEARCH, "--tpo", "3"], "No such option...--tpo", nothing),
     "no dataset": (["train"], "Missing argument", nothing),
     "queries without a strategy": ([*TRAIN, "--queries", "3"], "are for a search with --strategy", nothing),
     "a strategy and an architecture": ([*TRAIN, "--strategy", "random", "-a", CELL], "says what to train", nothing),
@@ -436,9 +437,19 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
         [*TRAIN, "--strategy", "mdenas", "--option", "learning-rate=-1"], "must be a positive number", nothing,
     ),
     "shared weights of another space": (
-        [*TRAIN, "--strategy", "mdenas", "--shared-weights", "--space", "mobilenetv3"], "needs the supernet", nothing,
+        [*TRAIN, "--strategy", "mdenas", "--shared-weights", "--space", "mobilenetv3"],
+        "has no supernet",
+        nothing,
     ),
-    "the seed as an option": ([*TRAIN, "--strategy", "random", "--option", "seed=1"], "as --seed", nothing),
+    "the seed as an option": (
+        [*TRAIN, "--strategy", "random", "--option", "seed=1"], "leave the option 'seed' out", nothing,
+    ),
+    "a network's option twice": (
+        [*TRAIN, "-a", CELL, "--network", "channels=2"], "--channels and --network channels=VALUE", nothing,
+    ),
+    "a network's option of no space": ([*TRAIN, "-a", CELL, "--network", "depth=2"], "'depth'", nothing),
+    "half a network's option": ([*TRAIN, "-a", CELL, "--network", "depth"], "must be NAME=VALUE", nothing),
+    "quiet and verbose": (["--quiet", "--verbose", *SEARCH], "contradict each other", nothing),
     "shared weights for what has a supernet": (
         [*TRAIN, "--strategy", "lpt", "--shared-weights"], "supernet of its own", nothing,
     ),
@@ -554,7 +565,7 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
         "unknown image encoder 'gone'",
         lambda work: write_folder(work / "database", toy(rows=80)),
     ),
-    "devices of no space": (["list", "devices", "--space", "darts"], "known for the spaces nasbench201 and", nothing),
+    "devices of no space": (["list", "devices", "--space", "darts"], "known for the spaces mobilenetv3 and", nothing),
     "a space of no devices": (["list", "models", "--space", "mobilenetv3"], "whose devices to list", nothing),
     "unknown list": (["list", "colours"], "there is no list of 'colours'; the lists are models, devices", nothing),
 }
@@ -568,7 +579,9 @@ def test_a_mistake_ends_in_one_sentence_and_leaves_nothing(kind: str, model: str
     before = files(work)
     status = main([model if a == "MODEL" else a for a in arguments])
     shown = capsys.readouterr()
-    assert status == 2 and message in shown.err and "Traceback" not in shown.err
+    # What stands between the parts of a message is the command line library's, and changes with its release.
+    assert status == 2 and re.search(".*".join(map(re.escape, message.split("..."))), shown.err)
+    assert "Traceback" not in shown.err
     assert shown.err.startswith("error: ") and shown.err.count("\n") == 1, "one sentence"
     assert files(work) == before, "something was written"
 

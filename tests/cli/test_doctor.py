@@ -10,15 +10,25 @@ from typing import Any
 
 import pytest
 
-from metad2a_plugin.cli import doctor, main
-from metad2a_plugin.cli.doctor import ABSENT, PROBLEM, WORKS, Finding
+from metad2a_plugin.cli import main
 from metad2a_plugin.errors import HostError
+from metad2a_plugin.utils import installed
 
-pytest.importorskip("metad2a_plugin.adapters", reason="adapters are inside the package once it is installed")
+adapters = pytest.importorskip(
+    "metad2a_plugin.adapters._doctor", reason="adapters are inside the package once it is installed"
+)
+from metad2a_plugin.cli import doctor  # noqa: E402
+from metad2a_plugin.cli.doctor import ABSENT, PROBLEM, WORKS, Finding  # noqa: E402
+
 NAMES = [
     *("Python", "torch", "metad2a-plugin", "data", "torchvision"),
     *("NNI", "NASLib", "Once-for-All", "nas-bench-201", "nats_bench"),
 ]
+
+
+def check(name: str, timeout: float = 60) -> Finding:
+    [host] = [host for host in adapters.HOSTS if host.name == name]
+    return doctor.check_host(host, timeout)
 
 
 # -- what works here -----------------------------------------------------------------------------
@@ -62,7 +72,7 @@ BROKEN = {
 def test_a_broken_host_is_a_problem_with_a_reason(kind: str, host: Any) -> None:
     code, reason = BROKEN[kind]
     host("nats_bench", code)
-    found = doctor._nats_bench(60)
+    found = check("nats_bench")
     assert found.state == PROBLEM and len(found.notes) == 1
     assert re.search(reason, found.notes[0]), found.notes
 
@@ -81,7 +91,7 @@ def create(root, space, verbose):
 
 def test_a_host_may_print_and_close_what_it_likes(host: Any) -> None:
     host("nats_bench", WORKING)
-    assert doctor._nats_bench(60).state == WORKS
+    assert check("nats_bench").state == WORKS
 
 
 def test_a_host_that_hangs_is_given_up_with_all_it_started(host: Any, tmp_path: Path) -> None:
@@ -94,7 +104,7 @@ def test_a_host_that_hangs_is_given_up_with_all_it_started(host: Any, tmp_path: 
     """
     host("nats_bench", "\n".join(line.strip() for line in code.splitlines()))
     begin = time.monotonic()
-    found = doctor._nats_bench(10)
+    found = check("nats_bench", 10)
     assert found.state == PROBLEM and found.notes == ("no answer within 10 seconds",)
     assert time.monotonic() - begin < 60
     process = int(child.read_text())
@@ -114,43 +124,45 @@ def running(pid: int) -> bool:
 
 # -- hosts that are not there, or not fit --------------------------------------------------------
 def test_what_is_not_installed_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_installed", lambda module: False)
-    for check, remedy in (
-        (doctor._torchvision, "only the torchvision encoder"),
-        (doctor._nni, r"pip install 'metad2a-plugin[nni]'"),
-        (doctor._naslib, "git clone --branch Develop https://github.com/automl/NASLib"),
-        (doctor._ofa, r"pip install 'metad2a-plugin[ofa]'"),
-        (doctor._nas_bench_201, "metad2a convert-benchmark"),
-        (doctor._nats_bench, "are read without it"),
+    monkeypatch.setattr(doctor, "find_spec", lambda module: None)
+    for name, remedy in (
+        ("torchvision", "only the torchvision encoder"),
+        ("NNI", r"pip install 'metad2a-plugin[nni]'"),
+        ("NASLib", "git clone --branch Develop https://github.com/automl/NASLib"),
+        ("Once-for-All", r"pip install 'metad2a-plugin[ofa]'"),
+        ("nas-bench-201", "metad2a convert-benchmark"),
+        ("nats_bench", "are read without it"),
     ):
-        found = check(60)
+        found = check(name)
         assert found.state == ABSENT and remedy in found.notes[0]
 
 
 def test_torchvision_of_another_torch(host: Any) -> None:
     host("torchvision", "raise RuntimeError('operator torchvision::nms does not exist')")
-    found = doctor._torchvision(60)
+    found = check("torchvision")
     assert found.state == PROBLEM
     assert found.notes[0].startswith("it is built for another torch (operator torchvision::nms does not exist); NNI")
 
 
 def test_an_adapter_says_itself_what_its_host_lacks(host: Any) -> None:
     host("naslib", "")
-    found = doctor._naslib(60)
+    found = check("NASLib")
     assert found.state == PROBLEM and "NASLib" in found.notes[0]
 
 
 def test_versions_that_an_extra_excludes(monkeypatch: pytest.MonkeyPatch) -> None:
     of_nni = [f"{requirement}; extra == 'nni'" for requirement in ("a<3.12", "b<2.7,>=2", "c==3.0")]
-    monkeypatch.setattr(doctor, "requires", lambda package: ["torch>=2.4", *of_nni, "a<1; extra == 'x'"])
+    lines = ["torch>=2.4", *of_nni, "a<1; extra == 'x'"]
+    monkeypatch.setattr(installed.metadata, "requires", lambda package: lines)
 
-    def violated(**versions: str) -> list[tuple[str, str]]:
-        monkeypatch.setattr(doctor, "_version", lambda package: versions.get(package, "of unknown version"))
-        return list(doctor._violated("nni"))
+    def violated(**versions: str) -> list[str]:
+        monkeypatch.setattr(installed, "version_of", versions.get)
+        return [str(requirement.specifier) for requirement in installed.violated("nni")]
 
-    assert violated() == violated(a="3.11.9", b="2.6.6", c="3.0") == violated(b="2.0.0+cpu", c="3.0.1") == []
-    assert violated(a="3.12.0", b="2.7.0") == [("a", "a<3.12"), ("b", "b<2.7,>=2")]
-    assert violated(b="1.9", c="2.10") == [("b", "b<2.7,>=2"), ("c", "c==3.0")]
+    assert violated() == violated(a="3.11.9", b="2.6.6", c="3.0", torch="1.0") == violated(b="2.0.0+cpu", c="3") == []
+    assert violated(a="3.12.0", b="2.7.0") == ["<3.12", "<2.7,>=2"]
+    assert violated(b="1.9", c="2.10") == ["<2.7,>=2", "==3.0"]
+    assert violated(c="3.0.1") == ["==3.0"]
 
 
 # -- data ----------------------------------------------------------------------------------------
@@ -184,7 +196,7 @@ def test_a_trial_of_nni_runs_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.chdir(tmp_path)
-    found = doctor._nni(120)
+    found = check("NNI", 120)
     assert found.state == WORKS, found
     assert re.search(r"a trial on the sequential engine runs, and node v\d+\S* of the training service", found.found)
     assert list(tmp_path.iterdir()) == []
@@ -198,7 +210,7 @@ def test_a_node_that_does_not_start(monkeypatch: pytest.MonkeyPatch, tmp_path: P
             node.write_text(code)
             node.chmod(0o755)
         with pytest.raises(HostError, match=r"cannot start its node .*; its sequential engine works; reinstall"):
-            doctor._nni_node()
+            adapters._nni_node()
 
 
 # -- the command ---------------------------------------------------------------------------------

@@ -189,8 +189,9 @@ def test_first_frame_of_a_gif(tmp_path: Path) -> None:
     assert (pixels == (255, 0, 0)).all()
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])  # Pillow turns a TIFF by itself
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation(orientation: int, tmp_path: Path) -> None:
+def test_exif_orientation(orientation: int, suffix: str, tmp_path: Path) -> None:
     """A bright top-left corner of the upright image lands where the orientation puts it; reading undoes it."""
     upright = np.zeros((32, 48, 3), np.uint8)
     upright[:16, :16] = 255
@@ -200,7 +201,7 @@ def test_exif_orientation(orientation: int, tmp_path: Path) -> None:
     stored = image if turn is None else image.transpose(Image.Transpose(turn))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    pixels = _one_image(tmp_path, lambda p: stored.save(p, exif=exif, quality=95), "jpg")
+    pixels = _one_image(tmp_path, lambda p: stored.save(p, exif=exif, quality=95), suffix)
     assert pixels.shape == (32, 48, 3)
     assert pixels[:14, :14].min() > 230 and pixels[18:].max() < 25 and pixels[:, 18:].max() < 25
 

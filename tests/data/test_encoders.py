@@ -76,7 +76,7 @@ def test_missing_or_damaged(checkpoint: Path, damage: Callable[[Path], Any], mes
 
 
 def test_default_is_the_shipped_folder(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoders, "PRETRAINED", checkpoint)
+    monkeypatch.setattr(encoders, "SHIPPED", checkpoint)
     assert get_encoder().name == get_encoder("default").name == "default"
 
 

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metad2a_plugin.devices.nasbench201 import NUM_FEATURES, PRETRAINED, LatencyModel, cell_features, cell_ranks
+from metad2a_plugin.devices.nasbench201 import NUM_FEATURES, LatencyModel, cell_features, cell_ranks
 from metad2a_plugin.errors import ArchitectureError, CheckpointError, ConfigError
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
@@ -31,7 +31,7 @@ def model() -> LatencyModel:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(PRETRAINED, tmp_path / "latency"))
+    return Path(shutil.copytree(LatencyModel.folder, tmp_path / "latency"))
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_one_device_less_in_the_config(copy: Path) -> None:
 
 
 def test_the_shipped_files_are_small_and_hold_no_table() -> None:
-    files = [path for path in PRETRAINED.rglob("*") if path.is_file()]
+    files = [path for path in LatencyModel.folder.rglob("*") if path.is_file()]
     assert {path.name for path in files} == {"model.safetensors", "config.json", "README.md"}
     assert sum(path.stat().st_size for path in files) < 600_000
 

@@ -23,9 +23,11 @@ from metad2a_plugin.data import DatasetWarning, load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError, MetaD2AError, MissingExtraError
 from metad2a_plugin.meta import build
 from metad2a_plugin.meta.build import build_database
+from metad2a_plugin.meta.config import PlanConfig, SupernetConfig
 from metad2a_plugin.meta.database import load_database
-from metad2a_plugin.meta.plan import Plan, PlanConfig
-from metad2a_plugin.meta.supernet import LabelledImages, SupernetConfig, accuracy, train_supernet
+from metad2a_plugin.meta.plan import Plan
+from metad2a_plugin.meta.rows import COLUMNS, alone
+from metad2a_plugin.meta.supernet import LabelledImages, accuracy, train_supernet
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.spaces.mobilenetv3.supernet import MobileNetV3Supernet, load_supernet, save_supernet
 
@@ -62,7 +64,7 @@ def built(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rows(path: Path) -> list[tuple[str, ...]]:
     with path.open(newline="") as file:
         header, *lines = csv.reader(file)
-    assert header == list(build.COLUMNS)
+    assert header == list(COLUMNS)
     return sorted(map(tuple, lines), key=lambda line: int(line[0]))
 
 
@@ -102,6 +104,7 @@ def test_a_row_is_the_accuracy_of_its_network(built: Path, images: Path) -> None
     assert percent == f"{accuracy(network, calibration, tested):.4f}"
 
 
+@pytest.mark.slow
 def test_the_supernet_learns(images: Path) -> None:
     """Colours are told apart after a few epochs."""
     plan = Plan(load_dataset(images), SMALL)
@@ -134,7 +137,7 @@ def test_related_tasks_are_of_neighbours(images: Path, related: float) -> None:
 
 
 # -- the same rows -----------------------------------------------------------------------------------
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_more_processes_measure_the_same_rows(workers: int, built: Path, images: Path, tmp_path: Path) -> None:
     out = finished(tmp_path / "again", built)
     assert rows(build_database(images, out, SMALL, SUPERNET, workers=workers)) == rows(built / "rows.csv")
@@ -160,7 +163,7 @@ def test_the_extra_is_named(images: Path, tmp_path: Path) -> None:
 
 
 # -- interruptions -----------------------------------------------------------------------------------
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_killed_at_any_moment_no_row_is_lost_or_there_twice(
     workers: str, built: Path, images: Path, tmp_path: Path
 ) -> None:
@@ -228,7 +231,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(images: Path, bu
 
 
 def test_two_at_once_are_refused(images: Path, built: Path) -> None:
-    with build._alone(built / "rows.csv.lock"), pytest.raises(ConfigError, match="another process is writing"):
+    with alone(built / "rows.csv.lock"), pytest.raises(ConfigError, match="another process is writing"):
         build_database(images, built, SMALL, SUPERNET)
 
 
@@ -297,7 +300,7 @@ def test_broken_images_are_left_out(images: Path, tmp_path: Path) -> None:
 
 def test_a_file_of_something_else_is_not_written_to(images: Path, built: Path, tmp_path: Path) -> None:
     out = finished(tmp_path / "else", built)
-    for content in ("a,b\n1,2\n", "a,b\n1,2\n3", ",".join(build.COLUMNS) + "\n0,0,x,1,train\n0,0,x,1,train\n"):
+    for content in ("a,b\n1,2\n", "a,b\n1,2\n3", ",".join(COLUMNS) + "\n0,0,x,1,train\n0,0,x,1,train\n"):
         (out / "rows.csv").write_text(content)
         with pytest.raises(DatasetError, match="holds something else than rows of this database"):
             build_database(images, out, SMALL, SUPERNET)

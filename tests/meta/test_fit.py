@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from meta_toys import CELLS, MOBILE, QUICK, SPACE, Toy, mobile_quality, mobile_toy, quality, task_of, toy
 
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
+from metad2a_plugin.meta.config import population
 from metad2a_plugin.meta.fit import BenchmarkTable, FitConfig, Member, fit_ensemble, normal_scores
 from metad2a_plugin.meta.metrics import pearson, spearman
-from metad2a_plugin.meta.train import population
 from metad2a_plugin.meta.validation import validate
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
 from metad2a_plugin.testing import ToySpace
@@ -142,7 +142,9 @@ def memory(kept: dict[str, Member], stop_after: int = 10**6) -> Callable[[str, C
     return remember
 
 
-@pytest.mark.parametrize("stop_after", [0, 1, 3])
+@pytest.mark.parametrize(
+    "stop_after", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(3, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_fit_ends_like_an_uninterrupted_one(small: Toy, stop_after: int) -> None:
     kept: dict[str, Member] = {}
     with pytest.raises(Interrupted):

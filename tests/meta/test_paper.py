@@ -11,13 +11,8 @@ import torch
 
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase
-from metad2a_plugin.meta.paper import (
-    GENERATOR_RELEASE,
-    PREDICTOR_RELEASE,
-    PaperConfig,
-    train_generator,
-    train_predictor,
-)
+from metad2a_plugin.meta.paper import train_generator, train_predictor
+from metad2a_plugin.meta.paper_config import GENERATOR_RELEASE, PREDICTOR_RELEASE, PaperConfig
 from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperPredictor
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
@@ -99,10 +94,10 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     kind: str, schedule: str, keep_best: bool, database: MetaDatabase, classes: ClassFeatures, tmp_path: Path
 ) -> None:
     config = dataclasses.replace(CONFIG, schedule=schedule, keep_best=keep_best)
-    lines: list[dict[str, float]] = []
+    lines: list[Any] = []
     whole = run(kind, database, classes, config, on_epoch=lines.append)
 
-    def interrupt(line: dict[str, float]) -> None:
+    def interrupt(line: Any) -> None:
         raise InterruptedRunError
 
     for _ in range(config.epochs):
@@ -112,9 +107,9 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     assert same(whole, run(kind, database, classes, config, run_dir=tmp_path, on_epoch=interrupt))
     with (tmp_path / f"{kind}.csv").open() as file:
         log = list(csv.DictReader(file))
-    assert [list(line) for line in log] == [list(line) for line in lines]
+    assert [list(line) for line in log] == [list(line._fields) for line in lines]
     for found, expected in zip(log, lines, strict=True):
-        assert all(float(found[name]) == expected[name] for name in expected if name != "seconds")
+        assert all(float(found[name]) == getattr(expected, name) for name in expected._fields if name != "seconds")
 
 
 def test_the_plateau_schedule_divides_the_rate_after_a_resumed_standstill(
@@ -125,8 +120,8 @@ def test_the_plateau_schedule_divides_the_rate_after_a_resumed_standstill(
     config = PaperConfig(epochs=14, batch_size=64, lr=1e-30, schedule="plateau", images_per_class=1)
     rates: list[float] = []
 
-    def stop_once(line: dict[str, float]) -> None:
-        rates.append(line["lr"])
+    def stop_once(line: Any) -> None:
+        rates.append(line.lr)
         if len(rates) == 6:
             raise InterruptedRunError
 
@@ -181,9 +176,9 @@ def test_rows_of_the_other_protocol_can_be_left_out(database: MetaDatabase, clas
 def test_the_best_epoch_is_kept_where_asked(database: MetaDatabase, classes: ClassFeatures) -> None:
     """The plateau schedule does not know the number of epochs, so a shorter run ends at the same weights."""
     config = dataclasses.replace(CONFIG, epochs=6, lr=0.05, schedule="plateau", keep_best=True)
-    lines: list[dict[str, float]] = []
+    lines: list[Any] = []
     best = train_predictor(database, classes, config, on_epoch=lines.append)
-    chosen = max(range(6), key=lambda i: lines[i]["pearson"])
+    chosen = max(range(6), key=lambda i: lines[i].pearson)
     assert chosen < 5, "the last epoch of this toy is meant not to be the best"
     last = dataclasses.replace(config, keep_best=False)  # the default
     shorter = train_predictor(database, classes, dataclasses.replace(last, epochs=chosen + 1))
@@ -192,12 +187,12 @@ def test_the_best_epoch_is_kept_where_asked(database: MetaDatabase, classes: Cla
 
 
 def test_the_predictor_learns_and_its_scores_are_accuracies(database: MetaDatabase, classes: ClassFeatures) -> None:
-    lines: list[dict[str, float]] = []
+    lines: list[Any] = []
     single = dataclasses.replace(database, protocol=torch.zeros(64, dtype=torch.int64))
     single = dataclasses.replace(single, accuracy=single.accuracy + 16 * database.protocol)
     config = dataclasses.replace(CONFIG, epochs=30, lr=5e-3, target_std=0.5)
     trained = train_predictor(single, classes, config, on_epoch=lines.append)
-    assert max(line["pearson"] for line in lines) > 0.8
+    assert max(line.pearson for line in lines) > 0.8
     sets = classes.draw(single.task_classes[:1], 4, torch.Generator().manual_seed(0))
     percent = trained.mean + trained.scale * trained.predictor.score(sets, single.vertices[~single.valid])[0]
     truth = single.accuracy[~single.valid]
@@ -208,10 +203,10 @@ def test_the_predictor_learns_and_its_scores_are_accuracies(database: MetaDataba
 def test_the_generator_learns_which_cells_the_database_holds(classes: ClassFeatures) -> None:
     base = toy_database()
     held = dataclasses.replace(base, vertices=CELLS[[11, 500]][torch.arange(64) // 4 % 2])
-    lines: list[dict[str, float]] = []
+    lines: list[Any] = []
     config = dataclasses.replace(CONFIG, epochs=25, lr=1e-2)
     model = train_generator(held, classes, config, on_epoch=lines.append)
-    assert lines[-1]["valid_nll"] < 1.5 < lines[0]["valid_nll"]  # a fair coin costs 0.69 nats
+    assert lines[-1].valid_nll < 1.5 < lines[0].valid_nll  # a fair coin costs 0.69 nats
     z = model.encode(classes.draw(held.task_classes[:1], 4, torch.Generator()))[0]
     drawn = model.sample(z.expand(100, -1), torch.Generator().manual_seed(0))
     known = (drawn[:, None] == CELLS[[11, 500]]).all(-1).any(1)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from meta_toys import MOBILE, QUICK, Toy, mobile_quality, mobile_toy, task_of
 
+from metad2a_plugin.meta.config import population
 from metad2a_plugin.meta.fit import fit_ensemble
 from metad2a_plugin.meta.targets import best_predicted
-from metad2a_plugin.meta.train import population
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
 
 

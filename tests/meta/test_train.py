@@ -15,9 +15,10 @@ from meta_toys import CELLS, MOBILE, FitConfig, Toy, class_images, image_dataset
 from metad2a_plugin.data import ImageDataset, extract_task
 from metad2a_plugin.errors import ArchitectureError, ConfigError, DatasetError, MetaD2AError
 from metad2a_plugin.meta import train
+from metad2a_plugin.meta.config import MetaTrainConfig
 from metad2a_plugin.meta.fit import BenchmarkTable
 from metad2a_plugin.meta.metrics import spearman
-from metad2a_plugin.meta.train import MetaTrainConfig, meta_train
+from metad2a_plugin.meta.train import meta_train
 from metad2a_plugin.models.checkpoint import Checkpoint, load_checkpoint
 from metad2a_plugin.models.predictor import PaperPredictor
 from metad2a_plugin.plugins.registry import get_predictor
@@ -237,7 +238,9 @@ def test_what_a_generator_learns_by_default(changes: dict[str, Any], targets: st
 
 
 # -- interruption --------------------------------------------------------------------------------
-@pytest.mark.parametrize(("recipe", "steps"), [("default", (1, 3, 5)), ("paper", (1, 3))])
+@pytest.mark.parametrize(
+    ("recipe", "steps"), [("default", (1, 3, 5)), pytest.param("paper", (1, 3), marks=pytest.mark.slow)]
+)
 def test_an_interrupted_meta_training_goes_on_where_it_stopped(
     recipe: str, steps: tuple[int, ...], database: Path, images: ImageDataset, tmp_path: Path
 ) -> None:

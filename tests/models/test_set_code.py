@@ -24,7 +24,8 @@ def test_the_further_apart_the_better_told() -> None:
     right, ratio, soft, sharp, _ = found.unbind(1)
     for rising in (right, ratio, -soft, -sharp):
         assert (rising.diff() > 0).all()
-    assert right[0] < 0.4 and right[-1] == 1.0
+    # The share is a sum of 60 weights: each addition may round.
+    assert right[0] < 0.4 and right[-1] == pytest.approx(1, rel=60 * torch.finfo(right.dtype).eps)
 
 
 def test_an_image_is_no_part_of_its_own_prototype() -> None:
@@ -54,7 +55,8 @@ def test_order_and_scale_do_not_matter(seed: int, scale: float) -> None:
 def test_classes_of_one_image_do_not_count() -> None:
     features, labels = images(1.0)
     lone = torch.cat([features, torch.full((1, 6), 100.0)]), torch.cat([labels, torch.tensor([5])])
-    assert image_separability(*lone, 1.0)[0] == image_separability(features, labels, 1.0)[0]
+    found, right = image_separability(*lone, 1.0)[0], image_separability(features, labels, 1.0)[0]
+    torch.testing.assert_close(found, right)  # 1 of 60 would be 0.017
     assert image_separability(torch.randn(3, 6), torch.arange(3), 1.0).isnan().all()
 
 

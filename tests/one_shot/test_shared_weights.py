@@ -18,7 +18,7 @@ from metad2a_plugin.training.images import prepare
 SPACE = get_space("nasbench201")
 GOOD = SPACE.parse("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_1x1~2|")
 DEAD = SPACE.parse("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
-CONFIG = TrainConfig(epochs=3, batch_size=16, input_size=8, channels=4, cells=1, device="cpu")
+CONFIG = TrainConfig(epochs=3, batch_size=16, input_size=8, options={"channels": 4, "cells": 1}, device="cpu")
 DATASET = coloured(60, 40, 40)
 
 
@@ -88,10 +88,12 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
             SharedWeights.load(tmp_path / name, DATASET)
 
 
-def test_a_width_is_refused() -> None:
-    config = replace(CONFIG, width=1.0)
-    with pytest.raises(ConfigError, match="no width"):
-        SharedWeights(prepare(DATASET, CONFIG), config)
+def test_what_the_space_does_not_have_is_refused() -> None:
+    data = prepare(DATASET, CONFIG)
+    with pytest.raises(ConfigError, match=r"unknown option 'width' .* are channels, cells"):
+        SharedWeights(data, replace(CONFIG, options={"width": 1.0}))
+    with pytest.raises(ConfigError, match="'mobilenetv3' has no supernet"):
+        SharedWeights(data, CONFIG, get_space("mobilenetv3"))
 
 
 class TestPredictor(PredictorConformance):
@@ -115,5 +117,5 @@ def test_the_predictor_says_what_it_needs(saved: Path, tmp_path: Path) -> None:
         SupernetPredictor(SPACE, weights=saved)
     with pytest.raises(ConfigError, match="no file"):
         SupernetPredictor(SPACE, DATASET, weights=tmp_path / "absent")
-    with pytest.raises(ConfigError, match="not of 'toy'"):
+    with pytest.raises(ConfigError, match="'toy' has no supernet"):
         SupernetPredictor(ToySpace(), DATASET, weights=saved)

@@ -13,10 +13,11 @@ from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.similarity import build as building
-from metad2a_plugin.similarity.build import CellConfig, build_library, live_cells
+from metad2a_plugin.similarity.build import build_library, live_cells
+from metad2a_plugin.similarity.config import CellConfig, TaskConfig
 from metad2a_plugin.similarity.fisher import DISTANCES
 from metad2a_plugin.similarity.library import SHIPPED, load_library
-from metad2a_plugin.similarity.measure import TaskConfig, fisher_on, task_data, train_task_network
+from metad2a_plugin.similarity.measure import fisher_on, task_data, train_task_network
 from metad2a_plugin.similarity.themes import theme_datasets
 
 SPACE = get_space("nasbench201")

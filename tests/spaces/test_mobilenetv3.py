@@ -394,7 +394,7 @@ def test_cost_grows_with_every_option() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"channels": 16}, "unknown option 'channels'; the options are num_classes, input_size, width"),
+        ({"channels": 16}, "unknown option 'channels' of the network; those of the space 'mobilenetv3' are width"),
         ({"num_classes": 0}, "num_classes must be an integer of 1 or more, got 0"),
         ({"input_size": 1.5}, "input_size must be an integer"),
         ({"width": 0}, "width must be a positive number, such as 1.0 or 1.2, got 0"),

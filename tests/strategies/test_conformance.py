@@ -25,28 +25,32 @@ VARIANTS = {
 }
 
 
-@pytest.fixture(params=list(VARIANTS), autouse=True)
-def variant(request, monkeypatch):
-    monkeypatch.setattr(OnToySpace, "variant", request.param, raising=False)
+# One of each strategy; on the real spaces the others are among the slow tests.
+FIRST = {"random", "evolution", "mdenas", "ofa-evolution", "local-steepest"}
+ON_REAL_SPACES = [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS]
 
 
-class OnToySpace(StrategyConformance):
+class TestOnToySpace(StrategyConformance):
     variant: str
+
+    @pytest.fixture(autouse=True, params=VARIANTS)
+    def _variant(self, request):
+        self.variant = request.param
 
     def make(self, space: SearchSpace, seed: int) -> Strategy:
         return VARIANTS[self.variant](space, seed)
 
 
-class TestOnToySpace(OnToySpace):
-    pass
+class TestOnNASBench201(TestOnToySpace):
+    @pytest.fixture(autouse=True, params=ON_REAL_SPACES)
+    def _variant(self, request):
+        self.variant = request.param
 
-
-class TestOnNASBench201(OnToySpace):
     def make_space(self) -> SearchSpace:
         return get_space("nasbench201")
 
 
-class TestOnMobileNetV3(OnToySpace):
+class TestOnMobileNetV3(TestOnNASBench201):
     def make_space(self) -> SearchSpace:
         return get_space("mobilenetv3")
 

@@ -99,6 +99,7 @@ def test_wrong_settings() -> None:
         MDENAS(SPACE, record="last").load_state_dict(state)
 
 
+@pytest.mark.slow
 def test_figures_of_the_table(data_root: Path) -> None:
     """Means over 8 seeds after 200 steps, told 12-epoch accuracies: the mean record beats the last one by far."""
     from metad2a_plugin.adapters.nas_bench_201 import NASBench201Table

@@ -17,7 +17,7 @@ from metad2a_plugin.training.images import prepare
 from metad2a_plugin.training.run import train_architecture
 
 SPACE = get_space("nasbench201")
-CONFIG = TrainConfig(epochs=1, batch_size=16, input_size=8, channels=4, cells=1, device="cpu")
+CONFIG = TrainConfig(epochs=1, batch_size=16, input_size=8, options={"channels": 4, "cells": 1}, device="cpu")
 DATASET = coloured(60, 40, 40)
 
 
@@ -108,7 +108,7 @@ def test_a_damaged_state_says_which_folder_to_remove(data, tmp_path: Path) -> No
 
 
 def test_wrong_arguments(data) -> None:
-    with pytest.raises(ConfigError, match="shared weights are of 'nasbench201'"):
+    with pytest.raises(ConfigError, match="'toy' has no supernet"):
         search_by_shared_weights(RandomSearch(ToySpace()), data, CONFIG, 1)
     for search in (search_by_training, search_by_shared_weights):
         with pytest.raises(ConfigError, match="queries must be"):

@@ -33,7 +33,7 @@ SPACE = NASBench201()
 CELL = SPACE.parse("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_1x1~2|")
 OTHER = SPACE.parse("|nor_conv_1x1~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|avg_pool_3x3~2|")
 DEAD = SPACE.parse("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
-CONFIG = TrainConfig(epochs=3, batch_size=16, input_size=8, channels=4, cells=1, device="cpu")
+CONFIG = TrainConfig(epochs=3, batch_size=16, input_size=8, options={"channels": 4, "cells": 1}, device="cpu")
 
 
 def coloured(*counts: int, seed: int = 0) -> ImageDataset:
@@ -196,7 +196,9 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
     monkeypatch.setattr(fit, "augmented", counted)
 
 
-@pytest.mark.parametrize("batches", [3, 10, 18])
+@pytest.mark.parametrize(
+    "batches", [pytest.param(3, marks=pytest.mark.slow), 10, pytest.param(18, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     dataset: ImageDataset, tmp_path: Path, batches: int
 ) -> None:
@@ -283,9 +285,21 @@ def test_wrong_settings_are_refused(changes: dict[str, Any]) -> None:
         dataclasses.replace(CONFIG, **changes)
 
 
+def test_settings_are_plain_values_and_read_back() -> None:
+    config = TrainConfig(epochs=2, options={"cells": 1, "depth": 3})
+    plain = config.to_dict()
+    assert json.loads(json.dumps(plain)) == plain and TrainConfig.from_dict(plain) == config
+    # Names of run folders hang on it: as when options were settings of their own.
+    assert list(plain)[10:14] == ["channels", "cells", "width", "depth"] and plain["channels"] is None
+    with pytest.raises(ConfigError, match="seed is a setting of the training"):
+        TrainConfig(options={"seed": 1})
+
+
 def test_what_does_not_fit_is_refused_before_training(dataset: ImageDataset) -> None:
     with pytest.raises(ConfigError, match="channels"):
-        train(dataset, channels=0)
+        train(dataset, options={"channels": 0})
+    with pytest.raises(ConfigError, match=r"unknown option 'width' .* are channels, cells"):
+        train(dataset, options={"width": 1.2})
     with pytest.raises(ConfigError, match="device"):
         train(dataset, device="abacus")
     with pytest.raises(ArchitectureError):
@@ -324,7 +338,7 @@ def test_progress_is_shown_on_a_terminal(dataset: ImageDataset, monkeypatch: pyt
 
 def test_one_epoch_on_real_images(data_root: Path) -> None:
     subset = load_dataset(data_root / "images" / "cifar10_test.zip", max_images_per_class=20)
-    config = TrainConfig(epochs=1, batch_size=32, channels=8, cells=1, flip=True, device="cpu")
+    config = TrainConfig(epochs=1, batch_size=32, options={"channels": 8, "cells": 1}, flip=True, device="cpu")
     result = train_architecture(SPACE, CELL, subset, config, progress=False)
     assert (result.train_images, result.validation_images) == (160, 40)
     assert result.chance_accuracy == result.majority_accuracy == pytest.approx(10)

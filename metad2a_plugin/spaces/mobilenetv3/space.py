@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from metad2a_plugin.errors import ArchitectureError, ConfigError
 from metad2a_plugin.spaces.base import Architecture, Architectures, Cost, Descriptors, SearchSpace
 from metad2a_plugin.spaces.interfaces import Drawable
-from metad2a_plugin.spaces.mobilenetv3.cost import COST_OPTIONS, cost_options, layer_counts, network_costs
+from metad2a_plugin.spaces.mobilenetv3.cost import check_width, layer_counts, network_costs
 from metad2a_plugin.spaces.mobilenetv3.encoding import (
     Decisions,
     decode_layers,
@@ -41,6 +41,7 @@ from metad2a_plugin.spaces.mobilenetv3.layout import (
     STAGES,
 )
 from metad2a_plugin.spaces.mobilenetv3.text import FORM, option_indices, parse_stage, read_resolution
+from metad2a_plugin.utils.checks import integer
 
 if TYPE_CHECKING:
     import os
@@ -88,11 +89,6 @@ class MobileNetV3Space(SearchSpace, Drawable):
         """Draw one network as OFA does: kernels, expand ratios and depths all uniformly."""
         kernels, expands, depths = (rng.choices(range(3), k=k) for k in (SLOTS, SLOTS, STAGES))
         return self._architecture(kernels, expands, depths)
-
-    def mutate(self, architecture: Architecture, rng: random.Random) -> Architecture:
-        """Draw one of `neighbors` uniformly: mutants of mutants drift to no depth that is rare in the space."""
-        choices = self.validate(architecture).choices
-        return self._changed(choices, rng.choice(single_changes(choices)))
 
     def neighbors(self, architecture: Architecture) -> list[Architecture]:
         """All networks with another kernel or expand ratio in one layer, or one layer more or less ending a stage."""
@@ -284,13 +280,13 @@ class MobileNetV3Space(SearchSpace, Drawable):
             ArchitectureError: a row is no network.
             ConfigError: an option is unknown or out of range.
         """
-        return network_costs(decode_layers(vertices), **options)
+        return network_costs(decode_layers(vertices), **self.cost_options(options))
 
     def vertex_costs(self, **options: Any) -> torch.Tensor:
         """Costs of each type at each vertex, float64 ``[2, 22, 29]``, in millions; options and errors as in `cost`."""
         import torch
 
-        fixed, table = layer_counts(**cost_options(options, **COST_OPTIONS))
+        fixed, table = layer_counts(**self.cost_options(options))
         costs = torch.zeros(2, self.num_vertices, len(self.vertex_types), dtype=torch.float64)
         costs[:, 0, 0] = torch.tensor(fixed)
         costs[:, 1:-1, 2:] = torch.tensor(table).movedim(2, 0)
@@ -323,15 +319,6 @@ class MobileNetV3Space(SearchSpace, Drawable):
         return mask
 
     # -- graphs and networks -----------------------------------------------------------------
-    def canonical(self, architecture: Architecture) -> str:
-        """The text of `format`, since equal networks are equal architectures."""
-        return self.format(architecture)
-
-    def is_dead(self, architecture: Architecture) -> bool:
-        """False: every layer passes its input on."""
-        self.validate(architecture)
-        return False
-
     def build(self, architecture: Architecture, num_classes: int, *, width: float = 1.0) -> nn.Module:
         """The network, with OFA's names and shapes of weights; input ``[batch, 3, height, width]`` of any size.
 
@@ -347,12 +334,13 @@ class MobileNetV3Space(SearchSpace, Drawable):
         """
         from metad2a_plugin.spaces.mobilenetv3.network import MobileNetV3
 
-        given = cost_options({"num_classes": num_classes, "width": width}, **COST_OPTIONS)
-        return MobileNetV3(self.layers(architecture), given["num_classes"], given["width"])
+        integer("num_classes", num_classes, 1)
+        check_width(width)
+        return MobileNetV3(self.layers(architecture), num_classes, width)
 
     def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         checked = super().check_options(options)
-        cost_options(checked, **COST_OPTIONS)
+        check_width(checked.get("width", 1.0))
         return checked
 
     def host_config(self, architecture: Architecture, input_size: int) -> Mapping[str, Any] | None:
@@ -370,7 +358,7 @@ class MobileNetV3Space(SearchSpace, Drawable):
         Raises:
             ConfigError: an option is unknown or out of range.
         """
-        fixed, table = layer_counts(**cost_options(options, **COST_OPTIONS))
+        fixed, table = layer_counts(**self.cost_options(options))
         kernels, expands, depths = Decisions.of(self.validate(architecture).choices)
         types = [KINDS * depths[i // LAYERS] + 3 * kernels[i] + expands[i] for i in range(SLOTS)]
         layers = [counts[kind] for counts, kind in zip(table, types, strict=True)]

@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 
 from metad2a_plugin.errors import ConfigError
 
-COST_OPTIONS = {"num_classes": 10, "input_size": 32, "channels": 16, "cells": 5}
-
 
 class Count(NamedTuple):
     """A count that is linear in the number of convolutions in a cell."""
@@ -20,9 +18,8 @@ class Count(NamedTuple):
         return self.base + self.per_conv1 * conv1 + self.per_conv3 * conv3
 
 
-def count_cost(num_classes: int, input_size: int, channels: int, cells: int) -> tuple[Count, Count]:
+def count_cost(num_classes: int, input_size: int, channels: int = 16, cells: int = 5) -> tuple[Count, Count]:
     """Parameters and multiply-accumulates of the network, exact for any options."""
-    require_positive(num_classes=num_classes, input_size=input_size, channels=channels, cells=cells)
     half, quarter = (input_size + 1) // 2, (input_size + 3) // 4
     stages = [(channels, input_size**2), (2 * channels, half**2), (4 * channels, quarter**2)]
     # Convolutions have no bias and batch norm costs two parameters a channel and no FLOPs.
@@ -51,15 +48,3 @@ def require_positive(**options: int) -> None:
     for name, value in options.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ConfigError(f"{name} must be a positive integer, got {value!r}")
-
-
-def cost_options(given: dict[str, Any], **defaults: int) -> tuple[int, ...]:
-    """The values of all options, in the order of the defaults.
-
-    Raises:
-        ConfigError: an option is unknown or not a positive integer.
-    """
-    unknown = sorted(given.keys() - defaults.keys())
-    if unknown:
-        raise ConfigError(f"unknown option {unknown[0]!r}; the options are {', '.join(defaults)}")
-    return tuple({**defaults, **given}.values())

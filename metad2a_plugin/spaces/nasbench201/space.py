@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from metad2a_plugin.errors import ArchitectureError
 from metad2a_plugin.spaces.base import Architecture, Cost, Descriptors
-from metad2a_plugin.spaces.choice import ChoiceSpace
-from metad2a_plugin.spaces.interfaces import Drawable
+from metad2a_plugin.spaces.interfaces import CellSpace, Drawable, WeightSharing
 from metad2a_plugin.spaces.nasbench201.cell import (
     CELL_EDGES,
     CONV1,
@@ -23,6 +22,7 @@ from metad2a_plugin.spaces.nasbench201.cell import (
     FORM,
     NONE,
     OPS,
+    SKIP,
     canonical_key,
     canonical_numbers,
     connected,
@@ -31,7 +31,7 @@ from metad2a_plugin.spaces.nasbench201.cell import (
     parse_node,
     simplest_choices,
 )
-from metad2a_plugin.spaces.nasbench201.cost import COST_OPTIONS, cost_options, count_cost, require_positive
+from metad2a_plugin.spaces.nasbench201.cost import count_cost, require_positive
 
 if TYPE_CHECKING:
     import os
@@ -40,9 +40,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from metad2a_plugin.nn.relus import Visit
+    from metad2a_plugin.spaces.nasbench201.supernet import NASBench201Supernet
 
 
-class NASBench201(ChoiceSpace, Drawable):
+class NASBench201(CellSpace, WeightSharing, Drawable):
     """The NAS-Bench-201 search space; `choices` are six indices into `OPS`, in `CELL_EDGES` order.
 
     >>> space = NASBench201()
@@ -58,6 +59,9 @@ class NASBench201(ChoiceSpace, Drawable):
     name = "nasbench201"
     options = (len(OPS),) * len(CELL_EDGES)
     operations = OPS
+    reference = (CONV3,) * len(CELL_EDGES)
+    cell_edges = CELL_EDGES
+    none, skip, convolutions = NONE, SKIP, (CONV1, CONV3)
     edges = EDGES
 
     # -- points ------------------------------------------------------------------------------
@@ -129,7 +133,7 @@ class NASBench201(ChoiceSpace, Drawable):
             ArchitectureError: a row is no cell.
             ConfigError: an option is unknown or not a positive integer.
         """
-        params, flops = count_cost(*cost_options(options, **COST_OPTIONS))
+        params, flops = count_cost(**self.cost_options(options))
         choices = self.choices(vertices)
         conv1, conv3 = ((choices == op).sum(1).double() for op in (CONV1, CONV3))
         # Sums of integers below 2**53 are exact in float64.
@@ -144,6 +148,11 @@ class NASBench201(ChoiceSpace, Drawable):
 
         simplest = simplest_choices().to(vertices.device)[self._rank(vertices)]
         return torch.cat([vertices[:, :1], simplest + 2, vertices[:, -1:]], dim=1)
+
+    def pruned(self, vertices: torch.Tensor) -> torch.Tensor:
+        from metad2a_plugin.spaces.nasbench201.descriptors import prune
+
+        return prune(self.choices(vertices))
 
     def describe(self, vertices: torch.Tensor) -> Descriptors:
         """Paths, depth and costs ``[n, 28]``, and pairs of operations ``[n, 405]``, of cells without useless parts."""
@@ -193,6 +202,11 @@ class NASBench201(ChoiceSpace, Drawable):
         require_positive(num_classes=num_classes, channels=channels, cells=cells)
         return NASBench201Network(self.validate(architecture).choices, num_classes, channels, cells)
 
+    def supernet(self, num_classes: int, *, channels: int = 16, cells: int = 5) -> NASBench201Supernet:
+        from metad2a_plugin.spaces.nasbench201.supernet import NASBench201Supernet
+
+        return NASBench201Supernet(num_classes, channels, cells)
+
     def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         checked = super().check_options(options)
         require_positive(**checked)
@@ -217,7 +231,7 @@ class NASBench201(ChoiceSpace, Drawable):
         Raises:
             ConfigError: an option is unknown or not a positive integer.
         """
-        params, flops = count_cost(*cost_options(options, **COST_OPTIONS))
+        params, flops = count_cost(**self.cost_options(options))
         choices = self.validate(architecture).choices
         convs = choices.count(CONV1), choices.count(CONV3)
         return Cost(params.total(*convs) / 1e6, flops.total(*convs) / 1e6)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from similarity_toys import build
 
 from metad2a_plugin.plugins.registry import get_strategy
 
@@ -27,4 +28,8 @@ def small(name: str, folder: Path) -> dict[str, Any]:
     pixels = np.random.default_rng(0).integers(0, 255, (40, 16, 16, 3), dtype=np.uint8)
     path = folder / "few.npz"
     np.savez(path, images=pixels, labels=np.arange(40) % 4)
-    return {"dataset": str(path), **_FEW.get(name, {})}
+    few = _FEW.get(name, {})
+    if name == "task-similarity":
+        build(folder)
+        few = {"library": folder / "library"}
+    return {"dataset": str(path), **few}

@@ -1,80 +1,18 @@
-"""What the NNI adapter needs to know of NNI itself: whether it can work, and what its training service holds."""
+"""What the manager of NNI's training service knows of a running experiment, a `NasExperiment`."""
 
 from __future__ import annotations
 
-import importlib
 import logging
-import re
 import time
-import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-
-from metad2a_plugin.errors import HostError, require
 
 _log = logging.getLogger(__name__)
 _ENDED = ("SUCCEEDED", "FAILED", "USER_CANCELED", "SYS_CANCELED", "EARLY_STOPPED")
-_MEND = "install what it was written for: pip install 'metad2a-plugin[nni]'"
 
 
-def check() -> None:
-    """Whether NNI is there and can work, before anything of it runs.
-
-    Raises:
-        MissingExtraError: NNI or Lightning is not installed.
-        HostError: another release of NNI, or a package that its experiments hang or break with.
-    """
-    require("nni", "the NNI adapter", "nni", "pytorch_lightning")
-    if _release("nni")[:1] != (3,):
-        raise HostError(f"the NNI adapter needs NNI 3.0, found {version('nni')}; {_MEND}")
-    if _release("filelock") >= (3, 12):
-        raise HostError(f"NNI experiments hang at their start with filelock {version('filelock')}; {_MEND}")
-    try:
-        with warnings.catch_warnings():
-            # NNI lists the classes of torch.nn that are younger than itself.
-            warnings.filterwarnings("ignore", message=".* is found to be not a nn.Module", category=RuntimeWarning)
-            importlib.import_module("nni.nas.nn.pytorch")
-    except Exception as error:  # a host's import can raise anything
-        mend = "uninstall torchvision, or install the one that fits torch" if "torchvision" in str(error) else _MEND
-        raise HostError(f"NNI {version('nni')} does not import: {type(error).__name__}: {error}; {mend}") from error
-
-
-def _release(package: str) -> tuple[int, ...]:
-    """``(3, 0)`` of 3.0; empty where the package is not installed."""
-    try:
-        return tuple(int(part) for part in re.findall(r"\d+", version(package))[:2])
-    except PackageNotFoundError:
-        return ()
-
-
-def tolerate_unknown_commands() -> None:
-    """Let the engine ignore commands it does not know, once for the whole process.
-
-    A resumed experiment sends ``ImportData``; NNI's listener ends on it, and with it every metric to come.
-    """
-    from nni.runtime.tuner_command_channel import TunerCommandChannel
-
-    receive = TunerCommandChannel.receive
-    if getattr(receive, "tolerant", False):
-        return
-
-    def tolerant_receive(channel: Any) -> Any:
-        while True:
-            try:
-                return receive(channel)
-            except ValueError as error:
-                if "Unknown command type" not in str(error):
-                    raise
-                _log.debug("ignored: %s", error)
-
-    tolerant_receive.tolerant = True  # type: ignore[attr-defined]
-    TunerCommandChannel.receive = tolerant_receive
-
-
-# -- the manager of a running experiment, a `NasExperiment` ------------------------------------------
 @contextmanager
 def manager_needed(strategy: object) -> Iterator[None]:
     """Say what it means when the manager cannot be reached."""

@@ -7,7 +7,7 @@ import io
 import re
 from pathlib import Path
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def scripts_of(page: str) -> list[tuple[str, str, str]]:

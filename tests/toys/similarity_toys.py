@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from metad2a_plugin.data import ImageDataset, load_dataset
-from metad2a_plugin.similarity.build import CellConfig, build_library
+from metad2a_plugin.similarity.build import build_library
+from metad2a_plugin.similarity.config import CellConfig, TaskConfig
 from metad2a_plugin.similarity.library import TaskLibrary
-from metad2a_plugin.similarity.measure import TaskConfig
 
 CONFIG = TaskConfig(input_size=8, images=40, steps=4, batch_size=16, fisher_images=12)
 CELLS = CellConfig(count=4, good=2, images=24, epochs=1, input_size=8, channels=2)

@@ -1,0 +1,206 @@
+"""The hosts of this package, and what is tried of each to find whether it works.
+
+Each try runs in a process of its own, which `metad2a_plugin.cli.doctor` starts, in a temporary folder of its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from packaging.version import Version
+
+from metad2a_plugin.errors import HostError
+from metad2a_plugin.utils.files import data_folder
+from metad2a_plugin.utils.installed import folder_of, version_of, violated
+
+from ._naslib_compat import INSTALL
+
+Answer = tuple[str, list[str]]
+"""What was found, and what to know or to do about it, a sentence each."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A toolkit that this package plugs into, or a package that two of them stumble over.
+
+    Attributes:
+        name: of the host.
+        module: that it is imported as.
+        distribution: that has its version; None where it is not installed but lies on the path.
+        remedy: what to know or to do where it is absent.
+        attempt: imports and uses it.
+    """
+
+    name: str
+    module: str
+    distribution: str | None
+    remedy: str
+    attempt: Callable[[], Answer]
+
+    @property
+    def found(self) -> str:
+        """Its version, or where it lies; nothing of it is imported."""
+        return folder_of(self.module) if self.distribution is None else version_of(self.distribution)
+
+
+# -- data ----------------------------------------------------------------------------------------
+def read_data() -> Answer:
+    """Open what `default_benchmark` opens, where it is there."""
+    from ._convert import compact_in
+    from .nas_bench_201 import open_benchmark
+
+    folder = data_folder()
+    there = [name for name in ("metad2a", "images", "nas_bench_201", "ofa") if (folder / name).is_dir()]
+    if not there:
+        return f"{folder.resolve()} has nothing that this package reads", []
+    opened = []
+    if (file := compact_in(folder)) is not None:
+        open_benchmark(file)
+        opened = [f"{file.relative_to(folder)} opens"]
+    return "; ".join([f"{folder.resolve()} has the folders {', '.join(there)}", *opened, "no other file was read"]), []
+
+
+# -- tries ---------------------------------------------------------------------------------------
+def _try_torchvision() -> Answer:
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError as error:
+        raise HostError(
+            f"it is built for another torch ({error}); NNI does not import beside it, NASLib is worked around: "
+            "reinstall both from one index of PyTorch, or pip uninstall torchvision"
+        ) from error
+    return version_of("torchvision"), []
+
+
+def _try_nni() -> Answer:
+    _nni_trial()
+    node = _nni_node()
+    notes = [
+        f"{wanted.name} {version_of(wanted.name)} is not what NNI was written for: "
+        f"pip install '{wanted.name}{wanted.specifier}'"
+        for wanted in violated("nni")
+    ]
+    for module, purpose, package in (
+        ("pkg_resources", "nnictl and remote machines", "setuptools<82"),
+        ("nni.nas.benchmark", "NNI's own benchmarks, which the adapter does not use,", "peewee<4"),
+    ):
+        if module == "nni.nas.benchmark" and find_spec("peewee") is None:
+            continue
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # noqa: BLE001 - a host's import can raise anything
+            notes.append(f"{purpose} will not work ({type(error).__name__}: {error}): pip install '{package}'")
+    found = f"{version_of('nni')}, pytorch-lightning {version_of('pytorch-lightning')}"
+    return f"{found}: a trial on the sequential engine runs, and node {node} of the training service starts", notes
+
+
+def _nni_trial() -> None:
+    """Run one on the sequential engine.
+
+    Raises:
+        HostError: it did not give its number; NNI and its adapter raise what they like.
+    """
+    from . import nni as adapter  # raises where it cannot work
+
+    experiments = importlib.import_module("nni.nas.experiment")
+    evaluators = importlib.import_module("nni.nas.evaluator")
+    hub = importlib.import_module("nni.nas.hub.pytorch")
+    config = experiments.NasExperimentConfig("sequential", "simplified", "local")
+    config.max_trial_number = 1
+    config.experiment_working_directory = tempfile.gettempdir()
+    strategy = adapter.SearchStrategy("random")
+    evaluator = evaluators.FunctionalEvaluator(_report_one)
+    experiment = experiments.NasExperiment(hub.NasBench201(num_modules_per_stack=1), evaluator, strategy, config)
+    try:
+        experiment.run()
+    finally:
+        experiment.stop()
+    if [value for _, value in strategy.measured] != [1.0]:
+        raise HostError("a trial on NNI's sequential engine ended without the number that it reported")
+
+
+def _report_one(model: Any) -> None:
+    importlib.import_module("nni").report_final_result(1.0)
+
+
+def _nni_node() -> str:
+    """Version of the node that NNI's training service runs on.
+
+    Raises:
+        HostError: it does not start.
+    """
+    folder = Path(importlib.import_module("nni_node").__path__[0])
+    node = folder / ("node.exe" if os.name == "nt" else "node")
+    try:
+        return subprocess.run([node, "--version"], check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise HostError(
+            f"NNI's training service cannot start its node ({error}); its sequential engine works; reinstall: "
+            "pip install --force-reinstall nni==3.0"
+        ) from error
+
+
+def _try_naslib() -> Answer:
+    from . import naslib
+
+    return folder_of("naslib"), [f"worked around: {step}" for step in naslib.prepare()]
+
+
+def _try_ofa() -> Answer:
+    from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
+
+    from . import ofa
+
+    space = MobileNetV3Space()
+    ofa.extract(ofa.make_supernet(num_classes=2), space.parse("+".join(["k3e3-k5e4"] * 5)))
+    return version_of("ofa"), []
+
+
+def _try_nas_201_api() -> Answer:
+    import nas_201_api
+
+    from .nas_bench_201 import open_benchmark
+
+    open_benchmark(nas_201_api.NASBench201API(_no_records(), verbose=False))
+    notes = []
+    if Version(version_of("torch")) >= Version("2.6"):
+        notes.append("cannot read its own .pth with torch 2.6 or later; metad2a convert-benchmark can")
+    return version_of("nas-bench-201"), notes
+
+
+def _try_nats_bench() -> Answer:
+    import nats_bench
+
+    from .nas_bench_201 import open_benchmark
+
+    open_benchmark(nats_bench.create(_no_records(), "tss", verbose=False))
+    return version_of("nats_bench"), []
+
+
+def _no_records() -> dict[str, Any]:
+    """The published layout without its records."""
+    from metad2a_plugin.spaces.nasbench201.space import NASBench201
+
+    space = NASBench201()
+    return {"meta_archs": [space.format(c) for c in space.enumerate()], "arch2infos": {}, "evaluated_indexes": []}
+
+
+_RECORDS = "its files are read without it; metad2a convert-benchmark makes them quick to open"
+_NNI = "pip install 'metad2a-plugin[nni]' in an environment of its own: its pins hold other packages back"
+_TORCHVISION = "only the torchvision encoder and NASLib need it"
+HOSTS = (
+    Host("torchvision", "torchvision", "torchvision", _TORCHVISION, _try_torchvision),
+    Host("NNI", "nni", "nni", _NNI, _try_nni),
+    Host("NASLib", "naslib", None, INSTALL, _try_naslib),
+    Host("Once-for-All", "ofa", "ofa", "pip install 'metad2a-plugin[ofa]'", _try_ofa),
+    Host("nas-bench-201", "nas_201_api", "nas-bench-201", _RECORDS, _try_nas_201_api),
+    Host("nats_bench", "nats_bench", "nats_bench", _RECORDS, _try_nats_bench),
+)

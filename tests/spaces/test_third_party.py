@@ -1,0 +1,87 @@
+"""A search space as somebody else would write it, with public names only: checked, trained, searched and ranked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from torch import nn
+
+from metad2a_plugin import search_space
+from metad2a_plugin.data import load_dataset
+from metad2a_plugin.errors import ArchitectureError, ConfigError
+from metad2a_plugin.plugins.registry import get_predictor, get_strategy
+from metad2a_plugin.spaces import Architecture, ChoiceSpace, SearchSpace
+from metad2a_plugin.testing import SearchSpaceConformance
+from metad2a_plugin.training import TrainConfig, train_architecture
+
+DEPTHS, WIDTHS, KERNELS = (1, 2, 3), (4, 8), (1, 3, 5, 7)
+
+
+class Towers(ChoiceSpace):
+    """Convolutions one after the other, written ``d2-w8-k3``: how many, how wide, how large."""
+
+    name = "towers"
+    options = (len(DEPTHS), len(WIDTHS), len(KERNELS))
+
+    def parse(self, text: str) -> Architecture:
+        for architecture in self.enumerate():
+            if self.format(architecture) == text:
+                return architecture
+        raise ArchitectureError(f"expected text like d2-w8-k3, got {text!r}")
+
+    def format(self, architecture: Architecture) -> str:
+        return "d{}-w{}-k{}".format(*self._numbers(architecture))
+
+    def build(self, architecture: Architecture, num_classes: int, *, stride: int = 2) -> nn.Module:
+        depth, width, kernel = self._numbers(architecture)
+        layers: list[nn.Module] = []
+        for inputs in (3, *[width] * (depth - 1)):
+            layers += [nn.Conv2d(inputs, width, kernel, stride, padding=kernel // 2), nn.ReLU()]
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
+
+    def _numbers(self, architecture: Architecture) -> tuple[int, int, int]:
+        depth, width, kernel = self.validate(architecture).choices
+        return DEPTHS[depth], WIDTHS[width], KERNELS[kernel]
+
+
+class TestTowers(SearchSpaceConformance):
+    def make_space(self) -> SearchSpace:
+        return Towers()
+
+
+@pytest.fixture
+def images():
+    rng = np.random.default_rng(0)
+    labels = np.arange(24) % 2
+    return load_dataset((rng.integers(0, 60, (24, 8, 8, 3)) + 180 * labels[:, None, None, None], labels))
+
+
+def test_it_trains_with_options_of_its_own(images) -> None:
+    space, config = Towers(), TrainConfig(epochs=1, batch_size=8, input_size=8, options={"stride": 1}, device="cpu")
+    result = train_architecture(space, space.parse("d2-w4-k3"), images, config, progress=False)
+    assert result.params * 1e6 == pytest.approx(3 * 4 * 9 + 4 + 4 * 4 * 9 + 4 + 2 * 4 + 2)
+    assert result.flops * 1e6 == pytest.approx(64 * (3 * 4 * 9 + 4 * 4 * 9) + 2 * 4)
+    with pytest.raises(ConfigError, match="unknown option 'channels' of the network; those of the space 'towers' are"):
+        train_architecture(space, result.architecture, images, TrainConfig(options={"channels": 4}, device="cpu"))
+
+
+def test_it_is_searched(images) -> None:
+    best = search_space(Towers(), "params", max_params=1e-3, top=3)
+    assert all(candidate.params <= 1e-3 for candidate in best.candidates) and len(best.candidates) == 3
+    strategy = get_strategy("random")(Towers(), seed=0)
+    for _ in range(5):
+        for architecture in strategy.ask():
+            strategy.tell(architecture, -strategy.space.cost(architecture).flops)
+    assert strategy.best is not None and len(strategy.history) == 5
+
+
+def test_it_is_ranked_by_naswot(images) -> None:
+    space = Towers()
+    predictor = get_predictor("naswot")(space, images, input_size=8, progress=False, stride=1)
+    found = search_space(space, predictor, input_size=8, top=space.size)
+    assert sorted(found.architectures) == list(space.enumerate())
+    # Its score grows with the number of ReLUs.
+    places = {space.format(architecture): place for place, architecture in enumerate(found.architectures)}
+    assert places["d3-w8-k3"] < places["d1-w4-k3"]
+    with pytest.raises(ConfigError, match="'channels'"):
+        get_predictor("naswot")(space, images, channels=4)
