@@ -200,9 +200,7 @@ class MetaD2A:
         integer("top", top, 1)
         if dataset is None and predictor is None:
             raise ConfigError("search needs a dataset; rank(None) orders networks for the average meta-training task")
-        ranking = self.rank(
-            dataset, predictor=predictor, limits=limits, effort=effort, progress=progress, **options
-        )
+        ranking = self.rank(dataset, predictor=predictor, limits=limits, effort=effort, progress=progress, **options)
         return ranking.result(slice(top))
 
     def rank(

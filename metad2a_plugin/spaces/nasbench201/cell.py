@@ -39,14 +39,10 @@ _Flag = TypeVar("_Flag", bool, "torch.Tensor")
 def parse_node(node: str, number: int, text: str) -> Iterator[int]:
     """The choices on the edges into node `number`, from ``|op~0|...|``."""
     if len(node) < 2 or node[0] != "|" or node[-1] != "|":
-        raise ArchitectureError(
-            f"node {number}, {node!r}, must begin and end with '|' in {text!r}; the form is {FORM}"
-        )
+        raise ArchitectureError(f"node {number}, {node!r}, must begin and end with '|' in {text!r}; the form is {FORM}")
     inputs = node[1:-1].split("|")
     if len(inputs) != number:
-        raise ArchitectureError(
-            f"node {number} must have {number} inputs, got {len(inputs)}: {node!r} in {text!r}"
-        )
+        raise ArchitectureError(f"node {number} must have {number} inputs, got {len(inputs)}: {node!r} in {text!r}")
     for source, item in enumerate(inputs):
         op, _, predecessor = item.partition("~")
         if op not in OPS:

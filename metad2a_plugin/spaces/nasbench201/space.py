@@ -93,16 +93,12 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
             ArchitectureError: says which part is wrong and what it may be.
         """
         if not isinstance(text, str):
-            raise ArchitectureError(
-                f"expected a string of the form {FORM}, got {type(text).__name__}: {text!r}"
-            )
+            raise ArchitectureError(f"expected a string of the form {FORM}, got {type(text).__name__}: {text!r}")
         nodes = text.strip().split("+")
         if nodes == [""]:
             raise ArchitectureError(f"the architecture string is empty; expected the form {FORM}")
         if len(nodes) != 3:
-            raise ArchitectureError(
-                f"expected 3 nodes joined by '+', got {len(nodes)} in {text!r}; the form is {FORM}"
-            )
+            raise ArchitectureError(f"expected 3 nodes joined by '+', got {len(nodes)} in {text!r}; the form is {FORM}")
         return self._architecture(
             choice for number, node in enumerate(nodes, 1) for choice in parse_node(node, number, text)
         )
@@ -236,9 +232,7 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
         convs = choices.count(CONV1), choices.count(CONV3)
         return Cost(params.total(*convs) / 1e6, flops.total(*convs) / 1e6)
 
-    def draw(
-        self, architecture: Architecture, path: str | os.PathLike[str], title: str | None = None
-    ) -> None:
+    def draw(self, architecture: Architecture, path: str | os.PathLike[str], title: str | None = None) -> None:
         """Draw the cell as SVG or PNG, by the suffix of `path`; parts that cannot matter are grey.
 
         Raises:
