@@ -73,11 +73,6 @@ class ChoiceSpace(SearchSpace):
         return (Architecture(self.name, choices) for choices in product(*self.allowed))
 
     def validate(self, architecture: Architecture) -> Architecture:
-        """Return `architecture` if it is of this space.
-
-        Raises:
-            ArchitectureError: it belongs to another space, or its choices are not an option of each decision.
-        """
         if not isinstance(architecture, Architecture) or architecture.space != self.name:
             raise ArchitectureError(
                 f"expected an Architecture of space {self.name!r}, got {architecture!r}; read strings with parse()"
@@ -137,7 +132,6 @@ class ChoiceSpace(SearchSpace):
         return choices
 
     def type_mask(self, prefix: torch.Tensor) -> torch.Tensor:
-        """Types that the next decision may have, bool ``[n, types]``; see `SearchSpace.type_mask`."""
         import torch
 
         decision = prefix.shape[1] - 1

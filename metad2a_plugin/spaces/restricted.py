@@ -82,11 +82,6 @@ class RestrictedSpace(ChoiceSpace):
         return all(c in options for c, options in zip(architecture.choices, self.allowed, strict=True))
 
     def validate(self, architecture: Architecture) -> Architecture:
-        """Return `architecture` if it is of this part.
-
-        Raises:
-            ArchitectureError: it is of another space, or of the whole space but outside.
-        """
         if self.whole.validate(architecture) not in self:
             raise ArchitectureError(
                 f"{self.whole.format(architecture)} is outside the part of {self.name!r} that is searched, whose "

@@ -87,11 +87,7 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
 
     # -- text and tensors --------------------------------------------------------------------
     def parse(self, text: str) -> Architecture:
-        """Read ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``; whitespace around it is ignored.
-
-        Raises:
-            ArchitectureError: says which part is wrong and what it may be.
-        """
+        """Read ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``; whitespace around it is ignored."""
         if not isinstance(text, str):
             raise ArchitectureError(f"expected a string of the form {FORM}, got {type(text).__name__}: {text!r}")
         nodes = text.strip().split("+")
@@ -110,7 +106,6 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
 
     # -- all cells at once, as tensors -------------------------------------------------------
     def all_vertices(self) -> torch.Tensor:
-        """`encode` of every cell, int64 ``[15625, 8]``, in `enumerate` order."""
         import torch
 
         vertices = torch.ones(self.size, self.num_vertices, dtype=torch.int64)
@@ -119,16 +114,6 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
         return vertices
 
     def costs(self, vertices: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """`cost` of many cells: params and FLOPs in millions, float64 ``[n]`` each.
-
-        Args:
-            vertices: int64 ``[n, 8]``.
-            **options: those of `cost`.
-
-        Raises:
-            ArchitectureError: a row is no cell.
-            ConfigError: an option is unknown or not a positive integer.
-        """
         params, flops = count_cost(**self.cost_options(options))
         choices = self.choices(vertices)
         conv1, conv3 = ((choices == op).sum(1).double() for op in (CONV1, CONV3))
@@ -160,7 +145,6 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
         return self._rank(vertices)
 
     def dead_mask(self, vertices: torch.Tensor) -> torch.Tensor:
-        """`is_dead` of many cells, bool ``[n]``, for vertices int64 ``[n, 8]``."""
         return ~connected((self.choices(vertices) != NONE).unbind(1))
 
     def canonical_ids(self, vertices: torch.Tensor) -> torch.Tensor:
@@ -189,9 +173,6 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
             num_classes: outputs of the classifier.
             channels: width of the first stage.
             cells: cells per stage.
-
-        Raises:
-            ConfigError: an option is not a positive integer.
         """
         from metad2a_plugin.spaces.nasbench201.network import NASBench201Network
 
@@ -223,9 +204,6 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
         Args:
             architecture: the cell.
             **options: `num_classes` (10), `input_size` in pixels (32), `channels` (16), `cells` (5).
-
-        Raises:
-            ConfigError: an option is unknown or not a positive integer.
         """
         params, flops = count_cost(**self.cost_options(options))
         choices = self.validate(architecture).choices
@@ -233,12 +211,7 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
         return Cost(params.total(*convs) / 1e6, flops.total(*convs) / 1e6)
 
     def draw(self, architecture: Architecture, path: str | os.PathLike[str], title: str | None = None) -> None:
-        """Draw the cell as SVG or PNG, by the suffix of `path`; parts that cannot matter are grey.
-
-        Raises:
-            ConfigError: another suffix.
-            MissingExtraError: matplotlib is not installed (extra ``draw``).
-        """
+        """Draw the cell as SVG or PNG, by the suffix of `path`; parts that cannot matter are grey."""
         from metad2a_plugin.spaces.drawing import draw_cell
 
         draw_cell([OPS[op] for op in self.validate(architecture).choices], CELL_EDGES, path, title)
