@@ -13,10 +13,9 @@ from metad2a_plugin.errors import ArchitectureError, ConfigError
 from metad2a_plugin.spaces.base import Architecture, Cost
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
 from metad2a_plugin.utils.checks import integer, one_of
+from metad2a_plugin.utils.lazy import torch
 
 if TYPE_CHECKING:
-    import torch
-
     Cell = Architecture | int
     Cells = Sequence[Architecture] | Sequence[int] | np.ndarray | torch.Tensor
 
@@ -196,8 +195,6 @@ class Benchmark(ABC):
         if hasattr(cells, "ndim"):
             array = np.asarray(cells)
             if array.ndim == 2:
-                import torch
-
                 decoded = self.space.decode(torch.as_tensor(array))
                 return self._in_range(np.array([self.space.index(a) for a in decoded]))
             return self._in_range(array)

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -21,9 +21,7 @@ from PIL import Image
 from metad2a_plugin.data import arrays, sources
 from metad2a_plugin.data.pixels import DatasetWarning, few
 from metad2a_plugin.errors import ConfigError, DatasetError
-
-if TYPE_CHECKING:
-    import torch
+from metad2a_plugin.utils.lazy import torch
 
 _KINDS = (
     "a folder of class folders, a .zip of one, an .npz file, a tuple (images, labels) of arrays, a torch Dataset, "
@@ -118,8 +116,6 @@ class ImageDataset:
 
     def decode(self, indices: Sequence[int] | np.ndarray, size: int) -> tuple[torch.Tensor, dict[int, str]]:
         """As `images`, with broken images left out and returned as ``{index: reason}``."""
-        import torch
-
         source = self._reading.source
         wanted = [int(i) for i in indices]
         work = partial(_square, source, size=size)

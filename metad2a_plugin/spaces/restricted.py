@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.choice import ChoiceSpace
-
-if TYPE_CHECKING:
-    import torch
+from metad2a_plugin.utils.lazy import torch
 
 
 def _of_whole(name: str) -> Any:

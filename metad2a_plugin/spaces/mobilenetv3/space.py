@@ -42,11 +42,11 @@ from metad2a_plugin.spaces.mobilenetv3.layout import (
 )
 from metad2a_plugin.spaces.mobilenetv3.text import FORM, option_indices, parse_stage, read_resolution
 from metad2a_plugin.utils.checks import integer
+from metad2a_plugin.utils.lazy import torch
 
 if TYPE_CHECKING:
     import os
 
-    import torch
     from torch import nn
 
 
@@ -220,8 +220,6 @@ class MobileNetV3Space(SearchSpace, Drawable):
         A layer's type says the depth of its stage, its kernel and its expand ratio; `vertex_types` is the order of the
         authors' release of MetaD2A.
         """
-        import torch
-
         if isinstance(architectures, torch.Tensor):
             decode_layers(architectures)  # refuses what is no network
             return architectures.long()
@@ -232,8 +230,6 @@ class MobileNetV3Space(SearchSpace, Drawable):
 
     def decode(self, architectures: Architectures) -> list[Architecture]:
         """Inverse of `encode`; what vertices say of layers beyond the depth of their stage is dropped."""
-        import torch
-
         if not isinstance(architectures, torch.Tensor):
             return [self.validate(a) for a in architectures]
         layers = decode_layers(architectures)
@@ -254,8 +250,6 @@ class MobileNetV3Space(SearchSpace, Drawable):
         return network_costs(decode_layers(vertices), **self.cost_options(options))
 
     def vertex_costs(self, **options: Any) -> torch.Tensor:
-        import torch
-
         fixed, table = layer_counts(**self.cost_options(options))
         costs = torch.zeros(2, self.num_vertices, len(self.vertex_types), dtype=torch.float64)
         costs[:, 0, 0] = torch.tensor(fixed)
@@ -274,8 +268,6 @@ class MobileNetV3Space(SearchSpace, Drawable):
         A stage's first layer may have any; the others have its depth, and beyond that depth only the type that `encode`
         gives such layers: no network can be drawn in two forms.
         """
-        import torch
-
         first = (prefix.shape[1] - 1) // LAYERS * LAYERS + 1
         layer = prefix.shape[1] - first
         if layer == 0:

@@ -6,13 +6,11 @@ import itertools
 import random
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from metad2a_plugin.errors import ArchitectureError
 from metad2a_plugin.utils.checks import did_you_mean
-
-if TYPE_CHECKING:
-    import torch
+from metad2a_plugin.utils.lazy import torch
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """The operations; a choice is an index into it."""
@@ -95,7 +93,6 @@ def function_of(choices: tuple[int, ...]) -> tuple[str, ...]:
 @cache
 def simplest_choices() -> torch.Tensor:
     """Operations of the cheapest cell that computes the same, by lexicographic rank of the cell, ``[15625, 6]``."""
-    import torch
 
     def price(choices: tuple[int, ...]) -> tuple[int, int, int]:
         operations = [op for op in choices if op != NONE]
@@ -127,8 +124,6 @@ def official_index() -> dict[tuple[int, ...], int]:
 @cache
 def canonical_numbers() -> torch.Tensor:
     """The lowest official index of each cell's class, by lexicographic rank of the cell, ``[15625]``."""
-    import torch
-
     first: dict[str, int] = {}
     ids = {choices: first.setdefault(canonical_key(choices), i) for i, choices in enumerate(official_order())}
     return torch.tensor([ids[choices] for choices in sorted(ids)])

@@ -32,11 +32,11 @@ from metad2a_plugin.spaces.nasbench201.cell import (
     simplest_choices,
 )
 from metad2a_plugin.spaces.nasbench201.cost import count_cost, require_positive
+from metad2a_plugin.utils.lazy import torch
 
 if TYPE_CHECKING:
     import os
 
-    import torch
     from torch import nn
 
     from metad2a_plugin.nn.relus import Visit
@@ -106,8 +106,6 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
 
     # -- all cells at once, as tensors -------------------------------------------------------
     def all_vertices(self) -> torch.Tensor:
-        import torch
-
         vertices = torch.ones(self.size, self.num_vertices, dtype=torch.int64)
         vertices[:, 0] = 0
         vertices[:, 1:-1] = torch.tensor(official_order()) + 2
@@ -125,8 +123,6 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
 
         These are 4,930 cells: useless operations become ``none``, and sums of sums are one sum.
         """
-        import torch
-
         simplest = simplest_choices().to(vertices.device)[self._rank(vertices)]
         return torch.cat([vertices[:, :1], simplest + 2, vertices[:, -1:]], dim=1)
 
