@@ -32,15 +32,7 @@ try:
     from ._naslib_optimizer import MetaD2AOptimizer, StrategyOptimizer
     from ._naslib_predictor import MetaD2AEnsemble, MetaD2APredictor, NamedPredictor
     from ._naslib_search import OneShotResult, make_config, search, search_one_shot
-    from ._naslib_space import (
-        TableSpace,
-        dataset_api,
-        from_naslib,
-        to_naslib,
-        to_one_hot,
-        to_op_indices,
-        to_op_names,
-    )
+    from ._naslib_space import TableSpace, dataset_api, from_naslib, to_naslib, to_one_hot, to_op_indices, to_op_names
 except MetaD2AError as error:  # NASLib is absent, or cannot be used
     if __name__ != "__main__":
         raise

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.registry import get_predictor, get_space
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.utils.checks import BELOW_ONE, FINITE, TINY, one_of, settings
-
-if TYPE_CHECKING:
-    import torch
+from metad2a_plugin.utils.lazy import torch
 
 RECIPES = ("default", "paper", "release")
 """``default``: this package's predictor. ``paper``: the paper's predictor with a quick schedule. ``release``: the
