@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from metad2a_plugin.plugins.prediction import Prediction
-from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.spaces.base import Architectures, SearchSpace
 
 if TYPE_CHECKING:
