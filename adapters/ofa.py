@@ -10,8 +10,8 @@
     network = ofa.extract(supernet, architecture)  # this package's network with the supernet's weights
 
 The architectures are those of the space ``mobilenetv3``, whose `to_config` is what ``set_active_subnet(**config)``
-takes.
-Cai et al., *Once-for-All*, ICLR 2020, arXiv 1908.09791.
+takes. Without the package ``ofa``, or torchvision, which it imports, functions raise `MissingExtraError`, with another
+version `HostError`. Cai et al., *Once-for-All*, ICLR 2020, arXiv 1908.09791.
 """
 
 from __future__ import annotations
@@ -50,10 +50,6 @@ def make_supernet(width: float = 1.0, num_classes: int = 1000) -> Any:
     Args:
         width: multiplier of all channels.
         num_classes: outputs of the classifier.
-
-    Raises:
-        MissingExtraError: the package ``ofa``, or torchvision, which it imports, is not installed.
-        HostError: it is another version.
     """
     supernet, _ = _classes()
     options = {"ks_list": list(KERNELS), "expand_ratio_list": list(EXPANDS), "depth_list": list(DEPTHS)}
@@ -70,7 +66,6 @@ def load_supernet(source: str | os.PathLike[str], *, download: bool = False) -> 
             ``~/.cache/metad2a``. Those that ``ofa`` itself has left in ``.torch/ofa_nets`` are found too.
 
     Raises:
-        MissingExtraError: the package ``ofa``, or torchvision, which it imports, is not installed.
         CheckpointError: the weights are not there, cannot be downloaded, or are of another network.
     """
     _classes()  # before any download
