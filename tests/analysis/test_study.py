@@ -117,6 +117,7 @@ def test_what_was_computed_is_not_computed_again(tmp_path: Path, monkeypatch: py
         analyze(SPACE, SPACE.parse(WIDE), coloured(), CONFIG, **arguments)
 
 
+@pytest.mark.slow
 def test_a_dead_cell_and_a_space_without_cells_have_pages_too(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     dead = analyze(SPACE, SPACE.parse(DEAD), coloured(), CONFIG, references=1, surface=SURFACE, progress=False)

@@ -25,9 +25,8 @@ VARIANTS = {
 }
 
 
-# One of each strategy; on the real spaces the others are among the slow tests.
-FIRST = {"random", "evolution", "mdenas", "ofa-evolution", "local-steepest"}
-ON_REAL_SPACES = [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS]
+# The others are among the slow tests.
+ON_REAL_SPACES = [name if name == "evolution" else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS]
 
 
 class TestOnToySpace(StrategyConformance):

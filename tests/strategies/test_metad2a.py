@@ -46,6 +46,7 @@ class TestAdapting(OnFewNetworks):
     pass
 
 
+@pytest.mark.slow
 class TestInThePredictedOrder(OnFewNetworks):
     adapt = False
 

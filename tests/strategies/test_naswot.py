@@ -64,6 +64,7 @@ class TestNASWOTOnImages(OnImages):
         """Hundreds of networks; the toy space shows it."""
 
 
+@pytest.mark.slow
 class TestAREAOnImages(OnImages):
     kind = AREA
 

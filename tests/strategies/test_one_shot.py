@@ -36,6 +36,7 @@ class TestDARTS(StrategyConformance):
         return make(self.name, seed=seed)
 
 
+@pytest.mark.slow
 class TestLPT(TestDARTS):
     name = "lpt"
 

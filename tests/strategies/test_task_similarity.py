@@ -41,6 +41,7 @@ class TestConformance(StrategyConformance):
         )
 
 
+@pytest.mark.slow
 class TestConformanceOfLocalSearch(TestConformance):
     inner = "local-search"
 
