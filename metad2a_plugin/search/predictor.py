@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from metad2a_plugin.models.checkpoint import Checkpoint
 from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.spaces.base import Architectures, SearchSpace
-
-if TYPE_CHECKING:
-    from metad2a_plugin.models.checkpoint import Checkpoint
-    from metad2a_plugin.plugins.task import Task
 
 
 class CheckpointPredictor(Predictor):
