@@ -36,10 +36,8 @@ from metad2a_plugin.utils.files import UNREADABLE
 from ._torchvision import import_torchvision
 
 __all__ = ["WIDTHS", "ZOO", "activate", "active", "extract", "load_supernet", "make_supernet", "zoo_file"]
-
 ZOO = ("ofa_mbv3_d234_e346_k357_w1.0", "ofa_mbv3_d234_e346_k357_w1.2")
 """Names of the supernets of this space in OFA's model zoo."""
-
 _URL = "https://raw.githubusercontent.com/han-cai/files/master/ofa/ofa_nets/"
 _SPACE = MobileNetV3Space()
 

@@ -29,7 +29,6 @@ from metad2a_plugin.utils.files import PRETRAINED
 
 MEASURED = (128, 160, 192, 224)
 """Resolutions that networks were measured at, in pixels."""
-
 _SPACE = MobileNetV3Space()
 
 

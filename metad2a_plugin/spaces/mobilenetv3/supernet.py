@@ -24,7 +24,6 @@ from metad2a_plugin.utils.files import UNREADABLE, write_atomically
 
 WIDTHS = (1.0, 1.2)
 """Width multipliers of the published supernets."""
-
 _SPACE = MobileNetV3Space()
 _TRANSFORMS = tuple((large, small) for small, large in pairwise(KERNELS))[::-1]
 _BLOCK = re.compile(r"blocks\.(\d+)\.conv\.(.+)")
