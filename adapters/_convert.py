@@ -29,7 +29,6 @@ from ._unpickle import PickleReader
 COMPACT = ("nb201.npz", "nb201.csv.gz")
 """Files that `compact_in` looks for, the first one first."""
 TABLE, CONVERTED, PUBLISHED, FOLDER = "table", "converted", "published", "folder"
-
 _FORMAT = "metad2a NAS-Bench-201 results, version 1"
 _STEP = 0.002
 """Of the curves in a file, in percent points; integers of two bytes then reach beyond 100."""

@@ -8,20 +8,18 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.plugins.registry import bind_strategy, get_space
 from metad2a_plugin.plugins.strategy import Strategy
+from metad2a_plugin.search.metad2a import MetaD2A
 from metad2a_plugin.spaces.base import Architecture
 
 from ._naslib_host import MetaOptimizer, Metric
 from ._naslib_space import RECORD_OF, is_looked_up, require_space, with_architecture
-
-if TYPE_CHECKING:
-    from metad2a_plugin.search.metad2a import MetaD2A
 
 MODEL = "nasbench201-paper"
 """Default model here: NASLib scores on the tables, which this one has never seen."""

@@ -7,25 +7,21 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from metad2a_plugin.data import load_dataset
+from metad2a_plugin.data import ImageDataset, load_dataset
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.registry import available, entry, option_names
+from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.utils.checks import integer
 
 from ._naslib_host import AttrDict, NasBench201SearchSpace, Trainer, optimizers, set_seed
 from ._naslib_optimizer import MetaD2AOptimizer, StrategyOptimizer
 from ._naslib_space import DATASETS, SPACE, Table, TableSpace, from_naslib, or_nan
+from .nas_bench_201 import Benchmark
 from .trace import Trace
-
-if TYPE_CHECKING:
-    from metad2a_plugin.data import ImageDataset
-    from metad2a_plugin.spaces.base import Architecture
-
-    from .nas_bench_201 import Benchmark
 
 NASLIB = {
     "rs": "RandomSearch",

@@ -10,7 +10,7 @@ import copy
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +20,7 @@ from metad2a_plugin.spaces.nasbench201.cell import OPS
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 from ._naslib_host import NasBench201SearchSpace
-
-if TYPE_CHECKING:
-    from .nas_bench_201 import Benchmark
+from .nas_bench_201 import Benchmark
 
 SPACE = NASBench201()
 OP_NAMES = ("Identity", "Zero", "ReLUConvBN3x3", "ReLUConvBN1x1", "AvgPool1x1")

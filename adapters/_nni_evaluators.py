@@ -6,7 +6,7 @@ import os
 import random
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import nni
 import numpy as np
@@ -14,16 +14,14 @@ import torch
 from nni.nas.evaluator import Evaluator
 from nni.nas.space import ExecutableModelSpace
 
+from metad2a_plugin.data import Task
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.plugins.registry import entry, get_space, predictor_of
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.utils.files import data_folder
 
 from ._nni_bridge import architecture_of
-
-if TYPE_CHECKING:
-    from metad2a_plugin.data import Task
-    from metad2a_plugin.plugins.predictor import Predictor
 
 _Self = TypeVar("_Self", bound="OwnEvaluator")
 CHOICES = "metad2a_choices"

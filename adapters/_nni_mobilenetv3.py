@@ -34,7 +34,6 @@ SETTINGS: dict[str, Any] = {
 
 FIXED = {"stem_ks": 3, "s0_i0_ks": 3}
 """Choices of NNI's space that are none of Once-for-All's: kernels of the stem and of the fixed layer after it."""
-
 _LAYERS = tuple((stage, layer) for stage in range(1, STAGES + 1) for layer in range(LAYERS))
 _OPTIONS = {
     **{f"s{stage}_depth": DEPTHS for stage in range(1, STAGES + 1)},

@@ -10,8 +10,8 @@
     network = ofa.extract(supernet, architecture)  # this package's network with the supernet's weights
 
 The architectures are those of the space ``mobilenetv3``, whose `to_config` is what ``set_active_subnet(**config)``
-takes.
-Cai et al., *Once-for-All*, ICLR 2020, arXiv 1908.09791.
+takes. Without the package ``ofa``, or torchvision, which it imports, functions raise `MissingExtraError`, with another
+version `HostError`. Cai et al., *Once-for-All*, ICLR 2020, arXiv 1908.09791.
 """
 
 from __future__ import annotations
@@ -36,10 +36,8 @@ from metad2a_plugin.utils.files import UNREADABLE
 from ._torchvision import import_torchvision
 
 __all__ = ["WIDTHS", "ZOO", "activate", "active", "extract", "load_supernet", "make_supernet", "zoo_file"]
-
 ZOO = ("ofa_mbv3_d234_e346_k357_w1.0", "ofa_mbv3_d234_e346_k357_w1.2")
 """Names of the supernets of this space in OFA's model zoo."""
-
 _URL = "https://raw.githubusercontent.com/han-cai/files/master/ofa/ofa_nets/"
 _SPACE = MobileNetV3Space()
 
@@ -50,10 +48,6 @@ def make_supernet(width: float = 1.0, num_classes: int = 1000) -> Any:
     Args:
         width: multiplier of all channels.
         num_classes: outputs of the classifier.
-
-    Raises:
-        MissingExtraError: the package ``ofa``, or torchvision, which it imports, is not installed.
-        HostError: it is another version.
     """
     supernet, _ = _classes()
     options = {"ks_list": list(KERNELS), "expand_ratio_list": list(EXPANDS), "depth_list": list(DEPTHS)}
@@ -70,7 +64,6 @@ def load_supernet(source: str | os.PathLike[str], *, download: bool = False) -> 
             ``~/.cache/metad2a``. Those that ``ofa`` itself has left in ``.torch/ofa_nets`` are found too.
 
     Raises:
-        MissingExtraError: the package ``ofa``, or torchvision, which it imports, is not installed.
         CheckpointError: the weights are not there, cannot be downloaded, or are of another network.
     """
     _classes()  # before any download

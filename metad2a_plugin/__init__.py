@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from metad2a_plugin.utils.lazy import resolver
 
 if TYPE_CHECKING:
     from metad2a_plugin.data import Task, extract_task, load_dataset
@@ -24,37 +25,6 @@ if TYPE_CHECKING:
     from metad2a_plugin.training.files import export_network, export_onnx, load_network
     from metad2a_plugin.training.result import TrainResult
     from metad2a_plugin.training.run import train_architecture, train_many
-
-# Names are resolved on first use, so that importing the package does not import torch.
-_HOMES = {
-    "Architecture": "spaces.base",
-    "Candidate": "search.result",
-    "ChoiceSpace": "spaces.choice",
-    "Front": "search.pareto",
-    "MetaD2A": "search.metad2a",
-    "Predictor": "plugins.predictor",
-    "SearchResult": "search.result",
-    "SearchSpace": "spaces.base",
-    "Strategy": "plugins.strategy",
-    "Task": "data",
-    "TrainConfig": "training.config",
-    "TrainResult": "training.result",
-    "available": "plugins.registry",
-    "export_network": "training.files",
-    "export_onnx": "training.files",
-    "extract_task": "data",
-    "get_predictor": "plugins.registry",
-    "get_space": "plugins.registry",
-    "get_strategy": "plugins.registry",
-    "load_dataset": "data",
-    "load_network": "training.files",
-    "maximize": "plugins.strategy",
-    "pareto_space": "search.metad2a",
-    "search_space": "search.metad2a",
-    "train_architecture": "training.run",
-    "train_many": "training.run",
-    "train_search": "strategies.trained_search",
-}
 
 __all__ = [
     "Architecture",
@@ -85,14 +55,31 @@ __all__ = [
     "train_many",
     "train_search",
 ]
+# Names are resolved on first use, so that importing the package does not import torch.
+_NAMES = {
+    "data": ("Task", "extract_task", "load_dataset"),
+    "plugins.predictor": ("Predictor",),
+    "plugins.registry": ("available", "get_predictor", "get_space", "get_strategy"),
+    "plugins.strategy": ("Strategy", "maximize"),
+    "search.metad2a": ("MetaD2A", "pareto_space", "search_space"),
+    "search.pareto": ("Front",),
+    "search.result": ("Candidate", "SearchResult"),
+    "spaces.base": ("Architecture", "SearchSpace"),
+    "spaces.choice": ("ChoiceSpace",),
+    "strategies.trained_search": ("train_search",),
+    "training.config": ("TrainConfig",),
+    "training.files": ("export_network", "export_onnx", "load_network"),
+    "training.result": ("TrainResult",),
+    "training.run": ("train_architecture", "train_many"),
+    "utils.installed": ("version",),
+}
+_resolve = resolver(__name__, _NAMES)
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return import_module(f"{__name__}.utils.installed").version()
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return _resolve("version")()
+    return _resolve(name)
 
 
 def __dir__() -> list[str]:

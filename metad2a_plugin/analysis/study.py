@@ -10,10 +10,7 @@ from metad2a_plugin.analysis.topology import Topology
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.result import TrainResult
 
-SUBJECT = "this network"
-
-COUNTERPART = "same operations"
-
+SUBJECT, COUNTERPART = "this network", "same operations"
 MOST_REFERENCES = 5
 
 

@@ -3,6 +3,9 @@
 Section 3 there: the *width* of a cell is the sum over its intermediate nodes of the share of the node's inputs that are
 inputs of the cell, in units of the channels c; the *depth* is the number of connections on the longest path from an
 input to the output. What a connection computes does not count: a skip connection is one like a convolution.
+
+A search space whose networks have no cells is refused with `ConfigError`, what is no cell of it with
+`ArchitectureError`.
 """
 
 from __future__ import annotations
@@ -131,10 +134,6 @@ def topology(space: SearchSpace, vertices: torch.Tensor) -> tuple[torch.Tensor, 
 
     Returns:
         Width in units of c, float64 ``[n]``, and depth in connections, int64 ``[n]``.
-
-    Raises:
-        ConfigError: the space is another one, whose networks have no cells.
-        ArchitectureError: a row is no cell.
     """
     space = _with_cells(space)
     live = space.pruned(vertices) != space.none
@@ -150,12 +149,7 @@ def topology(space: SearchSpace, vertices: torch.Tensor) -> tuple[torch.Tensor, 
 
 
 def describe(space: SearchSpace, architecture: Architecture) -> Topology:
-    """Width, depth and connection pattern of one cell, and how common they are in the space.
-
-    Raises:
-        ConfigError: the networks of the space have no cells.
-        ArchitectureError: the architecture is not of `space`.
-    """
+    """Width, depth and connection pattern of one cell, and how common they are in the space."""
     space = _with_cells(space)
     vertices = space.encode([architecture])
     [width], [depth] = (values.tolist() for values in topology(space, vertices))
@@ -166,9 +160,6 @@ def describe(space: SearchSpace, architecture: Architecture) -> Topology:
     counts = common_topologies(space)
     total = sum(counts.values())
 
-    def share(cells: list[int]) -> float:
-        return sum(cells) / total
-
     unit = _unit(space)
     same = (round(unit * width), depth)
     return Topology(
@@ -177,9 +168,9 @@ def describe(space: SearchSpace, architecture: Architecture) -> Topology:
         sources={node: found for node, found in sources.items() if found},
         convolutions=tuple(sum(op in space.convolutions for op in path) for path in paths if space.none not in path),
         direct_skip=live.get((0, max(_nodes(space)))) == space.skip,
-        share=share([n for (w, d), n in counts.items() if (round(unit * w), d) == same]),
-        narrower=share([n for (w, _), n in counts.items() if round(unit * w) < same[0]]),
-        deeper=share([n for (_, d), n in counts.items() if d > depth]),
+        share=sum(n for (w, d), n in counts.items() if (round(unit * w), d) == same) / total,
+        narrower=sum(n for (w, _), n in counts.items() if round(unit * w) < same[0]) / total,
+        deeper=sum(n for (_, d), n in counts.items() if d > depth) / total,
     )
 
 
@@ -191,10 +182,6 @@ def counterpart(space: SearchSpace, architecture: Architecture) -> Architecture 
 
     Returns:
         None where every cell of these operations has the same width and depth.
-
-    Raises:
-        ConfigError: the networks of the space have no cells.
-        ArchitectureError: the architecture is not of `space`.
     """
     space = _with_cells(space)
     vertices = torch.cat([space.encode([architecture]), space.all_vertices()])
@@ -209,11 +196,7 @@ def counterpart(space: SearchSpace, architecture: Architecture) -> Architecture 
 
 
 def common_topologies(space: SearchSpace) -> dict[tuple[float, int], int]:
-    """How many of the live cells of a space have each (width, depth); by depth, then width.
-
-    Raises:
-        ConfigError: the networks of the space have no cells.
-    """
+    """How many of the live cells of a space have each (width, depth); by depth, then width."""
     if space.name not in _common:
         space = _with_cells(space)
         vertices = space.all_vertices()

@@ -20,7 +20,6 @@ from metad2a_plugin.plugins.predictor import Prediction
 
 Predict = Callable[[torch.Tensor], Prediction]
 """A predictor for one dataset: encoded networks, int64 ``[n, vertices]``, each of which is one query."""
-
 ROUNDS = 2
 _PENALTY = 0.1  # of the fit
 _BEST = 0.75  # of a round's networks, those of the largest sums; the others are drawn around them

@@ -25,7 +25,6 @@ from metad2a_plugin.utils.files import data_folder
 from metad2a_plugin.utils.installed import version, version_of
 
 WORKS, ABSENT, PROBLEM = "works", "absent", "problem"
-
 _ANSWER = "metad2a doctor: "
 _THREADS = 2
 

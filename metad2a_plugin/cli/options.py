@@ -25,7 +25,6 @@ T = TypeVar("T")
 # -- what is worked on ---------------------------------------------------------------------------
 _FORMATS = "A folder of class folders, a .zip of one, an .npz with images and labels, or 'sklearn:digits'"
 _NO_DATASET = "As for the other commands; may be left out with a --predictor that needs none."
-
 Dataset = Annotated[str, typer.Argument(help=f"{_FORMATS}.")]
 MaybeDataset = Annotated[str | None, typer.Argument(help=_NO_DATASET)]
 DatasetOption = Annotated[str | None, typer.Option("--dataset", "-d", help=_NO_DATASET)]

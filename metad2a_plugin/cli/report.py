@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 TREE = logging.getLogger("metad2a_plugin")
 """Of which every logger of the package is a part."""
-
 _NOTES = logging.getLogger("metad2a_plugin.cli")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from metad2a_plugin.utils.lazy import resolver
 
 if TYPE_CHECKING:
     from metad2a_plugin.data.dataset import ImageDataset, load_dataset
@@ -13,20 +14,13 @@ if TYPE_CHECKING:
     from metad2a_plugin.plugins.encoder import ImageEncoder
     from metad2a_plugin.plugins.task import Task
 
-_HOMES = {
-    "DatasetWarning": "data.pixels",
-    "ImageDataset": "data.dataset",
-    "ImageEncoder": "plugins.encoder",
-    "Task": "plugins.task",
-    "extract_task": "data.features",
-    "get_encoder": "data.encoders",
-    "load_dataset": "data.dataset",
-}
-
 __all__ = ["DatasetWarning", "ImageDataset", "ImageEncoder", "Task", "extract_task", "get_encoder", "load_dataset"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"metad2a_plugin.{_HOMES[name]}"), name)
+_NAMES = {
+    "data.dataset": ("ImageDataset", "load_dataset"),
+    "data.encoders": ("get_encoder",),
+    "data.features": ("extract_task",),
+    "data.pixels": ("DatasetWarning",),
+    "plugins.encoder": ("ImageEncoder",),
+    "plugins.task": ("Task",),
+}
+__getattr__ = resolver(__name__, _NAMES)

@@ -20,9 +20,10 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metad2a_plugin.errors import ConfigError, require
+from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.mobilenetv3.layout import (
     DEPTHS,
     EXPANDS,
@@ -36,9 +37,6 @@ from metad2a_plugin.spaces.mobilenetv3.layout import (
 )
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.utils.lazy import torch
-
-if TYPE_CHECKING:
-    from metad2a_plugin.spaces.base import Architecture
 
 SUFFIXES = (".json", ".yaml", ".yml")
 _STEM = re.compile(r"Conv-input:(\d+)x\1x3-output:\d+x\d+x(\d+)")

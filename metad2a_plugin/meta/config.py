@@ -21,15 +21,8 @@ TARGETS = ("rows", "best-of-10")
 
 _LISTED = 20_000  # architectures of a space whose population is all of them
 _POPULATION = 4096  # networks that stand for all of a larger one
-_PLAN_LEAST = {
-    "tasks": 1,
-    "valid_tasks": 1,
-    "rows_per_task": 1,
-    "classes": 2,
-    "test_images": 1,
-    "calibration_images": 1,
-    "seed": 0,
-}
+_PLAN_LEAST = dict.fromkeys(("tasks", "valid_tasks", "rows_per_task", "test_images", "calibration_images"), 1)
+_PLAN_LEAST |= {"classes": 2, "seed": 0}
 _SUPERNET_LEAST = {"input_size": 32, "epochs": 1, "batch_size": 2, "random": 0, "seed": 0}
 _SUPERNET_RANGES: dict[str, tuple[float, float, str]] = {
     "width": (0.1, 4, "a multiplier of the channels, such as 0.35"),

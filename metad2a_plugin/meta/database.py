@@ -62,7 +62,6 @@ class MetaDatabase:
 
 _Place = tuple[str, dict[str, str]]
 """A row of a file, and where it is, for messages."""
-
 _SHARD = re.compile(r"rows\.(\d+)-of-(\d+)\.csv(\.gz)?")
 
 

@@ -28,7 +28,6 @@ from metad2a_plugin.utils.files import PRETRAINED, json_text, write_atomically
 
 FORMAT = "metad2a-checkpoint-1"
 _HALF = ("generator.", "predictor.network.", "predictor.anchors", "predictor.interaction")
-
 AccuracyModel: TypeAlias = SubspaceEnsemble | PaperAccuracy
 """What a checkpoint's predictor can be."""
 PREDICTORS: dict[str, type[AccuracyModel]] = {"ensemble": SubspaceEnsemble, "paper": PaperAccuracy}

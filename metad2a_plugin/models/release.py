@@ -23,7 +23,6 @@ from metad2a_plugin.spaces.nasbench201.cell import EDGES
 
 ACCURACY_MEAN, ACCURACY_STD = 71.57154, 6.69316
 """Mean and standard deviation, in percent, of the 4,230 accuracies the released predictor was trained on."""
-
 HEADS = 4
 """Attention heads of the released set encoders; the tensors do not tell."""
 

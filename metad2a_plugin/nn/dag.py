@@ -17,7 +17,6 @@ from metad2a_plugin.errors import ConfigError
 
 Edges = Sequence[tuple[int, int]]
 """Pairs (from vertex, to vertex) in which every edge runs from a lower to a higher vertex."""
-
 _BLOCK = 1024  # graphs of one pass: bounds the memory, and small tensors stay in cache
 
 

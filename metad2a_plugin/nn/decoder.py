@@ -13,7 +13,6 @@ from metad2a_plugin.nn.dag import Edges, MessageCell, predecessors
 
 INPUT, OUTPUT = 0, 1
 """Types of the first and the last vertex in every search space; no other vertex has them."""
-
 TypeMask = Callable[[torch.Tensor], torch.Tensor]
 """From the types of the first vertices, int64 ``[n, v]``, to those that the next may have, bool ``[n, types]``."""
 

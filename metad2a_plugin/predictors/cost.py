@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from metad2a_plugin.plugins.predictor import Prediction, Predictor
+from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.spaces.base import Architectures
-
-if TYPE_CHECKING:
-    from metad2a_plugin.plugins.task import Task
 
 
 class ParamsPredictor(Predictor):

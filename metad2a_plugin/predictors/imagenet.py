@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -20,17 +20,14 @@ from metad2a_plugin.devices.fitted import FittedModel, check_finite
 from metad2a_plugin.devices.mobilenetv3 import check_resolution
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.predictor import Prediction, Predictor
+from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.spaces.base import Architectures, SearchSpace
 from metad2a_plugin.spaces.mobilenetv3.descriptors import cost_powers, depth_pairs, layers_and_depths
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.utils.files import PRETRAINED
 
-if TYPE_CHECKING:
-    from metad2a_plugin.plugins.task import Task
-
 MEASURED = (128, 160, 192, 224)
 """Resolutions that networks were measured at, in pixels."""
-
 _SPACE = MobileNetV3Space()
 
 

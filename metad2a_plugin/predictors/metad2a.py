@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.predictor import Prediction
+from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.search.metad2a import MetaD2A
 from metad2a_plugin.search.predictor import CheckpointPredictor
 from metad2a_plugin.spaces.base import Architectures, SearchSpace
-
-if TYPE_CHECKING:
-    from metad2a_plugin.plugins.task import Task
 
 
 class MetaD2APredictor(CheckpointPredictor):

@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from metad2a_plugin.data import load_dataset
+from metad2a_plugin.data import Task, load_dataset
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.one_shot.shared_weights import SharedWeights
 from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.spaces.base import Architectures, SearchSpace
 from metad2a_plugin.spaces.interfaces import weight_sharing
-
-if TYPE_CHECKING:
-    from metad2a_plugin.data import Task
 
 
 class SupernetPredictor(Predictor):

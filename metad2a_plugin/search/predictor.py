@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from metad2a_plugin.models.checkpoint import Checkpoint
 from metad2a_plugin.plugins.predictor import Prediction, Predictor
+from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.spaces.base import Architectures, SearchSpace
-
-if TYPE_CHECKING:
-    from metad2a_plugin.models.checkpoint import Checkpoint
-    from metad2a_plugin.plugins.task import Task
 
 
 class CheckpointPredictor(Predictor):

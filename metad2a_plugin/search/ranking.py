@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -16,11 +16,9 @@ from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.candidates.refine import Scored
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.predictor import Prediction, Predictor
+from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.search.result import LEVEL, Candidate, SearchResult, Source
 from metad2a_plugin.spaces.base import SearchSpace
-
-if TYPE_CHECKING:
-    from metad2a_plugin.plugins.task import Task
 
 
 class Origin(NamedTuple):

@@ -54,18 +54,9 @@ class TaskConfig:
 
     def training(self, images: int) -> TrainConfig:
         """The settings of a training on so many images, a number of whole epochs."""
-        batches = -(-images // self.batch_size)
-        return TrainConfig(
-            epochs=max(1, round(self.steps / batches)),
-            batch_size=self.batch_size,
-            lr=self.lr,
-            flip=self.flip,
-            input_size=self.input_size,
-            validation=0.1,
-            seed=self.seed,
-            split_seed=self.seed,
-            device=self.device,
-        )
+        epochs = max(1, round(self.steps / -(-images // self.batch_size)))
+        same = {name: getattr(self, name) for name in ("batch_size", "lr", "flip", "input_size", "seed", "device")}
+        return TrainConfig(epochs, validation=0.1, split_seed=self.seed, **same)
 
 
 @dataclass(frozen=True)
@@ -102,13 +93,6 @@ class CellConfig:
 
     def training(self, device: str) -> TrainConfig:
         """The settings of each training."""
-        return TrainConfig(
-            epochs=self.epochs,
-            batch_size=64,
-            validation=0.4,
-            input_size=self.input_size,
-            options={"channels": self.channels, "cells": self.cells},
-            seed=self.seed,
-            split_seed=self.seed,
-            device=device,
-        )
+        same = {name: getattr(self, name) for name in ("epochs", "input_size", "seed")}
+        options = {"channels": self.channels, "cells": self.cells}
+        return TrainConfig(**same, batch_size=64, validation=0.4, options=options, split_seed=self.seed, device=device)

@@ -16,7 +16,6 @@ from metad2a_plugin.errors import ConfigError
 
 Fisher = dict[str, torch.Tensor]
 """Diagonal of a Fisher information matrix: one float64 tensor per parameter, of the parameter's shape."""
-
 _TINY = 1e-10  # of the log-determinant distance: keeps the logarithm of weights without gradient finite
 
 

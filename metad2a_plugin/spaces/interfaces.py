@@ -7,20 +7,15 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.choice import ChoiceSpace
 from metad2a_plugin.spaces.restricted import RestrictedSpace
 from metad2a_plugin.utils.lazy import torch
-
-if TYPE_CHECKING:
-    import os
-
-    from torch import nn
-
-    from metad2a_plugin.spaces.base import Architecture, SearchSpace
 
 
 class Drawable(ABC):
@@ -73,7 +68,7 @@ class WeightSharing(ChoiceSpace):
     """Choices of the architecture whose accuracy stands for the supernet's while random paths are trained."""
 
     @abstractmethod
-    def supernet(self, num_classes: int, *args: Any, **options: Any) -> nn.Module:
+    def supernet(self, num_classes: int, *args: Any, **options: Any) -> torch.nn.Module:
         """The network, with the options of `build`.
 
         It is called with images ``[batch, 3, height, width]`` and the choices of one architecture, of which it computes

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from metad2a_plugin.utils.lazy import resolver
 
 if TYPE_CHECKING:
     from metad2a_plugin.training.classifier import ImageClassifier, NormalizedNetwork
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
     from metad2a_plugin.training.run import train_architecture, train_many
 
 _NAMES = {
-    "classifier": ("ImageClassifier", "NormalizedNetwork"),
-    "config": ("TrainConfig",),
-    "files": ("export_network", "export_onnx", "load_network"),
-    "fit": ("Epoch", "train_network"),
-    "images": ("TrainingData", "augmented", "prepare"),
-    "result": ("TrainResult", "wilson_interval"),
-    "run": ("train_architecture", "train_many"),
+    "training.classifier": ("ImageClassifier", "NormalizedNetwork"),
+    "training.config": ("TrainConfig",),
+    "training.files": ("export_network", "export_onnx", "load_network"),
+    "training.fit": ("Epoch", "train_network"),
+    "training.images": ("TrainingData", "augmented", "prepare"),
+    "training.result": ("TrainResult", "wilson_interval"),
+    "training.run": ("train_architecture", "train_many"),
 }
 
 __all__ = [
@@ -41,10 +42,4 @@ __all__ = [
     "train_network",
     "wilson_interval",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    for module, names in _NAMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = resolver(__name__, _NAMES)

@@ -208,7 +208,7 @@ def test_the_generator_learns_which_cells_the_database_holds(classes: ClassFeatu
     model = train_generator(held, classes, config, on_epoch=lines.append)
     assert lines[-1].valid_nll < 1.5 < lines[0].valid_nll  # a fair coin costs 0.69 nats
     z = model.encode(classes.draw(held.task_classes[:1], 4, torch.Generator()))[0]
-    drawn = model.sample(z.expand(100, -1), torch.Generator().manual_seed(0))
+    drawn = model.decoder.sample(z.expand(100, -1), torch.Generator().manual_seed(0))
     known = (drawn[:, None] == CELLS[[11, 500]]).all(-1).any(1)
     assert known.float().mean() > 0.8
 

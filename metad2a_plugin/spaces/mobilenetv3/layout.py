@@ -100,18 +100,12 @@ def halved(size: int, stride: int) -> int:
 
 KERNELS, EXPANDS, DEPTHS = (3, 5, 7), (3, 4, 6), (2, 3, 4)
 """Options of a layer's kernel and expand ratio and of a stage's depth; a choice is an index into one of them."""
-
 STAGES, LAYERS = 5, 4
 """Stages, and the most layers of one."""
-
 RESOLUTIONS = range(128, 225, 4)
 """Sides of the images, in pixels, that OFA's supernets were trained on."""
-
 EDGES = tuple((v, v + 1) for v in range(STAGES * LAYERS + 1))
 """Edges of the 22-vertex graph that MetaD2A's models read, a chain for every network."""
-
 SLOTS = STAGES * LAYERS
-
 KINDS = len(KERNELS) * len(EXPANDS)
-
 TYPES = len(DEPTHS) * KINDS

@@ -13,10 +13,11 @@ pixels.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError
 from metad2a_plugin.spaces.base import Architecture, Architectures, Cost, Descriptors, SearchSpace
@@ -43,11 +44,6 @@ from metad2a_plugin.spaces.mobilenetv3.layout import (
 from metad2a_plugin.spaces.mobilenetv3.text import FORM, option_indices, parse_stage, read_resolution
 from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.lazy import torch
-
-if TYPE_CHECKING:
-    import os
-
-    from torch import nn
 
 
 class MobileNetV3Space(SearchSpace, Drawable):
@@ -281,7 +277,7 @@ class MobileNetV3Space(SearchSpace, Drawable):
         return mask
 
     # -- graphs and networks -----------------------------------------------------------------
-    def build(self, architecture: Architecture, num_classes: int, *, width: float = 1.0) -> nn.Module:
+    def build(self, architecture: Architecture, num_classes: int, *, width: float = 1.0) -> torch.nn.Module:
         """The network, with OFA's names and shapes of weights; input ``[batch, 3, height, width]`` of any size.
 
         Its `load_state_dict` reads what the package ``ofa`` cuts from a supernet, in its present and its former naming.

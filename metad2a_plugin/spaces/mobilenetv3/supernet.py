@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,17 +16,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.mobilenetv3.layout import EXPANDS, KERNELS, LAYERS, divisible, layout
 from metad2a_plugin.spaces.mobilenetv3.network import DepthwiseConv2d, MobileNetV3
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.utils.files import UNREADABLE, write_atomically
 
-if TYPE_CHECKING:
-    from metad2a_plugin.spaces.base import Architecture
-
 WIDTHS = (1.0, 1.2)
 """Width multipliers of the published supernets."""
-
 _SPACE = MobileNetV3Space()
 _TRANSFORMS = tuple((large, small) for small, large in pairwise(KERNELS))[::-1]
 _BLOCK = re.compile(r"blocks\.(\d+)\.conv\.(.+)")

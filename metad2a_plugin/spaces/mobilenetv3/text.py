@@ -10,7 +10,6 @@ from metad2a_plugin.errors import ArchitectureError
 from metad2a_plugin.spaces.mobilenetv3.layout import DEPTHS, EXPANDS, KERNELS, RESOLUTIONS
 
 FORM = "k3e6-k5e4+k7e3-k3e3-k3e4+...: five stages joined by '+', each of two to four layers joined by '-'"
-
 _LAYER = re.compile(r"k(\d+)e(\d+)")
 
 

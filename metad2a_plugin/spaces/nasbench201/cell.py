@@ -14,10 +14,8 @@ from metad2a_plugin.utils.lazy import torch
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """The operations; a choice is an index into it."""
-
 CELL_EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """The edge of the cell, (from node, to node), that each decision puts an operation on."""
-
 EDGES = ((0, 1), (1, 2), (1, 3), (1, 5), (2, 3), (2, 6), (3, 4), (3, 6), (4, 5), (5, 6), (6, 7))
 """Edges of the 8-vertex graph that MetaD2A's models read, the same for every cell.
 
@@ -26,11 +24,8 @@ It is the data flow between operations plus the chain of all vertices; see `DATA
 
 DATAFLOW = ((0, 1), (0, 2), (0, 4), (1, 3), (1, 5), (2, 6), (3, 6), (4, 7), (5, 7), (6, 7))
 """Edges of the 8-vertex graph along which data really flows in a cell."""
-
 FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
-
 NONE, SKIP, CONV1, CONV3 = range(4)
-
 _Flag = TypeVar("_Flag", bool, "torch.Tensor")
 
 
