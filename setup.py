@@ -36,7 +36,7 @@ setup(
     package_data={
         "metad2a_plugin": [
             "py.typed",
-            "analysis/*.j2",
+            "*/*.j2",
             *(f"pretrained/**/*.{kind}" for kind in ("json", "md", "safetensors")),
         ],
     },

@@ -13,10 +13,9 @@ from metad2a_plugin.errors import ArchitectureError, ConfigError
 from metad2a_plugin.spaces.base import Architecture, Cost
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
 from metad2a_plugin.utils.checks import integer, one_of
+from metad2a_plugin.utils.lazy import torch
 
 if TYPE_CHECKING:
-    import torch
-
     Cell = Architecture | int
     Cells = Sequence[Architecture] | Sequence[int] | np.ndarray | torch.Tensor
 
@@ -30,11 +29,7 @@ class Training(NamedTuple):
 
 _WITH_BOTH = {"train": "train", "valid": "x-valid", "test": "x-test", "valtest": "ori-test"}
 SPLITS: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    "cifar10": {
-        "train": ("cifar10", "train"),
-        "valid": ("cifar10-valid", "x-valid"),
-        "test": ("cifar10", "ori-test"),
-    },
+    "cifar10": {"train": ("cifar10", "train"), "valid": ("cifar10-valid", "x-valid"), "test": ("cifar10", "ori-test")},
     "cifar10-valid": {
         "train": ("cifar10-valid", "train"),
         "valid": ("cifar10-valid", "x-valid"),
@@ -52,7 +47,9 @@ class Benchmark(ABC):
     """What the cells of NAS-Bench-201 reached when they were trained; `open_benchmark` finds the class for a source.
 
     A cell is given as an `Architecture` or as its official index. Many cells at once are a sequence of either,
-    or their encoding ``[n, 8]``; the answer is then an array ``[n]``.
+    or their encoding ``[n, 8]``; the answer is then an array ``[n]``. Every question raises `ArchitectureError` for
+    what is no cell of NAS-Bench-201, and `ConfigError` where the source has no such dataset, split, number of epochs,
+    seed or cell.
 
     Splits are the published ones (Dong and Yang, ICLR 2020):
 
@@ -80,11 +77,7 @@ class Benchmark(ABC):
         return tuple(self._splits)
 
     def splits(self, dataset: str) -> tuple[str, ...]:
-        """Names of a dataset's splits.
-
-        Raises:
-            ConfigError: unknown dataset.
-        """
+        """Names of a dataset's splits."""
         return self._splits[one_of("dataset", dataset, self._splits)]
 
     @property
@@ -95,19 +88,11 @@ class Benchmark(ABC):
     def seeds(
         self, cells: Cell | Cells, dataset: str = "cifar10", split: str = "test", epochs: int = 200
     ) -> tuple[int, ...]:
-        """Seeds with which each of the cells was trained, ascending; none where only means are known.
-
-        Raises:
-            ArchitectureError: not a cell of NAS-Bench-201.
-            ConfigError: unknown dataset, split or number of epochs.
-        """
+        """Seeds with which each of the cells was trained, ascending; none where only means are known."""
         training, quantity = self._locate(dataset, split, epochs)
         index = np.atleast_1d(self.index_of(cells))
-        return tuple(
-            seed
-            for seed in self._seeds(index, training)
-            if not np.isnan(self._values(index, training, quantity, seed)).any()
-        )
+        seeds = self._seeds(index, training)
+        return tuple(s for s in seeds if not np.isnan(self._values(index, training, quantity, s)).any())
 
     # -- of the cells asked for --------------------------------------------------------------
     @overload
@@ -134,10 +119,6 @@ class Benchmark(ABC):
             split: one of `splits`; on CIFAR-10 ``valid`` and ``test`` are of different trainings.
             epochs: 200, or 12 for the short schedule.
             seed: one of `seeds`; None for the mean over them.
-
-        Raises:
-            ArchitectureError: not a cell of NAS-Bench-201.
-            ConfigError: the source has no such dataset, split, number of epochs, seed or cell.
         """
         training, quantity = self._locate(dataset, split, epochs)
         return self._answer(cells, training, quantity, seed)
@@ -145,11 +126,7 @@ class Benchmark(ABC):
     def accuracies(
         self, dataset: str = "cifar10", split: str = "test", epochs: int = 200, seed: int | None = None
     ) -> np.ndarray:
-        """`accuracy` of every cell, float64 ``[15625]``, read-only.
-
-        Raises:
-            ConfigError: as `accuracy`.
-        """
+        """`accuracy` of every cell, float64 ``[15625]``, read-only."""
         values = self.accuracy(np.arange(self.space.size), dataset, split, epochs, seed)
         values.flags.writeable = False
         return values
@@ -160,11 +137,7 @@ class Benchmark(ABC):
         """Accuracy in percent after each epoch, float64 ``[epochs]``; arguments are those of `accuracy`.
 
         After 200 epochs of training, CIFAR-100 and ImageNet16-120 have curves of ``train`` and ``valtest`` only:
-        the halves were measured once, at the end.
-
-        Raises:
-            ArchitectureError: not a cell of NAS-Bench-201.
-            ConfigError: as `accuracy`, or the source has no such curve.
+        the halves were measured once, at the end. A curve that the source has not is a `ConfigError` too.
         """
         training, quantity = self._locate(dataset, split, epochs)
         self._answer(cell, training, quantity, seed)
@@ -196,21 +169,12 @@ class Benchmark(ABC):
         Arguments are those of `accuracy`: the training is the one whose accuracy on the split would be asked for. On
         CIFAR-10, ``valid`` is the training on 25,000 images, ``test`` and ``train`` the one on 50,000, which takes
         twice as long.
-
-        Raises:
-            ArchitectureError: not a cell of NAS-Bench-201.
-            ConfigError: as `accuracy`.
         """
         training, _ = self._locate(dataset, split, epochs)
         return self._answer(cells, training, "seconds", seed)
 
     def cost(self, cell: Cell, dataset: str = "cifar10") -> Cost:
-        """Published parameters and multiply-accumulates of the dataset's network, in millions.
-
-        Raises:
-            ArchitectureError: not a cell of NAS-Bench-201.
-            ConfigError: the source has no such dataset or cell.
-        """
+        """Published parameters and multiply-accumulates of the dataset's network, in millions."""
         official, _ = SPLITS[one_of("dataset", dataset, self._splits)]["train"]
         index = self.index_of(cell)
         params, flops = (self._cost(index, official, name) for name in ("params", "flops"))
@@ -223,11 +187,7 @@ class Benchmark(ABC):
     @overload
     def index_of(self, cells: Cells) -> np.ndarray: ...
     def index_of(self, cells: Cell | Cells) -> int | np.ndarray:
-        """Official index of a cell, or int64 ``[n]`` of many.
-
-        Raises:
-            ArchitectureError: not a cell of NAS-Bench-201.
-        """
+        """Official index of a cell, or int64 ``[n]`` of many."""
         if isinstance(cells, Architecture):
             return self.space.index(cells)
         if isinstance(cells, (int, np.integer)) and not isinstance(cells, bool):
@@ -235,8 +195,6 @@ class Benchmark(ABC):
         if hasattr(cells, "ndim"):
             array = np.asarray(cells)
             if array.ndim == 2:
-                import torch
-
                 decoded = self.space.decode(torch.as_tensor(array))
                 return self._in_range(np.array([self.space.index(a) for a in decoded]))
             return self._in_range(array)

@@ -19,6 +19,7 @@ import numpy as np
 from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
 from metad2a_plugin.utils.files import replacing
+from metad2a_plugin.utils.progress import Progress
 
 from ._benchmark import EPOCHS, Training
 from ._pickle_objects import UNREADABLE, brief, shortened
@@ -41,8 +42,6 @@ _MEGABYTE = 1_000_000
 _HEAD, _TAR_PLACE = 1024, 257
 _LONGEST_FORMAT = 1024
 """Bytes of the text that names a version."""
-
-Progress = Callable[[str, int, int, str], None]
 
 
 def kind_of(path: Path) -> str:

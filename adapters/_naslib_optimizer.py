@@ -101,8 +101,13 @@ class StrategyOptimizer(MetaOptimizer):
         if epoch == 0:
             self._report_start_over()
         asked = [] if self._exhausted else self.strategy.ask()
-        if not asked:
-            self._report_exhaustion(epoch)
+        if not asked and not self._exhausted:
+            self._exhausted = True
+            warnings.warn(
+                f"the strategy has nothing more to propose after {len(self.history)} queries; epochs from {epoch} on "
+                "pass without one",
+                stacklevel=2,
+            )
         for architecture in asked:
             value = number(self._query(architecture, self.performance_metric))
             self.history.append((architecture, value))
@@ -206,15 +211,6 @@ class StrategyOptimizer(MetaOptimizer):
                 f"{str(folder)!r} holds an earlier search, which this one starts over and overwrites: to go on with "
                 "it, pass resume_from=get_last_checkpoint(config) to the Trainer's search; if that is empty, the "
                 "earlier one ended before its first checkpoint (config.search.checkpoint_freq)",
-                stacklevel=3,
-            )
-
-    def _report_exhaustion(self, epoch: int) -> None:
-        if not self._exhausted:
-            self._exhausted = True
-            warnings.warn(
-                f"the strategy has nothing more to propose after {len(self.history)} queries; epochs from {epoch} on "
-                "pass without one",
                 stacklevel=3,
             )
 

@@ -1,4 +1,4 @@
-"""This package's predictors as predictors of NASLib."""
+"""This package's predictors as predictors of NASLib; what is no cell of NAS-Bench-201 is an `ArchitectureError`."""
 
 from __future__ import annotations
 
@@ -75,11 +75,7 @@ class NamedPredictor(_CellPredictor):
         self._task = task_of(self._predictor, images, seed)
 
     def query(self, xtest: Sequence[Any], info: Any = None) -> np.ndarray:
-        """Scores of graphs or encodings, float64 ``[n]``, higher is better.
-
-        Raises:
-            ArchitectureError: not a cell of NAS-Bench-201.
-        """
+        """Scores of graphs or encodings, float64 ``[n]``, higher is better."""
         found = self._predictor.predict(self._task, [from_naslib(cell) for cell in xtest])
         return found.mean.double().numpy()
 
@@ -129,7 +125,6 @@ class MetaD2APredictor(_CellPredictor):
             info: not used.
 
         Raises:
-            ArchitectureError: not a cell of NAS-Bench-201.
             ConfigError: as many labels as cells are needed.
         """
         if len(xtrain) != len(ytrain):
@@ -146,19 +141,11 @@ class MetaD2APredictor(_CellPredictor):
             self._process = ResidualProcess(vertices[known], labels[known], prior.mean[known], spread)
 
     def query(self, xtest: Sequence[Any], info: Any = None) -> np.ndarray:
-        """Scores of graphs or encodings, float64 ``[n]``, higher is better.
-
-        Raises:
-            ArchitectureError: not a cell of NAS-Bench-201.
-        """
+        """Scores of graphs or encodings, float64 ``[n]``, higher is better."""
         return self.predict(xtest)[0]
 
     def predict(self, xtest: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the scores, float64 ``[n]`` each.
-
-        Raises:
-            ArchitectureError: not a cell of NAS-Bench-201.
-        """
+        """Mean and standard deviation of the scores, float64 ``[n]`` each."""
         vertices, prior = self._encode(xtest)
         if self._process is None:
             assert prior.std is not None

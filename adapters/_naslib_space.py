@@ -1,7 +1,7 @@
 """Cells and accuracies between this package and NASLib's NAS-Bench-201 space.
 
 NASLib orders the operations and the edges of a cell in its own way: its edges go by their source, those of the
-benchmark's string by their target.
+benchmark's string by their target. What is no cell of NAS-Bench-201 is an `ArchitectureError`.
 """
 
 from __future__ import annotations
@@ -41,40 +41,24 @@ _RECORDS = {RECORD_OF.get(theirs, theirs): ours for ours, theirs in DATASETS.ite
 
 # -- encodings -------------------------------------------------------------------------------------
 def to_op_indices(architecture: Architecture) -> tuple[int, ...]:
-    """NASLib's six operation indices of a cell.
-
-    Raises:
-        ArchitectureError: not a cell of NAS-Bench-201.
-    """
+    """NASLib's six operation indices of a cell."""
     choices = SPACE.validate(architecture).choices
     return tuple(_OP_TO_NASLIB[choices[edge]] for edge in _EDGES)
 
 
 def to_op_names(architecture: Architecture) -> tuple[str, ...]:
-    """NASLib's names of the six operations, such as ``ReLUConvBN3x3``, in its order of the edges.
-
-    Raises:
-        ArchitectureError: not a cell of NAS-Bench-201.
-    """
+    """NASLib's names of the six operations, such as ``ReLUConvBN3x3``, in its order of the edges."""
     return tuple(OP_NAMES[op] for op in to_op_indices(architecture))
 
 
 def to_one_hot(architectures: Sequence[Architecture]) -> np.ndarray:
-    """NASLib's adjacency one-hot encoding, int64 ``[n, 30]``.
-
-    Raises:
-        ArchitectureError: not a cell of NAS-Bench-201.
-    """
+    """NASLib's adjacency one-hot encoding, int64 ``[n, 30]``."""
     indices = np.array([to_op_indices(a) for a in architectures], dtype=np.int64).reshape(-1, len(_EDGES))
     return np.eye(len(OPS), dtype=np.int64)[indices].reshape(-1, len(_EDGES) * len(OPS))
 
 
 def to_naslib(architecture: Architecture, *, num_classes: int = 10, in_channels: int = 3) -> Any:
-    """The cell as a `NasBench201SearchSpace`, with its network: ``parse()`` and train it, or ``query`` it.
-
-    Raises:
-        ArchitectureError: not a cell of NAS-Bench-201.
-    """
+    """The cell as a `NasBench201SearchSpace`, with its network: ``parse()`` and train it, or ``query`` it."""
     indices = to_op_indices(architecture)
     graph = NasBench201SearchSpace(num_classes, in_channels)
     graph.set_op_indices(list(indices))
@@ -156,11 +140,7 @@ class TableSpace(NasBench201SearchSpace):
 
 
 def require_space(search_space: Any) -> None:
-    """Refuse what is not NASLib's NAS-Bench-201.
-
-    Raises:
-        ConfigError: another search space.
-    """
+    """Refuse what is not NASLib's NAS-Bench-201 with a `ConfigError`."""
     if not isinstance(search_space, NasBench201SearchSpace):
         raise ConfigError(
             f"of NASLib's search spaces this package knows NasBench201SearchSpace, got {type(search_space).__name__}"

@@ -235,9 +235,6 @@ class TrainingEvaluator(OwnEvaluator):
                 f"NasBench201(num_labels={classes}), or ofa_space(num_classes={classes})"
             )
         history = train_network(
-            classifier,
-            self._data,
-            self._config,
-            lambda epoch: nni.report_intermediate_result(epoch.accuracy),
+            classifier, self._data, self._config, lambda epoch: nni.report_intermediate_result(epoch.accuracy)
         )
         return _report(architecture_of(model.sample), history[-1].accuracy)

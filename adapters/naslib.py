@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metad2a_plugin.errors import MetaD2AError
-from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.files import write_json
 
 from ._naslib_compat import INSTALL, prepare
 
@@ -32,15 +32,7 @@ try:
     from ._naslib_optimizer import MetaD2AOptimizer, StrategyOptimizer
     from ._naslib_predictor import MetaD2AEnsemble, MetaD2APredictor, NamedPredictor
     from ._naslib_search import OneShotResult, make_config, search, search_one_shot
-    from ._naslib_space import (
-        TableSpace,
-        dataset_api,
-        from_naslib,
-        to_naslib,
-        to_one_hot,
-        to_op_indices,
-        to_op_names,
-    )
+    from ._naslib_space import TableSpace, dataset_api, from_naslib, to_naslib, to_one_hot, to_op_indices, to_op_names
 except MetaD2AError as error:  # NASLib is absent, or cannot be used
     if __name__ != "__main__":
         raise
@@ -71,8 +63,6 @@ __all__ = [
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Search a benchmark and say what was found; wrong input ends in one sentence on stderr and status 2."""
-    import json
-
     from .nas_bench_201 import default_benchmark, open_benchmark
 
     parser = argparse.ArgumentParser(prog="python -m metad2a_plugin.adapters.naslib", description="Search a benchmark.")
@@ -90,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             given.optimizer, benchmark, given.dataset, epochs=given.epochs, seed=given.seed, images=given.images
         )
         if given.json:
-            write_atomically(given.json, (json.dumps(trace.to_dict(), indent=1) + "\n").encode())
+            write_json(given.json, trace.to_dict())
     except MetaD2AError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

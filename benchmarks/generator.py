@@ -85,7 +85,7 @@ def independent_draws(searcher: MetaD2A, task: Task, draws: int, seed: int) -> t
     if generator is None:
         raise SystemExit(f"the checkpoint {searcher.checkpoint.name!r} has no generator")
     z = generator.encode(task.draw(seed=seed))[0].mean(0, keepdim=True)
-    return generator.sample(z.expand(draws, -1), torch.Generator().manual_seed(seed), TEMPERATURE)
+    return generator.decoder.sample(z.expand(draws, -1), torch.Generator().manual_seed(seed), TEMPERATURE)
 
 
 def quality(

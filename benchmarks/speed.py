@@ -81,7 +81,7 @@ def batched(generator: PaperGenerator, predictor: PaperPredictor, task: Task, ca
     """The same search with each draw of images and each graph encoded once."""
     sets = task.draw(DRAWS, images_per_class=IMAGES)
     z = generator.encode(sets)[0].mean(0, keepdim=True)
-    cells, _ = generator.sample_distinct(z, candidates, torch.Generator().manual_seed(0))
+    cells, _ = generator.decoder.sample_distinct(z, candidates, torch.Generator().manual_seed(0))
     return cells[predictor.score(sets, cells).mean(0).argsort(descending=True)]
 
 

@@ -11,6 +11,8 @@ import pytest
 import yaml
 from page_scripts import DOCS, printed_by, scripts_of
 
+import metad2a_plugin
+
 ROOT = DOCS.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 MAPS = [ROOT / "CONTRIBUTING.md", DOCS / "architecture.md", *sorted(DOCS.glob("extending/[!i]*.md"))]
@@ -61,6 +63,11 @@ def test_what_is_imported_from_the_package_is_there(page: Path) -> None:
             else:
                 names = {alias.name for alias in statement.names} - {"adapters"}
                 assert all(hasattr(import_module(module), name) for name in names), ast.unparse(statement)
+
+
+def test_the_reference_begins_with_every_name_of_the_package() -> None:
+    rows = re.findall(r"^\| \[`(\w+)`\]", (DOCS / "reference" / "index.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(rows) == sorted(metad2a_plugin.__all__)
 
 
 @pytest.mark.parametrize("page", MAPS, ids=lambda page: page.relative_to(ROOT).as_posix())

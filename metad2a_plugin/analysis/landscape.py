@@ -51,11 +51,8 @@ class LandscapeConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        settings(
-            self,
-            {"points": 5, "images": 4, "batch_size": 2, "seed": 0},
-            {"radius": (TINY, FINITE, "a positive number, such as 1.0")},
-        )
+        ranges = {"radius": (TINY, FINITE, "a positive number, such as 1.0")}
+        settings(self, {"points": 5, "images": 4, "batch_size": 2, "seed": 0}, ranges)
         if self.points % 4 != 1:
             raise ConfigError(f"points must be 4k + 1, such as 5, 9 or 13, got {self.points}")
 
@@ -159,7 +156,10 @@ def landscape(
             f"a loss surface needs four images or more, each with a label; got {len(images)} and {len(labels)} labels"
         )
     generator = torch.Generator().manual_seed(config.seed)
-    batches = _minibatches(images, labels, config, generator, device)
+    chosen = torch.randperm(len(images), generator=generator)[: config.images]
+    # Two or more of equal size, each of at least two images, for batch norm.
+    count = max(2, -(-len(chosen) // config.batch_size))
+    batches = [(images[rows].to(device), labels[rows].to(device)) for rows in chosen.tensor_split(count)]
     around = _Surroundings(network, batches, generator, device)
     steps = torch.linspace(-config.radius, config.radius, config.points).tolist()
     losses, variances, scaled = [], [], []
@@ -199,7 +199,11 @@ class _Surroundings:
     def __init__(
         self, network: nn.Module, batches: Sequence[_Batch], generator: torch.Generator, device: torch.device
     ) -> None:
-        self._network, self._batches = _with_batch_statistics(network).to(device), batches
+        self._network, self._batches = copy.deepcopy(network).eval(), batches
+        for module in self._network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):  # without running averages, it uses the batch's
+                module.running_mean = module.running_var = None
+        self._network.to(device)
         self.images = sum(len(labels) for _, labels in batches)
         self._weights = [p for p in self._network.parameters() if p.requires_grad]
         self._trained = [p.detach().clone() for p in self._weights]
@@ -241,28 +245,6 @@ class _Surroundings:
     def _move(self, a: float, b: float) -> None:
         for weight, trained, first, second in zip(self._weights, self._trained, *self._directions, strict=True):
             weight.copy_(trained + a * first + b * second)
-
-
-def _minibatches(
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    config: LandscapeConfig,
-    generator: torch.Generator,
-    device: torch.device,
-) -> list[_Batch]:
-    """Two or more of equal size, in random order; each has at least two images, for batch norm."""
-    chosen = torch.randperm(len(images), generator=generator)[: config.images]
-    count = max(2, -(-len(chosen) // config.batch_size))
-    return [(images[rows].to(device), labels[rows].to(device)) for rows in chosen.tensor_split(count)]
-
-
-def _with_batch_statistics(network: nn.Module) -> nn.Module:
-    """A copy in evaluation mode, but for batch norm, which has no running averages and so uses the batch's."""
-    copied = copy.deepcopy(network).eval()
-    for module in copied.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.running_mean = module.running_var = None
-    return copied
 
 
 def _direction(weight: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from metad2a_plugin.analysis import plots
 from metad2a_plugin.analysis.study import COUNTERPART, Analysis
 from metad2a_plugin.analysis.topology import PUBLISHED, node_names
@@ -18,10 +16,10 @@ from metad2a_plugin.errors import require
 from metad2a_plugin.spaces.interfaces import Drawable
 from metad2a_plugin.utils.figures import rendered
 from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.templates import filled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
 
 
 def write_page(analysis: Analysis, path: str | os.PathLike[str]) -> None:
@@ -41,15 +39,9 @@ def page(analysis: Analysis) -> str:
         MissingExtraError: matplotlib is not installed (extra ``draw``).
     """
     require("draw", "the page of an analysis", "matplotlib")
-    templates = Environment(
-        loader=PackageLoader("metad2a_plugin", "analysis"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
     level, epochs = analysis.convergence
-    return templates.get_template("page.html.j2").render(
+    return filled(
+        "analysis/page.html.j2",
         analysis=analysis,
         config=analysis.config,
         counterpart=COUNTERPART,

@@ -25,7 +25,7 @@ _CONTOURS = 13
 
 def draw_place(topology: Topology, space: SearchSpace) -> Figure:
     """How many live cells of a space have each width and depth, as areas, and where this cell is."""
-    figure, axes = _figure(2.7)
+    figure, [axes] = _figure(2.7)
     counts = common_topologies(space)
     widths, depths = zip(*counts, strict=True)
     total = sum(counts.values())
@@ -46,7 +46,7 @@ def draw_place(topology: Topology, space: SearchSpace) -> Figure:
 
 def draw_convergence(analysis: Analysis) -> Figure:
     """Training loss and validation accuracy of each epoch."""
-    figure, above, below = _two(5.6)
+    figure, [above, below] = _figure(5.6, 2)
     level = analysis.convergence[0]
     for network, style in _styled(analysis):
         epochs = [epoch.epoch for epoch in network.trained.history]
@@ -89,7 +89,7 @@ def draw_surfaces(analysis: Analysis) -> Figure:
 
 def draw_slices(analysis: Analysis) -> Figure:
     """Loss along each direction through the trained networks."""
-    figure, above, below = _two(5.2)
+    figure, [above, below] = _figure(5.2, 2)
     for network, style in _styled(analysis):
         surface, middle = network.landscape, len(network.landscape.steps) // 2
         above.plot(surface.steps, [row[middle] for row in surface.losses], label=network.name, **style)
@@ -103,7 +103,7 @@ def draw_slices(analysis: Analysis) -> Figure:
 def draw_variances(analysis: Analysis) -> Figure:
     """Scaled gradient variance of each network: the mean over its plane, and the range on it."""
     networks = analysis.networks
-    figure, axes = _figure(1.0 + 0.42 * len(networks))
+    figure, [axes] = _figure(1.0 + 0.42 * len(networks))
     for place, (network, style) in enumerate(_styled(analysis)):
         values = np.array(network.landscape.scaled_variances)
         axes.barh(place, values.mean(), color=style["color"], height=0.6)
@@ -119,23 +119,13 @@ def _styled(analysis: Analysis) -> Iterator[tuple[Studied, dict[str, Any]]]:
         yield network, {"color": colour, "linestyle": dash, "linewidth": 2.6 if network is analysis.subject else 1.7}
 
 
-def _figure(height: float) -> tuple[Figure, Axes]:
+def _figure(height: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    return figure, _plain(figure.add_subplot())
-
-
-def _two(height: float) -> tuple[Figure, Axes, Axes]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True)
-    return figure, _plain(above), _plain(below)
-
-
-def _plain(axes: Axes) -> Axes:
-    axes.grid(alpha=0.3)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    return axes
+    plots = figure.subplots(rows, 1, sharex=True, squeeze=False).flatten().tolist()
+    for axes in plots:
+        axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, plots

@@ -231,4 +231,3 @@ def _millions(name: str, value: Any) -> None:
         raise ConfigError(f"{name} must be a positive number of millions, such as 0.5, got {value!r}")
     if value > 1e5:
         raise ConfigError(f"{name} is counted in millions, and {value:g} million is more than any network here")
-

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from metad2a_plugin.cli import options as opt
 from metad2a_plugin.cli.app import app
 from metad2a_plugin.cli.report import Report
-from metad2a_plugin.errors import require
+from metad2a_plugin.errors import ConfigError, require
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space
+from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.training.config import TrainConfig
 
 
@@ -43,7 +44,6 @@ def analyze(
     """
     settings = locals()
     from metad2a_plugin.analysis import analyze, write_page
-    from metad2a_plugin.analysis.topology import has_cells
     from metad2a_plugin.cli.tables import print_analysis
     from metad2a_plugin.data import load_dataset
 
@@ -52,8 +52,7 @@ def analyze(
     opt.check_outputs(json, folders=(run_dir,))
     searched = get_space(space or DEFAULT_SPACE)
     cell = searched.parse(architecture)
-    small = {"channels": 8, "cells": 1} if has_cells(searched) else {}  # networks that train in a minute on a CPU
-    options = small | opt.network_options(network, channels=channels, cells=cells, width=width)
+    options = _small(searched) | opt.network_options(network, channels=channels, cells=cells, width=width)
     config = opt.configured(TrainConfig, settings, options=searched.check_options(options))
     images = load_dataset(dataset, max_images_per_class=max_images_per_class, seed=config.split_seed)
     analysis = analyze(searched, cell, images, config, references=references, run_dir=run_dir)
@@ -62,3 +61,11 @@ def analyze(
     write_page(analysis, out)
     report.note(f"page: {out}")
     report.values("numbers", analysis.to_dict())
+
+
+def _small(space: SearchSpace) -> dict[str, Any]:
+    """Options of networks that train in a minute on a CPU, where the space has these."""
+    try:
+        return space.check_options({"channels": 8, "cells": 1})
+    except ConfigError:
+        return {}

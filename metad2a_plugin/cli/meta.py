@@ -69,10 +69,11 @@ def build_database(
     """
     settings = locals()
     from metad2a_plugin.meta.build import build_database
+    from metad2a_plugin.spaces.mobilenetv3.supernet import MobileNetV3Supernet
     from metad2a_plugin.utils.progress import stages
 
-    if get_space(space).name != "mobilenetv3":
-        raise ConfigError(f"databases are built of the space 'mobilenetv3', which has a supernet, not of {space!r}")
+    if get_space(space).name != (built := MobileNetV3Supernet.space.name):
+        raise ConfigError(f"databases are built of the space {built!r}, which has a supernet, not of {space!r}")
     part = _shard(shard)
     config = opt.configured(PlanConfig, settings)
     trained = opt.configured(SupernetConfig, settings, teacher=None if teacher == "none" else teacher)

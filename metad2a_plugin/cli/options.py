@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from metad2a_plugin.search.metad2a import MetaD2A
 
 Config = TypeVar("Config", bound="DataclassInstance")
+T = TypeVar("T")
 
 # -- what is worked on ---------------------------------------------------------------------------
 _FORMATS = "A folder of class folders, a .zip of one, an .npz with images and labels, or 'sklearn:digits'"
@@ -143,16 +144,30 @@ def predictor_options(texts: list[str] | None) -> dict[str, Any]:
     return options
 
 
+def pairs(option: str, texts: list[str] | None, expected: str, read: Callable[[str], T]) -> list[tuple[str, T]]:
+    """Names and values, as `read` makes them of text, of an option that is given as ``NAME=VALUE``."""
+    found = []
+    for text in texts or ():
+        name, _, value = text.partition("=")
+        try:
+            found.append((name, read(value)))
+        except ValueError:
+            value = ""
+        if not name or not value:
+            raise ConfigError(f"{option} {text!r} must be {expected}")
+    return found
+
+
 def limit_options(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Limits and network options of a search, from a command's options."""
     tables: dict[str, list[str]] = {}
-    for text in settings["latency_table"] or ():
-        name, _, path = text.partition("=")
-        if not name or not path:
-            raise ConfigError(f"--latency-table {text!r} must be NAME=FILE, such as note10=note10/224.yaml")
+    expected = "NAME=FILE, such as note10=note10/224.yaml"
+    for name, path in pairs("--latency-table", settings["latency_table"], expected, str):
         tables.setdefault(name, []).append(path)
+    expected = "DEVICE=MILLISECONDS, such as pixel3=10; 'metad2a list devices' shows the devices"
+    latencies = dict(pairs("--max-latency", settings["max_latency"], expected, float))
     limits = {name: settings[name] for name in ("max_params", "max_flops", "input_size")}
-    limits |= {"max_latency": _limits(settings["max_latency"]), "latency_tables": tables}
+    limits |= {"max_latency": latencies, "latency_tables": tables}
     return given(**limits) | network_options(settings["network"], width=settings["width"])
 
 
@@ -169,22 +184,6 @@ def load_searcher(model: str | None, space: str | None, device: str) -> MetaD2A:
     if space is not None and space != searcher.space.name:
         raise ConfigError(f"the model {name!r} is of the space {searcher.space.name!r}, not {space!r}")
     return searcher
-
-
-def _limits(texts: list[str] | None) -> dict[str, float]:
-    limits = {}
-    for text in texts or ():
-        device, _, number = text.rpartition("=")
-        try:
-            limits[device] = float(number)
-        except ValueError:
-            device = ""
-        if not device:
-            raise ConfigError(
-                f"--max-latency {text!r} must be DEVICE=MILLISECONDS, such as pixel3=10; "
-                "'metad2a list devices' shows the devices"
-            )
-    return limits
 
 
 def check_outputs(*files: Path | None, folders: tuple[Path | None, ...] = (), suffixes: tuple[str, ...] = ()) -> None:

@@ -91,11 +91,7 @@ def build_tasks(
     cells = CellConfig(count=count, good=good, epochs=epochs, images=max_images, seed=seed)
     opt.check_outputs(folders=(out,))
     sources = _datasets_of(folder) if folder else {}
-    for given in dataset or ():
-        name, _, source = given.partition("=")
-        if not name or not source:
-            raise ConfigError(f"--dataset {given!r} must be NAME=DATASET, such as digits=sklearn:digits")
-        sources[name] = source
+    sources |= opt.pairs("--dataset", dataset, "NAME=DATASET, such as digits=sklearn:digits", str)
     if images is not None and themes is None:
         raise ConfigError("--images are what --themes choose from; give --themes, or --dataset for a whole dataset")
     datasets = {}

@@ -23,15 +23,7 @@ _HOMES = {
     "load_dataset": "data.dataset",
 }
 
-__all__ = [
-    "DatasetWarning",
-    "ImageDataset",
-    "ImageEncoder",
-    "Task",
-    "extract_task",
-    "get_encoder",
-    "load_dataset",
-]
+__all__ = ["DatasetWarning", "ImageDataset", "ImageEncoder", "Task", "extract_task", "get_encoder", "load_dataset"]
 
 
 def __getattr__(name: str) -> Any:

@@ -63,9 +63,7 @@ def read_arrays(images: Any, labels: Any, name: str = "arrays", full: float | No
         raise DatasetError(f"there are no images (shape {list(pixels.shape)}); pass at least two classes")
     indices, class_names = index_labels(labels)
     if len(indices) != len(pixels):
-        raise DatasetError(
-            f"{len(pixels)} images but {len(indices)} labels; every image needs exactly one label"
-        )
+        raise DatasetError(f"{len(pixels)} images but {len(indices)} labels; every image needs exactly one label")
     axis = channel_axis(pixels.shape[1:], channels_first=is_tensor(images))
     full = full or full_scale(pixels)
     if 0 < (high := float(pixels.max())) < full / 8:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -21,9 +21,7 @@ from PIL import Image
 from metad2a_plugin.data import arrays, sources
 from metad2a_plugin.data.pixels import DatasetWarning, few
 from metad2a_plugin.errors import ConfigError, DatasetError
-
-if TYPE_CHECKING:
-    import torch
+from metad2a_plugin.utils.lazy import torch
 
 _KINDS = (
     "a folder of class folders, a .zip of one, an .npz file, a tuple (images, labels) of arrays, a torch Dataset, "
@@ -118,8 +116,6 @@ class ImageDataset:
 
     def decode(self, indices: Sequence[int] | np.ndarray, size: int) -> tuple[torch.Tensor, dict[int, str]]:
         """As `images`, with broken images left out and returned as ``{index: reason}``."""
-        import torch
-
         source = self._reading.source
         wanted = [int(i) for i in indices]
         work = partial(_square, source, size=size)
@@ -161,8 +157,7 @@ class ImageDataset:
             raise ConfigError(
                 f"max_images_per_class must be a positive integer or None (all), got {max_images_per_class!r}"
             )
-        ranks = _class_ranks(self.labels, seed)
-        return self.subset(ranks < max_images_per_class)
+        return self.subset(_class_ranks(self.labels, seed) < max_images_per_class)
 
     def split(self, validation: float = 0.2, seed: int = 0) -> tuple[ImageDataset, ImageDataset]:
         """Random training and validation parts, stratified by class.
@@ -209,9 +204,7 @@ class ImageDataset:
         labels, class_names = drop_empty_classes(self.name, self.labels[good], self.class_names)
         all_labels = np.zeros_like(self._reading.labels)
         all_labels[self._indices[good]] = labels
-        return ImageDataset(
-            replace(self._reading, labels=all_labels, class_names=class_names), self._indices[good]
-        )
+        return ImageDataset(replace(self._reading, labels=all_labels, class_names=class_names), self._indices[good])
 
 
 def _square(source: sources.Source, i: int, size: int) -> np.ndarray | str:
@@ -237,12 +230,7 @@ def _class_ranks(labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def report_broken(name: str, broken: dict[str, str], total: int) -> None:
-    """One warning for all broken images of a dataset.
-
-    Args:
-        name: of the dataset.
-        broken: reason by image key.
-        total: images tried.
+    """One warning for all broken images of a dataset, given the reason for each and how many were tried.
 
     Raises:
         DatasetError: more than half of `total` are broken.
@@ -310,9 +298,7 @@ def load_dataset(
     ImageDataset('pets', 6 images, 2 classes)
     """
     if isinstance(source, ImageDataset):
-        dataset = source
-        if name is not None:
-            dataset = ImageDataset(replace(source._reading, name=name), source._indices)
+        dataset = source if name is None else ImageDataset(replace(source._reading, name=name), source._indices)
         return dataset.sample(max_images_per_class, seed)
     reading = _read(source)
     if name is not None:
@@ -362,12 +348,8 @@ def _read_path(source: str | Path) -> sources.Reading:
         return sources.read_zip(path)
     hints = {
         ".npy": "an .npy file has no labels; save both arrays with numpy.savez('data.npz', images=..., labels=...)",
-        **dict.fromkeys(
-            sources.SUFFIXES, "it is a single image; pass the folder that holds the class folders"
-        ),
-        **dict.fromkeys(
-            (".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"), "unpack it and pass the folder"
-        ),
+        **dict.fromkeys(sources.SUFFIXES, "it is a single image; pass the folder that holds the class folders"),
+        **dict.fromkeys((".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"), "unpack it and pass the folder"),
     }
     hint = hints.get(suffix, "this kind of file is not known")
     raise DatasetError(f"cannot read a dataset from {text!r}: {hint}. Expected {_KINDS}")
@@ -375,11 +357,8 @@ def _read_path(source: str | Path) -> sources.Reading:
 
 def _check_classes(reading: sources.Reading) -> None:
     if len(reading.class_names) < 2:
-        folder_hint = (
-            " If the folder given is itself a class, pass the folder above it."
-            if isinstance(reading.source, (sources.FolderSource, sources.ZipSource))
-            else ""
-        )
+        inside = isinstance(reading.source, sources.FileSource)
+        folder_hint = " If the folder given is itself a class, pass the folder above it." if inside else ""
         raise DatasetError(
             f"{reading.name!r} has a single class ({few(list(reading.class_names))}), at least two are needed: "
             "architectures are ranked by how well they tell classes apart. "

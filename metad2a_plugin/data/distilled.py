@@ -52,11 +52,7 @@ class DistilledEncoder(nn.Module):
         layers: list[nn.Module] = []
         channels = 3
         for width in stem:
-            layers += [
-                nn.Conv2d(channels, width, 3, 2, 1, bias=False),
-                nn.BatchNorm2d(width),
-                nn.ReLU(inplace=True),
-            ]
+            layers += [nn.Conv2d(channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
             channels = width
         for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             for block in range(depth):

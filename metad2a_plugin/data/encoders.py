@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import nn
 
+from metad2a_plugin.data.distilled import DistilledEncoder
 from metad2a_plugin.errors import CheckpointError, ConfigError, MissingExtraError
 from metad2a_plugin.plugins.encoder import ImageEncoder
 from metad2a_plugin.plugins.registry import available, get_encoder_class
@@ -47,8 +48,6 @@ class DefaultEncoder(ImageEncoder):
     """
 
     def __init__(self, directory: Path | None = None, device: str = "cpu") -> None:
-        from metad2a_plugin.data.distilled import DistilledEncoder
-
         directory = SHIPPED if directory is None else directory
         shipped = directory == SHIPPED
         fix = "reinstall metad2a-plugin" if shipped else "export the encoder again"
@@ -120,7 +119,10 @@ class TorchvisionEncoder(ImageEncoder):
         self.name = f"torchvision:{model}"
         self.dim = linear[-1].in_features
         self.size = int(transform.crop_size[0])
-        self.fingerprint = _weights_hash(network)
+        digest = hashlib.sha256()
+        for key, value in sorted(network.state_dict().items()):
+            digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
+        self.fingerprint = digest.hexdigest()
         self._mean = torch.tensor(transform.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(transform.std, device=device).view(1, 3, 1, 1)
         self._network = network.eval().to(device)
@@ -133,13 +135,6 @@ class TorchvisionEncoder(ImageEncoder):
         self._features.clear()
         self._network((images.to(self._device).float() / 255 - self._mean) / self._std)
         return self._features.pop().flatten(1).float().cpu()
-
-
-def _weights_hash(network: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for key, value in sorted(network.state_dict().items()):
-        digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _closest(name: str, known: Sequence[str]) -> str:

@@ -70,9 +70,7 @@ def extract_task(
         CheckpointError: the encoder's weights are missing or damaged.
     """
     if not isinstance(dataset, ImageDataset):
-        raise DatasetError(
-            f"expected an ImageDataset, got {type(dataset).__name__}; make one with load_dataset(...)"
-        )
+        raise DatasetError(f"expected an ImageDataset, got {type(dataset).__name__}; make one with load_dataset(...)")
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ConfigError(f"batch_size must be a positive integer, got {batch_size!r}")
     model = get_encoder(encoder, device) if isinstance(encoder, str) else encoder
@@ -81,9 +79,7 @@ def extract_task(
     cached = _load(path, len(chosen), model.dim) if path else None
     found = cached or _encode(chosen, model, batch_size, progress)
     report_broken(chosen.name, found.broken, len(chosen))
-    labels, class_names = drop_empty_classes(
-        chosen.name, chosen.labels[found.kept.numpy()], chosen.class_names
-    )
+    labels, class_names = drop_empty_classes(chosen.name, chosen.labels[found.kept.numpy()], chosen.class_names)
     if path and not cached:
         _store(path, found)
     return Task(found.features, torch.from_numpy(labels), chosen.name, class_names, model.name)
@@ -133,9 +129,8 @@ def _load(path: Path, count: int, dim: int) -> _Features | None:
         return None
     try:
         with safe_open(path, "pt") as file:
-            found = _Features(
-                file.get_tensor("features"), file.get_tensor("kept"), json.loads(file.metadata()["broken"])
-            )
+            broken = json.loads(file.metadata()["broken"])
+            found = _Features(file.get_tensor("features"), file.get_tensor("kept"), broken)
         fits = found.features.shape == (len(found.kept), dim) and len(found.kept) + len(found.broken) == count
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         fits = False
@@ -147,9 +142,8 @@ def _load(path: Path, count: int, dim: int) -> _Features | None:
 
 def _store(path: Path, found: _Features) -> None:
     tensors = {"features": found.features, "kept": found.kept}
-    data = save(tensors, metadata={"broken": json.dumps(found.broken)})
     try:
-        write_atomically(path, data)
+        write_atomically(path, save(tensors, metadata={"broken": json.dumps(found.broken)}))
     except ConfigError as error:
         warnings.warn(
             f"features could not be cached in {path.parent} and will be computed again next time ({error.__cause__}); "

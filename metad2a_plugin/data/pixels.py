@@ -110,9 +110,7 @@ def channel_axis(shape: tuple[int, ...], channels_first: bool) -> int | None:
         DatasetError: another number of axes or channels, or no pixel at all.
     """
     if 0 in shape:
-        raise DatasetError(
-            f"images have no pixels: one image has shape {list(shape)}; every side must be at least 1"
-        )
+        raise DatasetError(f"images have no pixels: one image has shape {list(shape)}; every side must be at least 1")
     if len(shape) == 2:
         return None
     if len(shape) == 3:

@@ -19,31 +19,11 @@ from metad2a_plugin.data.pixels import DatasetWarning, decode, few, index_labels
 from metad2a_plugin.errors import DatasetError
 
 _JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
-
-_OTHER = (
-    ".png",
-    ".bmp",
-    ".gif",
-    ".webp",
-    ".tif",
-    ".tiff",
-    ".ppm",
-    ".pgm",
-    ".pbm",
-    ".pnm",
-    ".tga",
-    ".jp2",
-    ".avif",
-)
-
+_OTHER = (".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".avif")
 SUFFIXES = frozenset(_JPEG + _OTHER)
-
 FOLDER_HELP = "Expected a folder of class folders, such as flowers/rose/1.jpg and flowers/tulip/2.jpg"
-
-_TRAIN = ("train", "training")
-
 _LARGEST = 2**30  # bytes an entry may unpack to
-
+_TRAIN = ("train", "training")
 _SPLITS = frozenset((*_TRAIN, "val", "valid", "validation", "test", "testing"))
 
 
@@ -76,36 +56,35 @@ class Reading:
     name: str
 
 
-class FolderSource(Source):
-    """Images of files in a folder."""
+class FileSource(Source):
+    """Images of files, by their relative paths."""
 
-    def __init__(self, root: Path, keys: list[str]) -> None:
-        self.root, self.keys = root, keys
+    def __init__(self, path: Path, keys: list[str]) -> None:
+        self.path, self.keys = path, keys
 
     def key(self, i: int) -> str:
         return self.keys[i]
-
-    def content(self, i: int) -> bytes:
-        return (self.root / self.keys[i]).read_bytes()
 
     def image(self, i: int, size: int | None = None) -> Image.Image:
         return decode(self.content(i), size)
 
 
-class ZipSource(Source):
+class FolderSource(FileSource):
+    """Images of files in a folder."""
+
+    def content(self, i: int) -> bytes:
+        return (self.path / self.keys[i]).read_bytes()
+
+
+class ZipSource(FileSource):
     """Entries of a zip, read in place.
 
     `zipfile` shares one file position between threads and forks; opening the file for each image does not.
     """
 
     def __init__(self, path: Path, keys: list[str], entries: list[zipfile.ZipInfo]) -> None:
-        self.path, self.keys = path, keys
-        self._where = [
-            (e.header_offset, e.compress_size, e.file_size, e.compress_type, e.CRC) for e in entries
-        ]
-
-    def key(self, i: int) -> str:
-        return self.keys[i]
+        super().__init__(path, keys)
+        self._where = [(e.header_offset, e.compress_size, e.file_size, e.compress_type, e.CRC) for e in entries]
 
     def content(self, i: int) -> bytes:
         offset, packed_size, size, method, crc = self._where[i]
@@ -126,9 +105,6 @@ class ZipSource(Source):
         if len(data) != size or zlib.crc32(data) != crc:
             raise OSError("damaged zip entry (wrong checksum)")
         return data
-
-    def image(self, i: int, size: int | None = None) -> Image.Image:
-        return decode(self.content(i), size)
 
 
 Parts = tuple[str, ...]
@@ -180,21 +156,15 @@ def _classes(files: Iterable[str], folders: Iterable[str], what: str) -> tuple[s
     if not images:
         kinds = sorted({_suffix(parts) or parts[-1] for parts in seen})
         found = f"only files of kind {few(kinds, 5)}" if kinds else "it has no visible files"
-        raise DatasetError(
-            f"no images in {what}: {found}. {FOLDER_HELP}. Image files end in .jpg, .png, .webp, ..."
-        )
+        raise DatasetError(f"no images in {what}: {found}. {FOLDER_HELP}. Image files end in .jpg, .png, .webp, ...")
     depth = _descend(images, what)
     root = images[0][:depth]
     loose = [parts[-1] for parts in images if len(parts) == depth + 1]
     members = {"/".join(parts): parts[depth] for parts in images if len(parts) > depth + 1}
     if not members:
-        where = (
-            f"{what} has {len(loose)} images in {'/'.join(root)}/"
-            if root
-            else f"{what} has {len(loose)} images"
-        )
+        where = f" in {'/'.join(root)}/" if root else ""
         raise DatasetError(
-            f"{where} ({few(loose)}) but no class folders. {FOLDER_HELP}: "
+            f"{what} has {len(loose)} images{where} ({few(loose)}) but no class folders. {FOLDER_HELP}: "
             "make one folder per class and move the images into them"
         )
     if loose:
@@ -213,9 +183,7 @@ def _walk(path: Path) -> tuple[list[str], list[str]]:
     """Relative paths of all files and folders; links are followed, each target once."""
 
     def refuse(error: OSError) -> None:
-        raise DatasetError(
-            f"cannot read {error.filename}: {error.strerror}; check its permissions"
-        ) from error
+        raise DatasetError(f"cannot read {error.filename}: {error.strerror}; check its permissions") from error
 
     files: list[str] = []
     folders: list[str] = []

@@ -36,6 +36,20 @@ class DeviceModel(FittedModel):
         """
         return str(self._device(device)["unit"])
 
+    def error(self, device: str) -> dict[str, float]:
+        """How far predictions were off on held-out networks.
+
+        Relative errors are |predicted - measured| / measured.
+        Keys: ``spearman``, ``mape`` (mean relative error), ``p95`` (95th percentile of it), ``within_10`` (share of
+        networks within 10%), ``bound_violations`` and ``bound_recall`` (see the model card), how many were held out
+        (``cells`` or ``networks``), and where known ``floor_mape`` (the noise of the measurements themselves) and
+        ``spearman_224`` (at 224 pixels alone; the others are of all resolutions together).
+
+        Raises:
+            ConfigError: no such device.
+        """
+        return dict(self._device(device)["error"])
+
     @abstractmethod
     def check_input_size(self, device: str, size: int) -> None:
         """Refuse images of a size that the device was not measured with.
@@ -59,6 +73,15 @@ class DeviceModel(FittedModel):
 
         Infinite where the device does not run a network.
         """
+
+    def bound_mask(self, device: str, limit: float, vertices: torch.Tensor, *input_size: int) -> torch.Tensor:
+        """Whether networks are safely within a hard limit in the device's `unit`, bool ``[n]``: where `upper` is.
+
+        Raises:
+            ConfigError: no such device, another size of images, or `limit` is not a positive number.
+            ArchitectureError: a row is no network.
+        """
+        return self.upper(device, vertices, *input_size) <= checked_limit(device, limit, self.unit(device))
 
     def vertex_costs(self, device: str, input_size: int) -> torch.Tensor | None:
         """Numbers of each type at each vertex that `upper` is the sum of, float64 ``[vertices, types]``, if any."""

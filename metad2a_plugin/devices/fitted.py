@@ -63,9 +63,7 @@ class FittedModel(ABC):
 
 def check_finite(name: str, tensor: torch.Tensor, shape: tuple[int | None, ...]) -> None:
     """Raise ValueError unless `tensor` is finite and has this shape, where None is any size."""
-    fits = tensor.ndim == len(shape) and all(
-        b is None or a == b for a, b in zip(tensor.shape, shape, strict=True)
-    )
+    fits = tensor.ndim == len(shape) and all(b is None or a == b for a, b in zip(tensor.shape, shape, strict=True))
     if not fits or not tensor.isfinite().all():
         expected = ", ".join("n" if size is None else str(size) for size in shape)
         raise ValueError(f"{name} of shape {list(tensor.shape)}, expected finite [{expected}]")

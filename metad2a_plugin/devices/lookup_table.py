@@ -35,10 +35,9 @@ from metad2a_plugin.spaces.mobilenetv3.layout import (
     layout,
 )
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
+from metad2a_plugin.utils.lazy import torch
 
 if TYPE_CHECKING:
-    import torch
-
     from metad2a_plugin.spaces.base import Architecture
 
 SUFFIXES = (".json", ".yaml", ".yml")
@@ -111,8 +110,6 @@ class LookUpTable:
 
     def predict(self, vertices: torch.Tensor, resolution: int = 224) -> torch.Tensor:
         """Milliseconds of encoded networks, int64 ``[n, 22]`` to float64 ``[n]``; errors as in `latency`."""
-        import torch
-
         self.check_input_size(resolution)
         layers = _SPACE.simplify(vertices)[:, 1:-1] - 2
         if resolution not in self._sums:
@@ -144,8 +141,6 @@ class LookUpTable:
         Raises:
             ConfigError: there is no table of `resolution`, or it lacks what every network has.
         """
-        import torch
-
         self.check_input_size(resolution)
         fixed, table = self._summands(resolution)
         costs = torch.zeros(_SPACE.num_vertices, len(_SPACE.vertex_types), dtype=torch.float64)
@@ -155,8 +150,6 @@ class LookUpTable:
     # -- private -----------------------------------------------------------------------------
     def _summands(self, resolution: int) -> tuple[float, torch.Tensor]:
         """Of all but the searched layers, and of each of these by its type, float64 ``[20, 27]``, NaN if missing."""
-        import torch
-
         table = self._tables[resolution]
         missing = [key for key in self._fixed_keys(resolution) if key not in table]
         if missing:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn.functional import one_hot
 
-from metad2a_plugin.devices.base import DeviceModel, checked_limit
+from metad2a_plugin.devices.base import DeviceModel
 from metad2a_plugin.devices.fitted import check_finite
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.spaces.mobilenetv3.descriptors import KINDS, PLACES, layer_kinds
@@ -77,19 +77,6 @@ class MobileNetV3LatencyModel(DeviceModel):
         """
         return int(self._device(device)["batch_size"])
 
-    def error(self, device: str) -> dict[str, float]:
-        """How far predictions were off on held-out networks, at all resolutions together.
-
-        Relative errors are |predicted - measured| / measured.
-        Keys: ``spearman`` (``spearman_224``: at 224 pixels alone), ``mape`` (mean relative error), ``p95`` (95th
-        percentile of it), ``within_10`` (share of networks within 10%), ``networks`` (how many were held out),
-        ``bound_violations`` and ``bound_recall`` (see the model card).
-
-        Raises:
-            ConfigError: no such device.
-        """
-        return dict(self._device(device)["error"])
-
     def predict(self, device: str, vertices: torch.Tensor, resolution: int = 224) -> torch.Tensor:
         """Predicted milliseconds of a whole batch, float32 ``[n]``.
 
@@ -123,23 +110,6 @@ class MobileNetV3LatencyModel(DeviceModel):
             first = 2 + DEPTHS.index(depth) * KINDS
             costs[1:-1, first : first + KINDS] = table * there[:, None]
         return costs * (1 + self._device(device)["margin"])
-
-    def bound_mask(
-        self, device: str, limit: float, vertices: torch.Tensor, resolution: int = 224
-    ) -> torch.Tensor:
-        """Whether networks are safely within a hard limit, bool ``[n]``: where `upper` is.
-
-        Args:
-            device: one of `devices`.
-            limit: in milliseconds, for the whole batch.
-            vertices: int64 ``[n, 22]``.
-            resolution: as in `predict`.
-
-        Raises:
-            ConfigError: no such device, another resolution, or `limit` is not a positive number.
-            ArchitectureError: a row is no network.
-        """
-        return self.upper(device, vertices, resolution) <= checked_limit(device, limit, self.unit(device))
 
     def check_input_size(self, device: str, size: int) -> None:
         self._device(device)

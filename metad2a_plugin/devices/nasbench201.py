@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from metad2a_plugin.devices.base import DeviceModel, checked_limit
+from metad2a_plugin.devices.base import DeviceModel
 from metad2a_plugin.devices.fitted import check_finite
 from metad2a_plugin.devices.nasbench201_features import NUM_FEATURES, cell_features, cell_ranks
 from metad2a_plugin.errors import ConfigError
@@ -29,6 +29,9 @@ class LatencyModel(DeviceModel):
     >>> model = LatencyModel.load()
     >>> model.unit("pixel3"), model.unit("edgegpu_energy")
     ('ms', 'mJ')
+
+    Of its devices ``pixel3`` is a latency, ``eyeriss_energy`` an energy, ``titanx_32`` a batch of 32 images, and
+    ``pixel3_imagenet16`` a network for 16 x 16 images of 120 classes; the rest is for CIFAR-10.
 
     Args:
         weights: float32 ``[devices, NUM_FEATURES]``, of the logarithm of the measured value.
@@ -49,15 +52,6 @@ class LatencyModel(DeviceModel):
     def _restore(cls, tensors: dict[str, torch.Tensor], config: dict[str, Any]) -> LatencyModel:
         return cls(tensors["weights"], tensors["support"], config)
 
-    @property
-    def devices(self) -> tuple[str, ...]:
-        """Names of what can be predicted.
-
-        ``pixel3`` is a latency, ``eyeriss_energy`` an energy, ``titanx_32`` a batch of 32 images, and
-        ``pixel3_imagenet16`` a network for 16 x 16 images of 120 classes; the rest is for CIFAR-10.
-        """
-        return super().devices
-
     def input_size(self, device: str) -> int:
         """Side, in pixels, of the images that the measured network takes.
 
@@ -75,19 +69,6 @@ class LatencyModel(DeviceModel):
                 f"set input_size to {side}, or limit max_flops instead"
             )
 
-    def error(self, device: str) -> dict[str, float]:
-        """How far predictions were off on held-out cells.
-
-        Relative errors are |predicted - measured| / measured.
-        Keys: ``spearman``, ``mape`` (mean relative error), ``p95`` (95th percentile of it), ``within_10``
-        (share of cells within 10%), ``floor_mape`` (the noise of the measurements themselves), ``cells`` (how
-        many were held out), ``bound_violations`` and ``bound_recall`` (see the model card).
-
-        Raises:
-            ConfigError: no such device.
-        """
-        return dict(self._device(device)["error"])
-
     def predict(self, device: str, vertices: torch.Tensor, input_size: int | None = None) -> torch.Tensor:
         """Predicted values, float32 ``[n]``, in the device's `unit`, for encoded cells int64 ``[n, 8]``.
 
@@ -100,7 +81,7 @@ class LatencyModel(DeviceModel):
         self._device(device)
         if input_size is not None:
             self.check_input_size(device, input_size)
-        return self._table[cell_ranks(vertices), self.devices.index(device)]
+        return self._tables[0][cell_ranks(vertices), self.devices.index(device)]
 
     def supported_mask(self, device: str, vertices: torch.Tensor) -> torch.Tensor:
         """Whether the device is predicted to run each cell, bool ``[n]``, for vertices int64 ``[n, 8]``.
@@ -113,7 +94,7 @@ class LatencyModel(DeviceModel):
         ranks = cell_ranks(vertices)
         if row is None:
             return torch.ones(len(ranks), dtype=torch.bool)
-        return self._support_table[ranks, row]
+        return self._tables[1][ranks, row]
 
     def upper(self, device: str, vertices: torch.Tensor, input_size: int | None = None) -> torch.Tensor:
         """``predicted * (1 + p95)``, float32 ``[n]``, with `error`'s ``p95``; arguments and errors as in `predict`.
@@ -123,20 +104,6 @@ class LatencyModel(DeviceModel):
         value = self.predict(device, vertices, input_size) * (1 + self._device(device)["error"]["p95"])
         runs = self.supported_mask(device, vertices) & ~NASBench201().dead_mask(vertices).cpu()
         return value.masked_fill(~runs, torch.inf)
-
-    def bound_mask(self, device: str, limit: float, vertices: torch.Tensor) -> torch.Tensor:
-        """Whether cells are safely within a hard limit, bool ``[n]``: where `upper` is.
-
-        Args:
-            device: one of `devices`.
-            limit: in the device's `unit`.
-            vertices: int64 ``[n, 8]``.
-
-        Raises:
-            ConfigError: no such device, or `limit` is not a positive number.
-            ArchitectureError: a row is no cell.
-        """
-        return self.upper(device, vertices) <= checked_limit(device, limit, self.unit(device))
 
     # -- private -----------------------------------------------------------------------------
     def _check(self) -> None:
@@ -157,11 +124,3 @@ class LatencyModel(DeviceModel):
     def _tables(self) -> tuple[torch.Tensor, torch.Tensor]:
         features = cell_features()
         return (features @ self._weights.T).exp(), features @ self._support.T >= SUPPORTED
-
-    @property
-    def _table(self) -> torch.Tensor:
-        return self._tables[0]
-
-    @property
-    def _support_table(self) -> torch.Tensor:
-        return self._tables[1]

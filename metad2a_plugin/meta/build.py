@@ -41,9 +41,9 @@ from metad2a_plugin.meta.workers import (
     rows_of_ray,
     without_warnings,
 )
-from metad2a_plugin.spaces.mobilenetv3.supernet import load_supernet, save_supernet
+from metad2a_plugin.spaces.mobilenetv3.supernet import MobileNetV3Supernet, load_supernet, save_supernet
 from metad2a_plugin.utils.checks import integer
-from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.files import write_atomically, write_json
 from metad2a_plugin.utils.progress import Progress
 from metad2a_plugin.utils.torch_device import usable
 
@@ -139,7 +139,7 @@ def _made_of(plan: Plan, supernet: SupernetConfig | Path, input_size: int) -> di
         keys = "\n".join(f"{plan.images.key(i)} {label}" for i, label in enumerate(plan.images.labels))
         content = hashlib.sha256(keys.encode()).hexdigest()
     return {
-        "space": "mobilenetv3",
+        "space": MobileNetV3Supernet.space.name,
         "tasks": asdict(plan.config),
         "images": {"sha256": content, "input_size": input_size},
         "supernet": weights,
@@ -184,7 +184,7 @@ def _write_plan(plan: Plan, out: Path, made_of: dict[str, Any]) -> None:
         return
     for name, text in plan.files().items():
         write_atomically(out / name, text.encode())
-    write_atomically(out / "build.json", (json.dumps(made_of, indent=1) + "\n").encode())
+    write_json(out / "build.json", made_of)
 
 
 def _sha256(path: Path) -> str:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.registry import get_predictor, get_space
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.utils.checks import BELOW_ONE, FINITE, TINY, one_of, settings
-
-if TYPE_CHECKING:
-    import torch
+from metad2a_plugin.utils.lazy import torch
 
 RECIPES = ("default", "paper", "release")
 """``default``: this package's predictor. ``paper``: the paper's predictor with a quick schedule. ``release``: the
@@ -135,8 +132,8 @@ class MetaTrainConfig:
             tells how hard datasets are and how much the order matters. For the default recipe, and databases that tell
             networks apart less well.
         generator: train one too.
-        targets: what it learns, one of `TARGETS`; by default the rows in NAS-Bench-201, whose released database holds
-            good cells, and with `selection`.
+        targets: what it learns, one of `TARGETS`; by default the rows with `selection`, and in spaces that can be
+            listed, such as NAS-Bench-201, whose released database holds good cells.
         seed: of everything random.
         device: where the generator and the paper's predictor train.
 
@@ -170,13 +167,18 @@ class MetaTrainConfig:
     @property
     def generator_targets(self) -> str:
         """`targets`, or what stands for None."""
-        selected = self.selection or self.space == "nasbench201"
+        selected = self.selection or listed(get_space(self.space))
         return self.targets or ("rows" if selected else "best-of-10")
+
+
+def listed(space: SearchSpace) -> bool:
+    """Whether the population of a space is all of it."""
+    return space.size <= _LISTED
 
 
 def population(space: SearchSpace, seed: int = 0) -> torch.Tensor:
     """All architectures of a space, encoded, or 4,096 random ones where there are too many."""
-    if space.size <= _LISTED:
+    if listed(space):
         return space.all_vertices()
     rng = random.Random(seed)
     return space.encode([space.sample_balanced(rng) for _ in range(_POPULATION)])
@@ -188,7 +190,7 @@ def require_listed(space: SearchSpace, what: str) -> None:
     Raises:
         ConfigError: says that `what` can only be learned in a smaller one.
     """
-    if space.size > _LISTED:
+    if not listed(space):
         raise ConfigError(
             f"{what} can only be learned in a search space of at most {_LISTED:,} architectures, which can be listed; "
             f"{space.name} has {space.size:.2e}"

@@ -93,12 +93,7 @@ class Tasks:
 
 
 def encode(
-    database: MetaDatabase,
-    classes: ClassFeatures,
-    rows: torch.Tensor,
-    factors: int,
-    seed: int,
-    images: bool = False,
+    database: MetaDatabase, classes: ClassFeatures, rows: torch.Tensor, factors: int, seed: int, images: bool = False
 ) -> Tasks:
     """The datasets of training rows, whose classes are the anchors.
 

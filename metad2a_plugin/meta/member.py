@@ -112,9 +112,7 @@ def fit_member(problem: Problem, keep: torch.Tensor, rows: torch.Tensor, config:
     task = problem.task[rows]
     t = torch.tensor([[0.0, 0.0, -1.0]]).repeat(len(problem.tables), 1).requires_grad_()
     weights = [w, v, u, numbers, t, *([level] if config.task_level else [])]
-    optimizer = torch.optim.LBFGS(
-        weights, max_iter=config.iterations, history_size=20, line_search_fn="strong_wolfe"
-    )
+    optimizer = torch.optim.LBFGS(weights, max_iter=config.iterations, history_size=20, line_search_fn="strong_wolfe")
 
     def objective() -> torch.Tensor:
         optimizer.zero_grad()

@@ -60,7 +60,6 @@ class PredictorEpoch(NamedTuple):
     seconds: float
 
 
-
 @dataclass(frozen=True)
 class TrainedPredictor:
     """A meta-trained predictor and the scale of its scores.

@@ -38,6 +38,8 @@ _LARGEST = _SPACE.parse("+".join(["k7e6-k7e6-k7e6-k7e6"] * 5))
 _SMALLEST = _SPACE.parse("+".join(["k3e3-k3e3"] * 5))
 _MEAN, _STD = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 _BATCH = 256  # images of an evaluation that go through a network at once
+
+
 class LabelledImages(NamedTuple):
     """Images uint8 ``[n, 3, size, size]`` and their classes int64 ``[n]``."""
 

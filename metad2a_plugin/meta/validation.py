@@ -59,11 +59,9 @@ def validate(
             "coverage_90_all": ((truth >= low) & (truth <= high))[check].float().mean().item(),
             "width_90_all": (high - low)[check].mean().item(),
         }
-    elif isinstance(predictor, PaperAccuracy):
+    else:
         shown = Prediction(*paper_rows(predictor, database, classes, rows))
         mean = shown.mean
-    else:
-        raise TypeError(f"cannot validate a {type(predictor).__name__}")
     new = ~torch.isin(database.task[rows], database.task[~database.valid])
     low, high = shown.interval(0.9) or (shown.mean, shown.mean)
     return {
@@ -131,7 +129,7 @@ def paper_rows(
     graphs, scores = model.network.graph_code(database.vertices[rows]), []
     for _ in range(model.DRAWS):
         sets = classes.draw(database.task_classes[database.task[rows]], 20, generator)
-        codes = torch.cat([model.network.set_code(part) for part in sets.split(64)])
+        codes = torch.cat([model.network.set_encoder(part) for part in sets.split(64)])
         scores.append(model.network.head(codes, graphs))
     percent = model.center + model.scale * torch.stack(scores)
     return percent.mean(0), (percent.var(0) + model.noise**2).sqrt()
@@ -164,8 +162,8 @@ def generator_metrics(
     for task in chosen:
         sets = classes.draw(database.task_classes[task].expand(10, -1), 20, rng)
         z = generator.encode(sets)[0].mean(0, keepdim=True)
-        independent = generator.sample(z.expand(n, -1), rng, TEMPERATURE)
-        distinct, _ = generator.sample_distinct(z, n, rng, TEMPERATURE)
+        independent = generator.decoder.sample(z.expand(n, -1), rng, TEMPERATURE)
+        distinct, _ = generator.decoder.sample_distinct(z, n, rng, TEMPERATURE)
         drawn = {tuple(v) for v in distinct.tolist()}
         totals["valid"] += len(space.decode(distinct)) / n  # decode refuses what is no architecture
         totals["live"] += (~space.dead_mask(distinct)).double().mean().item()

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError
@@ -23,42 +23,15 @@ from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
 from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperAccuracy
-from metad2a_plugin.plugins.prediction import Prediction
 from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.utils.files import PRETRAINED, json_text, write_atomically
-
-if TYPE_CHECKING:
-    from metad2a_plugin.plugins.task import Task
 
 FORMAT = "metad2a-checkpoint-1"
 _HALF = ("generator.", "predictor.network.", "predictor.anchors", "predictor.interaction")
 
-
-class AccuracyModel(Protocol):
-    """What a checkpoint's predictor can do."""
-
-    @property
-    def feature_dim(self) -> int:
-        """Length of the image features it reads."""
-
-    def predict_task(self, task: Task | None, vertices: torch.Tensor) -> Prediction:
-        """Accuracies of encoded architectures, int64 ``[n, vertices]``, on a dataset.
-
-        None predicts for the average meta-training task, where the model can do that.
-        """
-
-    def distance(self, task: Task) -> float | None:
-        """How far the dataset lies from those of meta-training: up to 1 is among them; None if not known."""
-
-    def state_dict(self) -> dict[str, torch.Tensor]: ...
-
-    def to(self, device: str | torch.device) -> AccuracyModel: ...
-
-
-PREDICTORS: dict[str, type[SubspaceEnsemble] | type[PaperAccuracy]] = {
-    "ensemble": SubspaceEnsemble,
-    "paper": PaperAccuracy,
-}
+AccuracyModel: TypeAlias = SubspaceEnsemble | PaperAccuracy
+"""What a checkpoint's predictor can be."""
+PREDICTORS: dict[str, type[AccuracyModel]] = {"ensemble": SubspaceEnsemble, "paper": PaperAccuracy}
 """Kinds of predictor by their name in ``config.json``."""
 
 

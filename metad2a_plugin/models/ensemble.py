@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
 
 import torch
 
 from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.models.set_code import EMBEDDING_SCALES, OF_CLASSES, image_separability, remoteness, task_code
 from metad2a_plugin.plugins.prediction import Prediction
-from metad2a_plugin.plugins.task import class_means
+from metad2a_plugin.plugins.task import Task, class_means
+from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.utils.last_use import LastUse
-
-if TYPE_CHECKING:
-    from metad2a_plugin.plugins.task import Task
-    from metad2a_plugin.spaces.base import SearchSpace
 
 CENTER, SCALE = 73.0, 5.0
 """`SubspaceEnsemble.response` where nothing else is said."""

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
 from metad2a_plugin.nn.dag import Edges
 from metad2a_plugin.nn.decoder import DagDecoder, TypeMask
 from metad2a_plugin.nn.set_transformer import SetEncoder
+from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.spaces.nasbench201.cell import EDGES
-
-if TYPE_CHECKING:
-    from metad2a_plugin.spaces.base import SearchSpace
 
 KL_WEIGHT = 0.005
 NOISE = 0.01
 """Scale of the latent noise in training."""
-
-
 TEMPERATURE = 1.2
 """Of the draws of a search: more of what meta-training never held, of the same predicted accuracy (0.1 points less)."""
 
 
 class PaperGenerator(nn.Module):
-    """Set encoder and graph decoder with the paper's dimensions as defaults.
+    """Set encoder and graph decoder, which draws, with the paper's dimensions as defaults.
 
     Args:
         edges: the edge list that all graphs of the space share.
@@ -70,22 +64,22 @@ class PaperGenerator(nn.Module):
     def loss(
         self, sets: torch.Tensor, vertices: torch.Tensor, generator: torch.Generator | None = None
     ) -> dict[str, torch.Tensor]:
+        """`loss_of_code` of image features ``[b, classes, images, feature_dim]``."""
+        return self.loss_of_code(self.set_encoder(sets), vertices, generator)
+
+    def loss_of_code(
+        self, code: torch.Tensor, vertices: torch.Tensor, generator: torch.Generator | None = None
+    ) -> dict[str, torch.Tensor]:
         """The training loss and its parts, each summed over the batch as in the release.
 
         Args:
-            sets: image features ``[b, classes, images, feature_dim]``.
+            code: of the image sets, ``[b, latent]``.
             vertices: the architecture of each set, int64 ``[b, vertices]``.
             generator: source of the latent noise, which is added in training mode only.
 
         Returns:
             ``loss = vertex_nll + edge_nll + KL_WEIGHT * kl``, scalars.
         """
-        return self.loss_of_code(self.set_encoder(sets), vertices, generator)
-
-    def loss_of_code(
-        self, code: torch.Tensor, vertices: torch.Tensor, generator: torch.Generator | None = None
-    ) -> dict[str, torch.Tensor]:
-        """`loss` of sets that are encoded already, codes ``[b, latent]``."""
         mu, logvar = self.latent(code)
         z = mu
         if self.training:
@@ -105,52 +99,3 @@ class PaperGenerator(nn.Module):
         """
         vertex_nll, edge_nll = self.decoder.nll(z.expand(len(vertices), -1), vertices)
         return -(vertex_nll + edge_nll)
-
-    def sample(
-        self,
-        z: torch.Tensor,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-        tilt: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Draw one architecture per latent vector ``[n, latent]``: int64 ``[n, vertices]``, always of the space.
-
-        The release samples edges too, then drops graphs in which a vertex is unconnected or an inner vertex is
-        an input or an output, and reads only the types of the others. Here the edges are the space's own and
-        input and output types are left out of the draw, so no draw is lost. A trained decoder is all but
-        certain of the edges, so the two differ little. Types that the space's `type_mask` rules out are likewise left
-        out.
-
-        Args:
-            z: ``[n, latent]``.
-            generator: source of the draws, on the device of `z`.
-            temperature: divides the scores of the types; above 1 for more variety.
-            tilt: float ``[vertices, types]``, added to the scores thereafter. With minus a multiple of what each type
-                costs as each vertex, cheaper types become likelier.
-
-        Raises:
-            ConfigError: `temperature` is not positive, or `tilt` of another shape or not finite.
-        """
-        return self.decoder.sample(z, generator, temperature, tilt)
-
-    def sample_distinct(
-        self,
-        z: torch.Tensor,
-        n: int,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-        tilt: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw up to `n` different architectures for one latent vector ``[1, latent]``; see `DagDecoder`.
-
-        Drawn without replacement from the distribution of `sample`, so that no draw repeats; arguments as there.
-
-        Returns:
-            int64 ``[m, vertices]`` in the order drawn, and log-probabilities of their types in nats, float64
-            ``[m]``; ``m < n`` only where the space holds no more.
-
-        Raises:
-            ConfigError: `temperature` is not positive, `tilt` of another shape or not finite, `n` is below 1, or `z` is
-                not one vector.
-        """
-        return self.decoder.sample_distinct(z, n, generator, temperature, tilt)

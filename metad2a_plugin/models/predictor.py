@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -13,13 +13,10 @@ from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.nn.dag import DagEncoder, Edges
 from metad2a_plugin.nn.set_transformer import SetEncoder
 from metad2a_plugin.plugins.prediction import Prediction
+from metad2a_plugin.plugins.task import Task
+from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.spaces.nasbench201.cell import EDGES
 from metad2a_plugin.utils.last_use import LastUse
-
-if TYPE_CHECKING:
-    from metad2a_plugin.plugins.task import Task
-    from metad2a_plugin.utils.last_use import LastUse
-from metad2a_plugin.spaces.base import SearchSpace
 
 _BLOCK = 256  # graphs scored at a time, so that the hidden layer of [draws, graphs] stays small
 
@@ -31,12 +28,8 @@ class PaperPredictor(nn.Module):
     ``percent = mean + 100 * std * score`` (`release.ACCURACY_MEAN`, `release.ACCURACY_STD`).
 
     Args:
-        edges: the edge list that all graphs of the space share.
-        num_types: vertex types.
-        feature_dim: length of an image's feature vector.
+        edges, num_types, feature_dim, latent, heads: as in `PaperGenerator`.
         hidden: width of a vertex's state and of the head.
-        latent: width of either code.
-        heads: attention heads; `latent` must be a multiple.
     """
 
     def __init__(
@@ -60,10 +53,6 @@ class PaperPredictor(nn.Module):
         """For the graphs of a search space; `sizes` are those of the class."""
         return cls(space.edges, len(space.vertex_types), **sizes)
 
-    def set_code(self, sets: torch.Tensor) -> torch.Tensor:
-        """Codes ``[b, latent]`` of image sets ``[b, classes, images, feature_dim]``."""
-        return self.set_encoder(sets)
-
     def graph_code(self, vertices: torch.Tensor) -> torch.Tensor:
         """Codes ``[n, latent]`` of architectures, int64 ``[n, vertices]``."""
         return self.graph_encoder(vertices)
@@ -76,16 +65,11 @@ class PaperPredictor(nn.Module):
 
     def forward(self, sets: torch.Tensor, vertices: torch.Tensor) -> torch.Tensor:
         """Scores ``[b]`` of architectures, int64 ``[b, vertices]``, each on its own set ``[b, c, i, d]``."""
-        return self.head(self.set_code(sets), self.graph_code(vertices))
+        return self.head(self.set_encoder(sets), self.graph_code(vertices))
 
     def score(self, sets: torch.Tensor, vertices: torch.Tensor) -> torch.Tensor:
-        """Scores ``[draws, n]`` of every architecture on every set; each set and graph is encoded once.
-
-        Args:
-            sets: draws of one dataset's images, ``[draws, classes, images, feature_dim]``.
-            vertices: int64 ``[n, vertices]``.
-        """
-        return self.score_codes(self.set_code(sets), vertices)
+        """Scores ``[draws, n]`` of every architecture ``[n, vertices]`` on every set ``[draws, c, i, d]``."""
+        return self.score_codes(self.set_encoder(sets), vertices)
 
     def score_codes(self, codes: torch.Tensor, vertices: torch.Tensor) -> torch.Tensor:
         """`score` from the codes of the sets, ``[draws, latent]``."""
@@ -126,7 +110,7 @@ class PaperAccuracy:
         if task is None:
             raise ConfigError("the paper's predictor needs a dataset; give one, or a model of the default recipe")
         device = self.network.out.weight.device
-        codes = self._coded.get(task, lambda: self.network.set_code(task.draw(self.DRAWS).to(device)))
+        codes = self._coded.get(task, lambda: self.network.set_encoder(task.draw(self.DRAWS).to(device)))
         scores = self.network.score_codes(codes, vertices.to(device))
         percent = (self.center + self.scale * scores).cpu()
         return Prediction(percent.mean(0), (percent.var(0) + self.noise**2).sqrt(), percent=True)

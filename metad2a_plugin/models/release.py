@@ -69,12 +69,7 @@ _GENERATOR_UNUSED = {
     *(f"grue_{way}.{name}" for way in ("forward", "backward") for name in _GRU),
     *(f"gate_{way}.0.{name}" for way in ("forward", "backward") for name in _LINEAR),
     *(f"mapper_{way}.0.weight" for way in ("forward", "backward")),
-    *(
-        f"{layer}.{name}"
-        for layer in ("enc_g_mu", "enc_g_var", "hv_unify.0", "hg_unify.0")
-        for name in _LINEAR
-    ),
-    *(f"set_fc.0.{name}" for name in _LINEAR),
+    *(f"{m}.{name}" for m in ("enc_g_mu", "enc_g_var", "hv_unify.0", "hg_unify.0", "set_fc.0") for name in _LINEAR),
 }
 
 
@@ -138,9 +133,7 @@ def _sizes(
     names = (f"{gru}.weight_ih", f"{gate}.weight", "intra_setpool.enc.0.mab.fc_q.weight")
     for name in names:
         if name not in state or state[name].ndim != 2 or 0 in state[name].shape:
-            raise CheckpointError(
-                f"{os.fspath(path)!r} is not a released state dict: it has no matrix {name!r}"
-            )
+            raise CheckpointError(f"{os.fspath(path)!r} is not a released state dict: it has no matrix {name!r}")
     (_, types), (hidden, joined), (latent, features) = (state[name].shape for name in names)
     vertices = len(predecessors(edges))
     if joined - hidden != vertices:
@@ -152,13 +145,7 @@ def _sizes(
         raise CheckpointError(
             f"{os.fspath(path)!r}: a latent width of {latent} does not divide into the release's {HEADS} heads"
         )
-    return {
-        "num_types": types,
-        "feature_dim": features,
-        "hidden": hidden,
-        "latent": latent,
-        "heads": HEADS,
-    }
+    return {"num_types": types, "feature_dim": features, "hidden": hidden, "latent": latent, "heads": HEADS}
 
 
 def _fill(

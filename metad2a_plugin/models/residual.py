@@ -30,9 +30,7 @@ class ResidualProcess:
         center, scale: mean and standard deviation of the values: ``center + scale * mean`` is in their unit.
     """
 
-    def __init__(
-        self, told: torch.Tensor, values: torch.Tensor, predicted: torch.Tensor, spread: torch.Tensor
-    ) -> None:
+    def __init__(self, told: torch.Tensor, values: torch.Tensor, predicted: torch.Tensor, spread: torch.Tensor) -> None:
         self._told = told
         self.center, self.scale = _standard(values)
         self._prior = _Prior(predicted, spread)

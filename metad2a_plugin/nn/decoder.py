@@ -43,9 +43,7 @@ class DagDecoder(nn.Module):
         self._last_reader = [max((t for t in inner if u in self._sources[t]), default=-1) for u in inner]
         self.cell = MessageCell(num_types, len(self._sources), hidden)
         self.start = nn.Linear(latent, hidden)
-        self.type_head = nn.Sequential(
-            nn.Linear(hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, num_types)
-        )
+        self.type_head = nn.Sequential(nn.Linear(hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, num_types))
         self.edge_head = nn.Sequential(nn.Linear(2 * hidden, 4 * hidden), nn.ReLU(), nn.Linear(4 * hidden, 1))
 
     def nll(self, z: torch.Tensor, vertices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -60,14 +58,10 @@ class DagDecoder(nn.Module):
         type_nll, edge_nll = z.new_zeros(len(z)), z.new_zeros(len(z))
         for v in range(1, vertices.shape[1]):
             sent.append(self.cell.message(states[-1], v - 1))
-            type_nll = type_nll + F.cross_entropy(
-                self.type_head(states[-1]), vertices[:, v], reduction="none"
-            )
+            type_nll = type_nll + F.cross_entropy(self.type_head(states[-1]), vertices[:, v], reduction="none")
             state, pairs = self._join(v, vertices[:, v], states, sent)
             scores = self.edge_head(torch.stack(pairs, dim=1)).squeeze(-1)
-            truth = torch.tensor(
-                [float(u in self._sources[v]) for u in range(v - 1, -1, -1)], device=z.device
-            )
+            truth = torch.tensor([float(u in self._sources[v]) for u in range(v - 1, -1, -1)], device=z.device)
             edge_nll = edge_nll + F.binary_cross_entropy_with_logits(
                 scores, truth.expand_as(scores), reduction="none"
             ).sum(1)
@@ -81,13 +75,19 @@ class DagDecoder(nn.Module):
         temperature: float = 1.0,
         tilt: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Draw the inner vertices' types, int64 ``[n, vertices]``; `PaperGenerator.sample` says how it differs.
+        """Draw one graph per latent vector ``[n, latent]``: int64 ``[n, vertices]``, always of the space.
+
+        The release samples edges too, then drops graphs in which a vertex is unconnected or an inner vertex is an input
+        or an output, and reads only the types of the others. Here the edges are the space's own and input and output
+        types are left out of the draw, so no draw is lost. A trained decoder is all but certain of the edges, so the
+        two differ little. Types that the space's `type_mask` rules out are likewise left out.
 
         Args:
             z: ``[n, latent]``.
             generator: source of the draws, on the device of `z`.
-            temperature: divides the scores of the types.
-            tilt: added to the scores thereafter, float ``[vertices, types]``, as ``-cost / unit`` of each type.
+            temperature: divides the scores of the types; above 1 for more variety.
+            tilt: float ``[vertices, types]``, added to the scores thereafter. With minus a multiple of what each type
+                costs as each vertex, cheaper types become likelier.
 
         Raises:
             ConfigError: `temperature` is not positive, or `tilt` of another shape or not finite.
@@ -116,22 +116,15 @@ class DagDecoder(nn.Module):
 
         Stochastic beam search (Kool, van Hoof and Welling, ICML 2019): each graph has a key, its
         log-probability plus Gumbel noise, and the `n` graphs of largest key are found top-down, because the key
-        of a partial graph, the largest of all its completions, can be drawn before they are known.
-
-        Args:
-            z: ``[1, latent]``.
-            n: how many graphs; a space that holds fewer is returned whole.
-            generator: source of the noise, on the device of `z`.
-            temperature: divides the scores of the types.
-            tilt: as in `sample`.
+        of a partial graph, the largest of all its completions, can be drawn before they are known. `z` is
+        ``[1, latent]``, other arguments are as in `sample`.
 
         Returns:
-            Types, int64 ``[m, vertices]`` with ``m <= n``, in the order of a draw one after the other
-            (decreasing key), and their log-probabilities in nats, float64 ``[m]``.
+            Types, int64 ``[m, vertices]``, by decreasing key, which is the order of a draw one after the other, and
+            their log-probabilities in nats, float64 ``[m]``; ``m < n`` only where the space holds no more.
 
         Raises:
-            ConfigError: `temperature` is not positive, `tilt` of another shape or not finite, `n` is below 1, or `z` is
-                not one vector.
+            ConfigError: as `sample`, `n` is below 1, or `z` is not one vector.
         """
         self._check(temperature, tilt)
         if n < 1 or z.dim() != 2 or len(z) != 1:
@@ -184,7 +177,10 @@ class DagDecoder(nn.Module):
         return scores.masked_fill(~self._type_mask(prefix), -torch.inf)
 
     def _check(self, temperature: float, tilt: torch.Tensor | None) -> None:
-        _check_temperature(temperature)
+        if not temperature > 0:
+            raise ConfigError(
+                f"temperature must be positive, got {temperature!r}; values near 0 give the likeliest type"
+            )
         shape = (len(self._sources), self.cell.gru.input_size)
         if tilt is not None and (tilt.shape != shape or not tilt.isfinite().all()):
             raise ConfigError(
@@ -217,16 +213,7 @@ def _any_inner_type(num_types: int) -> TypeMask:
     return mask
 
 
-def _check_temperature(temperature: float) -> None:
-    if not temperature > 0:
-        raise ConfigError(
-            f"temperature must be positive, got {temperature!r}; values near 0 give the likeliest type"
-        )
-
-
-def keys_below(
-    key: torch.Tensor, child_log_p: torch.Tensor, generator: torch.Generator | None
-) -> torch.Tensor:
+def keys_below(key: torch.Tensor, child_log_p: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
     """Keys of children ``[n, types]``, the largest of each row being the parent's `key` ``[n]``.
 
     Gumbel noise conditioned on its maximum, in the numerically stable form of Kool et al., Appendix B.3.

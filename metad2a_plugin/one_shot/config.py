@@ -7,16 +7,8 @@ from dataclasses import dataclass
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.utils.checks import BELOW_ONE, FINITE, TINY, settings
 
-_LEAST = {
-    "epochs": 1,
-    "batch_size": 2,
-    "order": 1,
-    "channels": 1,
-    "cells": 1,
-    "input_size": 8,
-    "seed": 0,
-    "split_seed": 0,
-}
+_LEAST = dict.fromkeys(("epochs", "order", "channels", "cells"), 1)
+_LEAST |= {"batch_size": 2, "input_size": 8, "seed": 0, "split_seed": 0}
 _RANGES: dict[str, tuple[float, float, str]] = {
     "lr": (TINY, FINITE, "a positive number, such as 0.025"),
     "momentum": (0, BELOW_ONE, "from 0 to less than 1, such as 0.9"),

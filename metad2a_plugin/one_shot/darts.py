@@ -45,13 +45,7 @@ def next_weights(loss: Loss, upper: Tensors, optimizer: torch.optim.SGD) -> list
 
 
 def unrolled_gradient(
-    inner: Loss,
-    outer: Loss,
-    upper: Tensors,
-    lower: Tensors,
-    moved: Tensors,
-    lr: float,
-    difference: float = 0.01,
+    inner: Loss, outer: Loss, upper: Tensors, lower: Tensors, moved: Tensors, lr: float, difference: float = 0.01
 ) -> list[torch.Tensor]:
     """Gradient of ``outer(upper, moved)``, where `moved` is `lower` after a step of size `lr` down ``inner``.
 

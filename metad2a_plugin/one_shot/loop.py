@@ -69,10 +69,7 @@ class GradientSearch(TrainingLoop[SearchEpoch]):
     RESTART = "remove it to search from the start"
 
     def __init__(
-        self,
-        dataset: ImageDataset | TrainingData,
-        config: SearchConfig,
-        run_dir: str | os.PathLike[str] | None = None,
+        self, dataset: ImageDataset | TrainingData, config: SearchConfig, run_dir: str | os.PathLike[str] | None = None
     ) -> None:
         super().__init__(config, usable(config.device), "the supernet")
         self.data = dataset if isinstance(dataset, TrainingData) else halves(dataset, config)

@@ -212,4 +212,3 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise CheckpointError(
             f"{str(path)!r} is no supernet ({error}); write one with metad2a train-supernet"
         ) from error
-

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+from metad2a_plugin.utils.lazy import torch
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,6 @@ class Prediction:
 
     def interval(self, level: float = 0.9) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Central interval that a measured value falls into with probability `level`; None without `std`."""
-        import torch
-
         if self.std is None:
             return None
         half = math.sqrt(2) * torch.erfinv(torch.tensor(level)) * self.std
@@ -39,7 +35,5 @@ class Prediction:
 
     def __add__(self, other: Prediction) -> Prediction:
         """Of the architectures of both, one after the other."""
-        import torch
-
         std = None if self.std is None or other.std is None else torch.cat([self.std, other.std])
         return Prediction(torch.cat([self.mean, other.mean]), std, self.percent and other.percent)

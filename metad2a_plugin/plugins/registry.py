@@ -66,9 +66,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "params": "metad2a_plugin.predictors.cost:ParamsPredictor",
         "supernet": "metad2a_plugin.predictors.supernet:SupernetPredictor",
     },
-    "encoders": {
-        "default": "metad2a_plugin.data.encoders:DefaultEncoder",
-    },
+    "encoders": {"default": "metad2a_plugin.data.encoders:DefaultEncoder"},
 }
 """``module:attribute`` of every built-in, by kind and name; ``setup.py`` declares the same entry points."""
 

@@ -144,7 +144,7 @@ class MetaD2A:
             n: how many.
             seed: the same seed gives the same architectures.
             tilt: added to the generator's scores of each type at each vertex, ``[vertices, types]``; see
-                `PaperGenerator.sample`.
+                `DagDecoder.sample`.
 
         Raises:
             ConfigError: the checkpoint has no generator, or `n` is not positive.
@@ -163,7 +163,7 @@ class MetaD2A:
     def _distinct(self, z: torch.Tensor, n: int, seed: int, tilt: torch.Tensor | None) -> torch.Tensor:
         assert self.checkpoint.generator is not None
         rng = torch.Generator(self.device).manual_seed(seed)
-        return self.checkpoint.generator.sample_distinct(z, n, rng, TEMPERATURE, tilt)[0].cpu()
+        return self.checkpoint.generator.decoder.sample_distinct(z, n, rng, TEMPERATURE, tilt)[0].cpu()
 
     # -- search ------------------------------------------------------------------------------
     def search(
@@ -200,9 +200,7 @@ class MetaD2A:
         integer("top", top, 1)
         if dataset is None and predictor is None:
             raise ConfigError("search needs a dataset; rank(None) orders networks for the average meta-training task")
-        ranking = self.rank(
-            dataset, predictor=predictor, limits=limits, effort=effort, progress=progress, **options
-        )
+        ranking = self.rank(dataset, predictor=predictor, limits=limits, effort=effort, progress=progress, **options)
         return ranking.result(slice(top))
 
     def rank(

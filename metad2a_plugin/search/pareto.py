@@ -148,9 +148,7 @@ _BROAD = 10  # times the rise of a front that a band may be high
 _COSTS = {"flops": "multiply-accumulates", "params": "parameters"}
 
 
-def draw_front(
-    front: Front, path: str | os.PathLike[str], others: Mapping[str, Sequence[tuple[float, float]]]
-) -> None:
+def draw_front(front: Front, path: str | os.PathLike[str], others: Mapping[str, Sequence[tuple[float, float]]]) -> None:
     """Accuracy against cost; arguments and errors as in `Front.draw`."""
 
     def make() -> Figure:

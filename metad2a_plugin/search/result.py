@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.interfaces import Drawable
-from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.files import write_json
 
 LEVEL = 0.9
 """Probability of the intervals that are reported."""
@@ -145,7 +144,7 @@ class SearchResult:
         Raises:
             ConfigError: the file cannot be written.
         """
-        write_atomically(path, (json.dumps(self.to_dict(), indent=1) + "\n").encode())
+        write_json(path, self.to_dict())
 
     def draw(self, directory: str | os.PathLike[str], suffix: str = ".svg") -> list[Path]:
         """Draw each candidate as ``01.svg``, ``02.svg``, ...; returns the files.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.plugins.registry import predictor_of
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.utils.checks import integer
-from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.files import write_json
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class Scores:
         Raises:
             ConfigError: the file cannot be written.
         """
-        write_atomically(path, (json.dumps(asdict(self), indent=1) + "\n").encode())
+        write_json(path, asdict(self))
 
 
 def score_architectures(

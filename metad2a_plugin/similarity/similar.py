@@ -58,11 +58,7 @@ class Similarity:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: the tasks, the nearest first, with their good cells."""
         tasks = [
-            {
-                "task": name,
-                "distance": value,
-                "good_cells": [cell._asdict() for cell in self.library.good_cells(name)],
-            }
+            {"task": name, "distance": value, "good_cells": [cell._asdict() for cell in self.library.good_cells(name)]}
             for name, value in self.distances.items()
         ]
         return {
@@ -83,8 +79,7 @@ class Similarity:
         """
         names = [task.name for task in self.library.tasks]
         matrix = [
-            [*row, self.distances[name]]
-            for name, row in zip(names, self.library.distances[self.distance], strict=True)
+            [*row, self.distances[name]] for name, row in zip(names, self.library.distances[self.distance], strict=True)
         ]
         targets = [*names, f"{self.dataset} (new)"]
         write_figure(path, lambda: heat_map(matrix, names, targets, f"{self.distance} distance"))

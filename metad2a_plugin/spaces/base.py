@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.utils.checks import integer
+from metad2a_plugin.utils.lazy import torch
 
 if TYPE_CHECKING:
     import networkx as nx
-    import torch
     from torch import nn
 
     from metad2a_plugin.nn.relus import Visit
@@ -179,22 +179,16 @@ class SearchSpace(ABC):
 
     def canonical_ids(self, vertices: torch.Tensor) -> torch.Tensor:
         """Numbers that are equal where `canonical` is equal, int64 ``[n]``; comparable within one call only."""
-        import torch
-
         numbers: dict[str, int] = {}
         keys = [self.canonical(a) for a in self.decode(vertices)]
         return torch.tensor([numbers.setdefault(key, len(numbers)) for key in keys], dtype=torch.int64)
 
     def dead_mask(self, vertices: torch.Tensor) -> torch.Tensor:
         """`is_dead` of many architectures, bool ``[n]``."""
-        import torch
-
         return torch.tensor([self.is_dead(a) for a in self.decode(vertices)], dtype=torch.bool)
 
     def costs(self, vertices: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """`cost` of many architectures: params and FLOPs in millions, float64 ``[n]`` each."""
-        import torch
-
         costs = [self.cost(a, **options) for a in self.decode(vertices)]
         params, flops = ([getattr(c, what) for c in costs] for what in ("params", "flops"))
         return torch.tensor(params, dtype=torch.float64), torch.tensor(flops, dtype=torch.float64)
@@ -213,8 +207,6 @@ class SearchSpace(ABC):
         Args:
             vertices: int64 ``[n, num_vertices]``.
         """
-        import torch
-
         vertices = vertices.cpu()
         types = torch.nn.functional.one_hot(vertices[:, 1:-1] - 2, len(self.vertex_types) - 2).float()
         costs = torch.stack(self.costs(vertices), dim=1)
@@ -226,8 +218,6 @@ class SearchSpace(ABC):
         Raises:
             ConfigError: the space is too large to list.
         """
-        import torch
-
         listed = self.all_vertices().to(vertices.device)
         return torch.cat([listed, vertices]).unique(dim=0, return_inverse=True)[1][len(listed) :]
 
@@ -240,8 +230,6 @@ class SearchSpace(ABC):
         Args:
             prefix: types of the first vertices, drawn likewise, int64 ``[n, v]`` with ``1 <= v <= num_vertices - 2``.
         """
-        import torch
-
         mask = torch.ones(len(prefix), len(self.vertex_types), dtype=torch.bool, device=prefix.device)
         mask[:, :2] = False
         return mask

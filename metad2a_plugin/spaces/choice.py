@@ -7,13 +7,10 @@ import random
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import accumulate, product
-from typing import TYPE_CHECKING
 
 from metad2a_plugin.errors import ArchitectureError
 from metad2a_plugin.spaces.base import Architecture, Architectures, SearchSpace
-
-if TYPE_CHECKING:
-    import torch
+from metad2a_plugin.utils.lazy import torch
 
 
 class ChoiceSpace(SearchSpace):
@@ -73,11 +70,6 @@ class ChoiceSpace(SearchSpace):
         return (Architecture(self.name, choices) for choices in product(*self.allowed))
 
     def validate(self, architecture: Architecture) -> Architecture:
-        """Return `architecture` if it is of this space.
-
-        Raises:
-            ArchitectureError: it belongs to another space, or its choices are not an option of each decision.
-        """
         if not isinstance(architecture, Architecture) or architecture.space != self.name:
             raise ArchitectureError(
                 f"expected an Architecture of space {self.name!r}, got {architecture!r}; read strings with parse()"
@@ -95,8 +87,6 @@ class ChoiceSpace(SearchSpace):
     # -- tensors -----------------------------------------------------------------------------
     def encode(self, architectures: Architectures) -> torch.Tensor:
         """Vertex types, int64 ``[n, num_vertices]``: input, the decisions in order, output."""
-        import torch
-
         if isinstance(architectures, torch.Tensor):
             self.choices(architectures)
             return architectures.long()
@@ -105,8 +95,6 @@ class ChoiceSpace(SearchSpace):
         return torch.tensor(rows, dtype=torch.int64).reshape(-1, self.num_vertices)
 
     def decode(self, architectures: Architectures) -> list[Architecture]:
-        import torch
-
         if not isinstance(architectures, torch.Tensor):
             return [self.validate(a) for a in architectures]
         return [Architecture(self.name, tuple(row)) for row in self.choices(architectures).tolist()]
@@ -137,9 +125,6 @@ class ChoiceSpace(SearchSpace):
         return choices
 
     def type_mask(self, prefix: torch.Tensor) -> torch.Tensor:
-        """Types that the next decision may have, bool ``[n, types]``; see `SearchSpace.type_mask`."""
-        import torch
-
         decision = prefix.shape[1] - 1
         mask = torch.zeros(len(prefix), len(self.vertex_types), dtype=torch.bool, device=prefix.device)
         mask[:, [self._first_types[decision] + option for option in self.allowed[decision]]] = True
@@ -156,6 +141,4 @@ class ChoiceSpace(SearchSpace):
     @cached_property
     def _bounds(self) -> torch.Tensor:
         """The type of each decision's option 0, and how many options it has, int64 ``[2, decisions]``."""
-        import torch
-
         return torch.tensor([self._first_types, self.options])

@@ -35,10 +35,7 @@ class _Edge(NamedTuple):
 
 
 def draw_cell(
-    ops: Sequence[str],
-    cell_edges: Sequence[tuple[int, int]],
-    path: str | os.PathLike[str],
-    title: str | None = None,
+    ops: Sequence[str], cell_edges: Sequence[tuple[int, int]], path: str | os.PathLike[str], title: str | None = None
 ) -> None:
     """Write the picture of the cell with operation `ops[i]` on `cell_edges[i]` to `path` (``.svg`` or ``.png``).
 
@@ -49,10 +46,7 @@ def draw_cell(
 
 
 def draw_stages(
-    stages: Sequence[Sequence[tuple[int, int]]],
-    layers: int,
-    path: str | os.PathLike[str],
-    title: str | None = None,
+    stages: Sequence[Sequence[tuple[int, int]]], layers: int, path: str | os.PathLike[str], title: str | None = None
 ) -> None:
     """Write the picture of the (kernel, expand ratio) of each layer of each stage to `path` (``.svg`` or ``.png``).
 
@@ -135,8 +129,7 @@ def _edges(ops: Sequence[str], cell_edges: Sequence[tuple[int, int]]) -> list[_E
         if target in used:
             used.add(source)
     return [
-        _Edge(s, t, op, op != "none" and s in fed and t in used)
-        for (s, t), op in zip(cell_edges, ops, strict=True)
+        _Edge(s, t, op, op != "none" and s in fed and t in used) for (s, t), op in zip(cell_edges, ops, strict=True)
     ]
 
 
@@ -160,15 +153,7 @@ def _draw(axes: Axes, edges: Sequence[_Edge]) -> None:
         )
         colour = _GREY if dead else _INK if name in "12" else "white"
         axes.text(
-            node * _SPACING,
-            -0.01,
-            name,
-            ha="center",
-            va="center",
-            fontsize=11,
-            color=colour,
-            weight="bold",
-            zorder=5,
+            node * _SPACING, -0.01, name, ha="center", va="center", fontsize=11, color=colour, weight="bold", zorder=5
         )
 
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.spaces.choice import ChoiceSpace
 from metad2a_plugin.spaces.restricted import RestrictedSpace
+from metad2a_plugin.utils.lazy import torch
 
 if TYPE_CHECKING:
     import os
 
-    import torch
     from torch import nn
 
     from metad2a_plugin.spaces.base import Architecture, SearchSpace

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.choice import ChoiceSpace
-
-if TYPE_CHECKING:
-    import torch
+from metad2a_plugin.utils.lazy import torch
 
 
 def _of_whole(name: str) -> Any:
@@ -82,11 +80,6 @@ class RestrictedSpace(ChoiceSpace):
         return all(c in options for c, options in zip(architecture.choices, self.allowed, strict=True))
 
     def validate(self, architecture: Architecture) -> Architecture:
-        """Return `architecture` if it is of this part.
-
-        Raises:
-            ArchitectureError: it is of another space, or of the whole space but outside.
-        """
         if self.whole.validate(architecture) not in self:
             raise ArchitectureError(
                 f"{self.whole.format(architecture)} is outside the part of {self.name!r} that is searched, whose "

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.strategies.regularized_evolution import RegularizedEvolution
 from metad2a_plugin.strategies.shortlist import Shortlist
 from metad2a_plugin.strategies.visited import Visited
 from metad2a_plugin.utils.checks import integer
-
-if TYPE_CHECKING:
-    from metad2a_plugin.plugins.predictor import Predictor
 
 
 class AREA(RegularizedEvolution):
@@ -22,10 +20,8 @@ class AREA(RegularizedEvolution):
 
     Args:
         space: the search space.
-        seed: of the draws; scores do not depend on it, so a search can go on under another.
-        dataset: images, anything that `load_dataset` reads; for predictors that look at them.
+        seed, dataset, predictor: see `NASWOTStrategy`.
         candidates: how many architectures to draw and score at the first `ask`; 20, as in the paper.
-        predictor: registry name, or an object, such as scores from a table; it must need no `Task`.
         population_size: how many of them begin, best first, and how many are alive later.
         sample_size, dedupe: see `RegularizedEvolution`.
         children: mutations of a parent of which the best by score is proposed; 1 is the paper's, and scores none.
@@ -52,9 +48,7 @@ class AREA(RegularizedEvolution):
         children: int = 1,
         **options: Any,
     ) -> None:
-        super().__init__(
-            space, seed=seed, population_size=population_size, sample_size=sample_size, dedupe=dedupe
-        )
+        super().__init__(space, seed=seed, population_size=population_size, sample_size=sample_size, dedupe=dedupe)
         self._shortlist = Shortlist(space, predictor, dataset, candidates, options)
         if candidates < population_size:
             raise ConfigError(

@@ -22,8 +22,7 @@ class LocalSearch(Strategy):
     Args:
         space: the search space.
         seed: the same seed and the same tells give the same proposals.
-        improvement: ``"steepest"`` asks for all neighbours before it moves; ``"first"`` moves on the first
-            better one.
+        improvement: ``"steepest"`` asks for all neighbours before it moves; ``"first"`` moves on the first better one.
         dedupe: what is the same architecture: ``"encoding"``, or ``"canonical"`` to skip equal networks too.
 
     Raises:
@@ -31,12 +30,7 @@ class LocalSearch(Strategy):
     """
 
     def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        seed: int = 0,
-        improvement: str = "steepest",
-        dedupe: str = "encoding",
+        self, space: SearchSpace, *, seed: int = 0, improvement: str = "steepest", dedupe: str = "encoding"
     ) -> None:
         super().__init__(space, seed=seed)
         if improvement not in ("steepest", "first"):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.utils.checks import one_of
-
-if TYPE_CHECKING:
-    import torch
 
 RECORDS = ("mean", "last")
 _TIE = 1e-12  # far below what a comparison moves
@@ -45,17 +44,13 @@ class MDENAS(Strategy):
         ConfigError: `learning_rate` is not positive, or another `record`.
     """
 
-    def __init__(
-        self, space: SearchSpace, *, seed: int = 0, learning_rate: float = 0.01, record: str = "mean"
-    ) -> None:
+    def __init__(self, space: SearchSpace, *, seed: int = 0, learning_rate: float = 0.01, record: str = "mean") -> None:
         super().__init__(space, seed=seed)
         number = isinstance(learning_rate, (int, float)) and not isinstance(learning_rate, bool)
         if not number or not 0 < learning_rate <= 100:
             raise ConfigError(f"learning_rate must be a positive number up to 100, such as 0.01, got {learning_rate!r}")
         self.learning_rate = learning_rate
         self.record = one_of("record", record, RECORDS)
-        import torch
-
         shape = space.num_vertices - 2, len(space.vertex_types)
         probabilities = torch.ones(shape, dtype=torch.float64)
         probabilities[:, :2] = 0  # input and output are no operations
@@ -81,8 +76,6 @@ class MDENAS(Strategy):
 
     def _decide(self, tables: torch.Tensor, choose: Callable[[torch.Tensor], int]) -> Architecture:
         """An architecture whose vertices are chosen one after the other by their scores ``[vertices - 2, types]``."""
-        import torch
-
         prefix = torch.zeros(1, 1, dtype=torch.int64)
         for scores in tables:
             # What an earlier choice leaves may have lost all of its probability.
@@ -96,13 +89,9 @@ class MDENAS(Strategy):
     @property
     def _known_accuracy(self) -> torch.Tensor:
         """What is recorded of each operation, NaN where it was never drawn, float64 ``[vertices - 2, types]``."""
-        import torch
-
         return torch.where(self._epochs > 0, self._accuracy, torch.nan)
 
     def _tell(self, architecture: Architecture, value: float) -> None:
-        import torch
-
         drawn = self.space.encode([architecture])[0, 1:-1]
         edges = torch.arange(len(drawn))
         self._epochs[edges, drawn] += 1
@@ -123,8 +112,6 @@ class MDENAS(Strategy):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        import torch
-
         if state["record"] != self.record:
             raise CheckpointError(f"this state was kept with record={state['record']!r}, not {self.record!r}")
         for name in ("probabilities", "epochs", "accuracy"):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+
+from metad2a_plugin.models.residual import LEARN_FROM, GrowingProcess
 from metad2a_plugin.plugins.strategy import Strategy
+from metad2a_plugin.search.metad2a import MetaD2A
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-
-if TYPE_CHECKING:
-    import torch
-
-    from metad2a_plugin.models.residual import GrowingProcess
-    from metad2a_plugin.search.metad2a import MetaD2A
 
 
 class MetaD2AStrategy(Strategy):
@@ -48,8 +46,6 @@ class MetaD2AStrategy(Strategy):
         **options: Any,
     ) -> None:
         super().__init__(space, seed=seed)
-        from metad2a_plugin.search.metad2a import MetaD2A
-
         self.adapt = adapt
         self._searcher = MetaD2A.of_space(space, model)
         self._ranking = self._searcher.rank(dataset, seed=seed, **options)
@@ -57,8 +53,6 @@ class MetaD2AStrategy(Strategy):
         self._asked: set[int] = set()
 
     def _ask(self, n: int) -> list[Architecture]:
-        import torch
-
         score = self._score()
         score[sorted(self._asked)] = -torch.inf
         chosen = score.argsort(descending=True, stable=True)[: min(n, len(score) - len(self._asked))]
@@ -83,8 +77,6 @@ class MetaD2AStrategy(Strategy):
 
     def _score(self) -> torch.Tensor:
         """Of every ranked network, ``[networks]``; higher is better."""
-        from metad2a_plugin.models.residual import LEARN_FROM
-
         if not self.adapt or len(self.history) < LEARN_FROM:
             return self._accuracy.clone()
         mean, std = self._process.posterior()
@@ -92,8 +84,6 @@ class MetaD2AStrategy(Strategy):
 
     @cached_property
     def _process(self) -> GrowingProcess:
-        from metad2a_plugin.models.residual import GrowingProcess
-
         return GrowingProcess(self._vertices, self._accuracy)
 
     @cached_property

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import Any
 
+from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.strategies.shortlist import Shortlist
 from metad2a_plugin.strategies.visited import Visited
-
-if TYPE_CHECKING:
-    from metad2a_plugin.plugins.predictor import Predictor
 
 
 class NASWOTStrategy(Strategy):
@@ -49,10 +48,7 @@ class NASWOTStrategy(Strategy):
         self._drawn = Visited(space)
 
     def _ask(self, n: int) -> list[Architecture]:
-        proposals: list[Architecture] = []
-        while len(proposals) < n and (architecture := self._shortlist.pop() or self._next_batch()):
-            proposals.append(architecture)
-        return proposals
+        return list(islice(iter(lambda: self._shortlist.pop() or self._next_batch(), None), n))
 
     def _next_batch(self) -> Architecture | None:
         """The best of new draws; None when the space has run out."""

@@ -6,21 +6,21 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+
+from metad2a_plugin.data import ImageDataset, load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.one_shot.config import SearchConfig
+from metad2a_plugin.one_shot.darts import DARTS
+from metad2a_plugin.one_shot.loop import GradientSearch
+from metad2a_plugin.one_shot.outcome import SPACE, SearchEpoch, rank_cells
+from metad2a_plugin.one_shot.passing_tests import PassingTests, PassingTestsConfig
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.utils.checks import one_of
 from metad2a_plugin.utils.progress import Progress
-
-if TYPE_CHECKING:
-    import torch
-
-    from metad2a_plugin.data import ImageDataset
-    from metad2a_plugin.one_shot.config import SearchConfig
-    from metad2a_plugin.one_shot.loop import GradientSearch
-    from metad2a_plugin.one_shot.outcome import SearchEpoch
 
 
 class DARTSStrategy(Strategy):
@@ -45,6 +45,8 @@ class DARTSStrategy(Strategy):
         DatasetError: the dataset cannot be used.
     """
 
+    method: type[GradientSearch] = DARTS
+    config_class: type[SearchConfig] = SearchConfig
     network_settings = ("batch_size", "options", "flip", "input_size", "device")
 
     def __init__(
@@ -57,29 +59,17 @@ class DARTSStrategy(Strategy):
         **settings: Any,
     ) -> None:
         super().__init__(space, seed=seed)
-        from metad2a_plugin.one_shot.outcome import SPACE
-
         if space.name != SPACE.name:
             raise ConfigError(f"the supernet is of {SPACE.name!r}, not of {space.name!r}; search that space")
-        _, kind = self._method()
         for name in settings:
-            one_of("setting", name, (field.name for field in fields(kind) if field.name != "seed"))
-        self.config = kind(**settings, seed=seed)
+            one_of("setting", name, (field.name for field in fields(self.config_class) if field.name != "seed"))
+        self.config = self.config_class(**settings, seed=seed)
         if dataset is None:
             raise ConfigError("a search in a supernet trains it on images: give a dataset")
-        from metad2a_plugin.data import ImageDataset, load_dataset
-
-        self._dataset: ImageDataset = dataset if isinstance(dataset, ImageDataset) else load_dataset(dataset)
+        self._dataset: ImageDataset = load_dataset(dataset)
         self._run_dir = run_dir
         self._alpha: torch.Tensor | None = None
         self._asked: set[int] = set()
-
-    def _method(self) -> tuple[type[GradientSearch], type[SearchConfig]]:
-        """The search and its settings."""
-        from metad2a_plugin.one_shot.config import SearchConfig
-        from metad2a_plugin.one_shot.darts import DARTS
-
-        return DARTS, SearchConfig
 
     def search(self, on_epoch: Callable[[SearchEpoch], None] = lambda epoch: None) -> torch.Tensor:
         """Search in the supernet, unless that was done.
@@ -95,7 +85,7 @@ class DARTSStrategy(Strategy):
             CheckpointError: the state in `run_dir` is damaged.
         """
         if self._alpha is None:
-            self._alpha = self._method()[0](self._dataset, self.config, self._run_dir).run(on_epoch).alpha
+            self._alpha = self.method(self._dataset, self.config, self._run_dir).run(on_epoch).alpha
         return self._alpha
 
     def prepare(self, progress: Progress = lambda stage, done, total, note: None) -> None:
@@ -123,8 +113,6 @@ class DARTSStrategy(Strategy):
     @cached_property
     def _ranking(self) -> tuple[torch.Tensor, list[int]]:
         """The likeliest cell of each function, the likeliest first, ``[n, 8]``, and their functions."""
-        from metad2a_plugin.one_shot.outcome import rank_cells
-
         vertices, scores = rank_cells(self.search(), self.config.allow_none)
         vertices = vertices[~self.space.dead_mask(vertices) & scores.isfinite()]
         first: dict[int, int] = {}
@@ -152,14 +140,10 @@ class DARTSStrategy(Strategy):
             CheckpointError: the state is of another strategy, search space or dataset, or of other settings.
         """
         super().load_state_dict(state)
-        import torch
-
         mine = self._key()
         if other := {k: v for k, v in state["settings"].items() if mine.get(k) != v}:
-            raise CheckpointError(
-                f"this state is of a search with {other}, not {({k: mine.get(k) for k in other})}; "
-                "load it where it was saved from"
-            )
+            own = {name: mine.get(name) for name in other}
+            raise CheckpointError(f"this state is of a search with {other}, not {own}; load it where it was saved from")
         if state["dataset"] != self._dataset.content_hash:
             raise CheckpointError(
                 f"this state is of a search on other images than those of {self._dataset.name!r}; give the same dataset"
@@ -175,7 +159,5 @@ class LPTStrategy(DARTSStrategy):
     See `one_shot.passing_tests`, whose `PassingTestsConfig` has the settings.
     """
 
-    def _method(self) -> tuple[type[GradientSearch], type[SearchConfig]]:
-        from metad2a_plugin.one_shot.passing_tests import PassingTests, PassingTestsConfig
-
-        return PassingTests, PassingTestsConfig
+    method = PassingTests
+    config_class = PassingTestsConfig

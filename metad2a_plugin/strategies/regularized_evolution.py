@@ -8,6 +8,7 @@ from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.strategies.visited import Visited
+from metad2a_plugin.utils.checks import integer
 
 
 class RegularizedEvolution(Strategy):
@@ -26,8 +27,7 @@ class RegularizedEvolution(Strategy):
             skip visited architectures and networks. A parent with no new neighbour is replaced by a random draw.
 
     Raises:
-        ConfigError: a size is not a positive integer, the sample is larger than the population, or another
-            `dedupe`.
+        ConfigError: a size is not a positive integer, the sample is larger than the population, or another `dedupe`.
     """
 
     def __init__(
@@ -40,9 +40,8 @@ class RegularizedEvolution(Strategy):
         dedupe: str | None = None,
     ) -> None:
         super().__init__(space, seed=seed)
-        for name, size in (("population_size", population_size), ("sample_size", sample_size)):
-            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-                raise ConfigError(f"{name} must be a positive integer, got {size!r}")
+        integer("population_size", population_size, 1)
+        integer("sample_size", sample_size, 1)
         if sample_size > population_size:
             raise ConfigError(
                 f"sample_size ({sample_size}) must not exceed population_size ({population_size}): "

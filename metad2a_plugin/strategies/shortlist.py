@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.registry import predictor_of
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.utils.checks import integer
-
-if TYPE_CHECKING:
-    from metad2a_plugin.plugins.predictor import Predictor
 
 
 class Shortlist:
@@ -27,15 +26,8 @@ class Shortlist:
     """
 
     def __init__(
-        self,
-        space: SearchSpace,
-        predictor: str | Predictor,
-        dataset: Any,
-        candidates: int,
-        options: dict[str, Any],
+        self, space: SearchSpace, predictor: str | Predictor, dataset: Any, candidates: int, options: dict[str, Any]
     ) -> None:
-        from metad2a_plugin.plugins.registry import predictor_of
-
         integer("candidates", candidates, 1)
         self.space, self.candidates = space, candidates
         self._predictor = predictor_of(predictor, space, dataset=dataset, **options)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.registry import available, bind_strategy, entry
 from metad2a_plugin.plugins.strategy import Strategy
+from metad2a_plugin.similarity.library import TaskLibrary
+from metad2a_plugin.similarity.similar import similar_tasks
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.restricted import RestrictedSpace, options_of
 from metad2a_plugin.utils.checks import one_of
-
-if TYPE_CHECKING:
-    from metad2a_plugin.similarity.library import TaskLibrary
 
 _WHOLE = ("darts", "lpt", "metad2a", "task-similarity")  # rank, or restrict, a whole space themselves
 
@@ -66,8 +65,6 @@ class TaskSimilarityStrategy(Strategy):
         if entry("strategies", one_of("inner strategy", strategy, names)).takes("dataset"):
             options["dataset"] = dataset
         self._make = bind_strategy(strategy, seed=seed, **options)
-        from metad2a_plugin.similarity.similar import similar_tasks
-
         found = similar_tasks(dataset, library, distance=distance, seed=seed)
         self.tasks = found.nearest(nearest)
         self._restrict(options_of(found.library.good_architectures(self.tasks, space)))

@@ -2,7 +2,7 @@
 
 Subclass a kit in your own tests, say how to make your object, and pytest runs every check of its contract::
 
-    from metad2a_plugin.testing.spaces import StrategyConformance
+    from metad2a_plugin.testing import StrategyConformance
 
     class TestGreedy(StrategyConformance):
         def make(self, space, seed):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,6 +40,18 @@ def global_seed(seed: int) -> Iterator[None]:
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
+
+
+def reproducible(
+    what: str, draw: Callable[[random.Random], Architecture], n: int = 1, seeds: int = 1
+) -> list[Architecture]:
+    """`n` draws with each of so many generators, after a check that they depend on nothing else."""
+    drawn = []
+    for state in (1, 2):
+        with global_seed(state):
+            drawn.append([draw(rng) for rng in map(random.Random, range(seeds)) for _ in range(n)])
+    assert drawn[0] == drawn[1], f"{what}() must depend on the generator it is given only"
+    return drawn[0]
 
 
 def some(space: SearchSpace, n: int, seed: int = 0) -> list[Architecture]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -12,7 +13,7 @@ import torch
 from metad2a_plugin.errors import ArchitectureError, ConfigError
 from metad2a_plugin.nn.dag import predecessors
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.testing.helpers import foreign_values, global_seed, refuses, some
+from metad2a_plugin.testing.helpers import foreign_values, refuses, reproducible, some
 
 
 class SearchSpaceConformance:
@@ -38,15 +39,9 @@ class SearchSpaceConformance:
     def test_sampling_follows_the_generator(self) -> None:
         space = self.make_space()
         for draw in (space.sample, space.sample_balanced):
-            drawn = []
-            for seed in (1, 2):
-                rng = random.Random(0)
-                with global_seed(seed):
-                    drawn.append([draw(rng) for _ in range(self.samples)])
-            name = f"{draw.__name__}()"
-            assert drawn[0] == drawn[1], f"{name} must depend on the generator it is given only"
-            assert len(set(drawn[0])) > 1, f"{name} always gives the same architecture"
-            assert all(a.space == space.name and space.validate(a) == a for a in drawn[0])
+            drawn = reproducible(draw.__name__, draw, n=self.samples)
+            assert len(set(drawn)) > 1, f"{draw.__name__}() always gives the same architecture"
+            assert all(a.space == space.name and space.validate(a) == a for a in drawn)
 
     def test_enumerates_every_architecture_once(self) -> None:
         space = self.make_space()
@@ -185,25 +180,14 @@ class SearchSpaceConformance:
         space = self.make_space()
         for architecture in some(space, 2):
             neighbors = set(space.neighbors(architecture))
-            draws = 30 * len(neighbors)
-            with global_seed(1):
-                rng = random.Random(0)
-                mutants = [space.mutate(architecture, rng) for _ in range(draws)]
-            with global_seed(2):
-                rng = random.Random(0)
-                again = [space.mutate(architecture, rng) for _ in range(draws)]
-            assert mutants == again, "mutate() must depend on the generator it is given only"
+            mutants = reproducible("mutate", partial(space.mutate, architecture), n=30 * len(neighbors))
             assert set(mutants) == neighbors, "mutate() must reach exactly the neighbours"
 
     def test_crossover_mixes_its_parents(self) -> None:
         space = self.make_space()
         parents, mixed = some(space, self.samples), False
         for first, second in pairwise(parents):
-            with global_seed(1):
-                children = [space.crossover(first, second, random.Random(seed)) for seed in range(20)]
-            with global_seed(2):
-                again = [space.crossover(first, second, random.Random(seed)) for seed in range(20)]
-            assert children == again, "crossover() must depend on the generator it is given only"
+            children = reproducible("crossover", partial(space.crossover, first, second), seeds=20)
             assert all(space.validate(child) == child for child in children)
             for child in children:
                 choices = zip(child.choices, first.choices, second.choices, strict=True)
@@ -215,11 +199,7 @@ class SearchSpaceConformance:
     def test_decisions_are_drawn_anew_with_a_probability(self) -> None:
         space = self.make_space()
         for architecture in some(space, self.samples):
-            with global_seed(1):
-                drawn = [space.resample(architecture, 0.5, random.Random(seed)) for seed in range(20)]
-            with global_seed(2):
-                again = [space.resample(architecture, 0.5, random.Random(seed)) for seed in range(20)]
-            assert drawn == again, "resample() must depend on the generator it is given only"
+            drawn = reproducible("resample", partial(space.resample, architecture, 0.5), seeds=20)
             assert all(space.validate(a) == a for a in drawn) and len(set(drawn)) > 1
             assert space.resample(architecture, 0.0, random.Random(0)) == architecture, "nothing is drawn anew at 0"
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import nn
 
 from metad2a_plugin.errors import ArchitectureError
 from metad2a_plugin.spaces.base import Architecture, Cost
 from metad2a_plugin.spaces.choice import ChoiceSpace
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class ToySpace(ChoiceSpace):
@@ -51,12 +49,8 @@ class ToySpace(ChoiceSpace):
         return 0 in self.validate(architecture).choices
 
     def build(self, architecture: Architecture, num_classes: int) -> nn.Module:
-        from torch import nn
-
-        layers: list[nn.Module] = [nn.Conv2d(3, 4, 1)]
-        for choice in self.validate(architecture).choices:
-            if choice == 2:
-                layers.append(nn.Conv2d(4, 4, 3, padding=1))
+        convs = self.validate(architecture).choices.count(2)
+        layers = [nn.Conv2d(3, 4, 1), *(nn.Conv2d(4, 4, 3, padding=1) for _ in range(convs))]
         cut = nn.Threshold(math.inf, 0.0) if self.is_dead(architecture) else nn.Identity()
         return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), cut, nn.Linear(4, num_classes))
 
@@ -69,9 +63,7 @@ class ToySpace(ChoiceSpace):
 
     def vertex_costs(self, **options: Any) -> torch.Tensor:
         """What `cost` counts for the input, and for each ``conv``; options as there."""
-        none, one = (
-            self.cost(Architecture(self.name, (2,) * n + (1,) * (self.length - n)), **options) for n in (0, 1)
-        )
+        none, one = (self.cost(Architecture(self.name, (2,) * n + (1,) * (self.length - n)), **options) for n in (0, 1))
         fixed, more = (torch.tensor([c.params, c.flops], dtype=torch.float64) for c in (none, one))
         costs = torch.zeros(2, self.num_vertices, len(self.vertex_types), dtype=torch.float64)
         costs[:, 0, 0], costs[:, 1:-1, 4] = fixed, (more - fixed)[:, None]

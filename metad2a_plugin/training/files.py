@@ -30,8 +30,7 @@ def export_network(path: str | os.PathLike[str], classifier: ImageClassifier) ->
         ConfigError: the file cannot be written; whatever was at `path` stays as it was.
     """
     weights = {
-        name: tensor.detach().cpu().contiguous().clone()
-        for name, tensor in classifier.network.state_dict().items()
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in classifier.network.state_dict().items()
     }
     header = {"format": FORMAT, "network": json.dumps(classifier.metadata()), "sha256": _digest(weights)}
     write_atomically(path, to_safetensors(weights, metadata=header))
@@ -59,9 +58,7 @@ def load_network(path: str | os.PathLike[str], space: SearchSpace | None = None)
             f"expected {FORMAT!r}. Write it with export_network()"
         )
     if header.get("sha256") != _digest(weights):
-        raise CheckpointError(
-            f"the weights in {os.fspath(path)!r} are damaged; copy or export the file again"
-        )
+        raise CheckpointError(f"the weights in {os.fspath(path)!r} are damaged; copy or export the file again")
     try:
         return _rebuild(json.loads(header["network"]), weights, space).eval()
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

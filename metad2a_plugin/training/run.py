@@ -171,10 +171,7 @@ class _Run(Fit):
         path = folder / "result.json"
         try:
             found = json.loads(path.read_bytes())
-            self.history, self.device = (
-                [Epoch(**line) for line in found["history"]],
-                torch.device(found["device"]),
-            )
+            self.history, self.device = ([Epoch(**line) for line in found["history"]], torch.device(found["device"]))
         except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise unreadable(path, error, self.RESTART) from error
         if len(self.history) != self.config.epochs:

@@ -14,6 +14,7 @@ from metad2a_plugin.utils.files import write_atomically
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+
 def write_figure(path: str | os.PathLike[str], make: Callable[[], Figure]) -> None:
     """Write what `make` draws as ``.svg`` or ``.png``.
 

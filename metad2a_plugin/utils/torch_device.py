@@ -22,9 +22,7 @@ def usable(name: str) -> torch.device:
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
-        raise ConfigError(
-            f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); try 'cpu'"
-        ) from error
+        raise ConfigError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); try 'cpu'") from error
     return torch.device(name)
 
 

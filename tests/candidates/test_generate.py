@@ -36,7 +36,7 @@ def generator_draw(seed: int = 0):
 
     def draw(n, tilt):
         steered = None if tilt is None else CHAINS.ahead(tilt)
-        return generator.sample_distinct(z, n, torch.Generator().manual_seed(seed), 1.2, steered)[0]
+        return generator.decoder.sample_distinct(z, n, torch.Generator().manual_seed(seed), 1.2, steered)[0]
 
     return draw
 

@@ -154,7 +154,7 @@ def test_a_space_that_cannot_be_listed(images: ImageDataset, tmp_path: Path) -> 
     before, after = (c.predictor.predict_task(task, networks).mean for c in (written, read))
     assert torch.allclose(before, after, atol=0.05)
     z = read.generator.encode(task.draw(1))[0]
-    drawn = read.generator.sample_distinct(z, 40, torch.Generator().manual_seed(0))[0]
+    drawn = read.generator.decoder.sample_distinct(z, 40, torch.Generator().manual_seed(0))[0]
     assert torch.equal(MOBILE.encode(MOBILE.decode(drawn)), drawn)
     training = written.training
     assert training["generator_targets"] == "best-of-10" and training["tables"] == []

@@ -77,10 +77,10 @@ def test_one_latent_serves_many_graphs(generator: PaperGenerator, cells: torch.T
 
 def test_samples_are_cells_and_seeded(generator: PaperGenerator) -> None:
     z = torch.randn(300, 8)
-    samples = generator.sample(z, torch.Generator().manual_seed(0))
+    samples = generator.decoder.sample(z, torch.Generator().manual_seed(0))
     assert samples.dtype == torch.int64
     assert len(set(SPACE.decode(samples))) > 200
-    assert torch.equal(samples, generator.sample(z, torch.Generator().manual_seed(0)))
+    assert torch.equal(samples, generator.decoder.sample(z, torch.Generator().manual_seed(0)))
 
 
 def test_training_makes_the_shown_cell_the_likeliest(generator: PaperGenerator, sets: torch.Tensor) -> None:
@@ -94,14 +94,14 @@ def test_training_makes_the_shown_cell_the_likeliest(generator: PaperGenerator, 
         generator.loss(kinds, cells, noise)["loss"].backward()
         optimizer.step()
     z = generator.encode(kinds)[0].repeat(50, 1)
-    samples = generator.sample(z, torch.Generator().manual_seed(0), temperature=0.2)
+    samples = generator.decoder.sample(z, torch.Generator().manual_seed(0), temperature=0.2)
     assert (samples == cells.repeat(50, 1)).all(1).float().mean() > 0.9
 
 
 def test_distinct_samples_prefer_likely_cells(generator: PaperGenerator) -> None:
     z = torch.randn(1, 8, generator=torch.Generator().manual_seed(2))
-    everything = generator.sample_distinct(z, 20_000, torch.Generator().manual_seed(1), temperature=0.05)[1]
-    cells, log_p = generator.sample_distinct(z, 300, torch.Generator().manual_seed(0), temperature=0.05)
+    everything = generator.decoder.sample_distinct(z, 20_000, torch.Generator().manual_seed(1), temperature=0.05)[1]
+    cells, log_p = generator.decoder.sample_distinct(z, 300, torch.Generator().manual_seed(0), temperature=0.05)
     assert len(set(SPACE.decode(cells))) == 300
     assert log_p.mean() > everything.quantile(0.75)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.spaces.mobilenetv3.layout import (
@@ -19,9 +19,7 @@ from metad2a_plugin.spaces.mobilenetv3.layout import (
     layer_count,
     layout,
 )
-
-if TYPE_CHECKING:
-    import torch
+from metad2a_plugin.utils.lazy import torch
 
 
 @lru_cache(maxsize=64)
@@ -47,8 +45,6 @@ def layer_counts(num_classes: int = 1000, input_size: int = 224, width: float = 
 
 def network_costs(layers: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Params and FLOPs in millions, float64 ``[n]`` each, of types of layers int64 ``[n, 20]``."""
-    import torch
-
     fixed, table = layer_counts(**options)
     chosen = torch.tensor(table, device=layers.device)[torch.arange(SLOTS, device=layers.device), layers]
     # Integers below 2**53 are exact in float64.

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from metad2a_plugin.errors import ArchitectureError
 from metad2a_plugin.spaces.mobilenetv3.layout import DEPTHS, KINDS, LAYERS, SLOTS, STAGES, TYPES
-
-if TYPE_CHECKING:
-    import torch
+from metad2a_plugin.utils.lazy import torch
 
 
 class Decisions(NamedTuple):
@@ -59,8 +57,6 @@ def decode_layers(vertices: torch.Tensor) -> torch.Tensor:
     Raises:
         ArchitectureError: a row is no network.
     """
-    import torch
-
     if vertices.ndim != 2 or vertices.shape[1] != SLOTS + 2 or vertices.is_floating_point():
         raise ArchitectureError(
             f"expected integer vertex types of shape [n, {SLOTS + 2}], "

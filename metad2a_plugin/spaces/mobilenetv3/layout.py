@@ -61,9 +61,7 @@ def layout(width: float) -> Layout:
     [32, 48, 96, 136, 192]
     """
     stem, *widths, head, features = (divisible(c * width) for c in (16, 24, 40, 80, 112, 160, 960, 1280))
-    stages = map(
-        Stage, widths, (2, 2, 2, 1, 2), (False, True, False, True, True), (False, False, True, True, True)
-    )
+    stages = map(Stage, widths, (2, 2, 2, 1, 2), (False, True, False, True, True), (False, False, True, True, True))
     return Layout(stem, tuple(stages), head, features)
 
 

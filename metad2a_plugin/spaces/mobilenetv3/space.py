@@ -42,11 +42,11 @@ from metad2a_plugin.spaces.mobilenetv3.layout import (
 )
 from metad2a_plugin.spaces.mobilenetv3.text import FORM, option_indices, parse_stage, read_resolution
 from metad2a_plugin.utils.checks import integer
+from metad2a_plugin.utils.lazy import torch
 
 if TYPE_CHECKING:
     import os
 
-    import torch
     from torch import nn
 
 
@@ -126,12 +126,6 @@ class MobileNetV3Space(SearchSpace, Drawable):
         raise ConfigError(f"{self.name} has {self.size:.2e} networks, too many to list; draw some with sample()")
 
     def validate(self, architecture: Architecture) -> Architecture:
-        """Return `architecture` if it is of this space.
-
-        Raises:
-            ArchitectureError: it belongs to another space, its choices are not 45 indices, or those of a layer
-                beyond the depth of its stage are not 0.
-        """
         if not isinstance(architecture, Architecture) or architecture.space != self.name:
             raise ArchitectureError(
                 f"expected an Architecture of space {self.name!r}, got {architecture!r}; read strings with parse() and "
@@ -156,11 +150,7 @@ class MobileNetV3Space(SearchSpace, Drawable):
 
     # -- text and tensors --------------------------------------------------------------------
     def parse(self, text: str) -> Architecture:
-        """Read ``k3e6-k5e3+...``, the layers of five stages; whitespace around it is ignored.
-
-        Raises:
-            ArchitectureError: says which part is wrong and what it may be.
-        """
+        """Read ``k3e6-k5e3+...``, the layers of five stages; whitespace around it is ignored."""
         if not isinstance(text, str):
             raise ArchitectureError(f"expected a string of the form {FORM}; got {type(text).__name__}: {text!r}")
         stages = text.strip().split("+")
@@ -230,8 +220,6 @@ class MobileNetV3Space(SearchSpace, Drawable):
         A layer's type says the depth of its stage, its kernel and its expand ratio; `vertex_types` is the order of the
         authors' release of MetaD2A.
         """
-        import torch
-
         if isinstance(architectures, torch.Tensor):
             decode_layers(architectures)  # refuses what is no network
             return architectures.long()
@@ -241,15 +229,7 @@ class MobileNetV3Space(SearchSpace, Drawable):
         return encode_layers(KINDS * depths.repeat_interleave(LAYERS, dim=1) + 3 * kernels + expands)
 
     def decode(self, architectures: Architectures) -> list[Architecture]:
-        """Inverse of `encode`; what vertices say of layers beyond the depth of their stage is dropped.
-
-        Raises:
-            ArchitectureError: not an integer tensor ``[n, 22]``, or a row that is no network: it does not begin with
-                the input, end with the output and have layers between them, or four vertices of a stage differ in
-                depth.
-        """
-        import torch
-
+        """Inverse of `encode`; what vertices say of layers beyond the depth of their stage is dropped."""
         if not isinstance(architectures, torch.Tensor):
             return [self.validate(a) for a in architectures]
         layers = decode_layers(architectures)
@@ -258,34 +238,18 @@ class MobileNetV3Space(SearchSpace, Drawable):
 
     # -- many encoded networks at once -------------------------------------------------------
     def simplify(self, vertices: torch.Tensor) -> torch.Tensor:
-        """The same networks as `encode` gives them, int64 ``[n, 22]``."""
         return encode_layers(decode_layers(vertices))
 
     def canonical_ids(self, vertices: torch.Tensor) -> torch.Tensor:
-        """Numbers that are equal where networks are, int64 ``[n]``; comparable within one call only."""
         return decode_layers(vertices).unique(dim=0, return_inverse=True)[1]
 
     def dead_mask(self, vertices: torch.Tensor) -> torch.Tensor:
-        """False for every network, bool ``[n]``."""
         return decode_layers(vertices)[:, 0] < 0
 
     def costs(self, vertices: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """`cost` of many networks: params and FLOPs in millions, float64 ``[n]`` each.
-
-        Args:
-            vertices: int64 ``[n, 22]``.
-            **options: those of `cost`.
-
-        Raises:
-            ArchitectureError: a row is no network.
-            ConfigError: an option is unknown or out of range.
-        """
         return network_costs(decode_layers(vertices), **self.cost_options(options))
 
     def vertex_costs(self, **options: Any) -> torch.Tensor:
-        """Costs of each type at each vertex, float64 ``[2, 22, 29]``, in millions; options and errors as in `cost`."""
-        import torch
-
         fixed, table = layer_counts(**self.cost_options(options))
         costs = torch.zeros(2, self.num_vertices, len(self.vertex_types), dtype=torch.float64)
         costs[:, 0, 0] = torch.tensor(fixed)
@@ -304,8 +268,6 @@ class MobileNetV3Space(SearchSpace, Drawable):
         A stage's first layer may have any; the others have its depth, and beyond that depth only the type that `encode`
         gives such layers: no network can be drawn in two forms.
         """
-        import torch
-
         first = (prefix.shape[1] - 1) // LAYERS * LAYERS + 1
         layer = prefix.shape[1] - first
         if layer == 0:
@@ -328,9 +290,6 @@ class MobileNetV3Space(SearchSpace, Drawable):
             architecture: the network.
             num_classes: outputs of the classifier; OFA's supernets have 1,000.
             width: multiplier of all channels.
-
-        Raises:
-            ConfigError: an option is out of range.
         """
         from metad2a_plugin.spaces.mobilenetv3.network import MobileNetV3
 
@@ -354,9 +313,6 @@ class MobileNetV3Space(SearchSpace, Drawable):
             architecture: the network.
             **options: `num_classes` (1000), `input_size` in pixels (224), and `width`, the multiplier of all channels
                 (1.0).
-
-        Raises:
-            ConfigError: an option is unknown or out of range.
         """
         fixed, table = layer_counts(**self.cost_options(options))
         kernels, expands, depths = Decisions.of(self.validate(architecture).choices)
@@ -366,12 +322,6 @@ class MobileNetV3Space(SearchSpace, Drawable):
         return Cost(params / 1e6, macs / 1e6)
 
     def draw(self, architecture: Architecture, path: str | os.PathLike[str], title: str | None = None) -> None:
-        """Draw the layers as SVG or PNG, by the suffix of `path`.
-
-        Raises:
-            ConfigError: another suffix.
-            MissingExtraError: matplotlib is not installed (extra ``draw``).
-        """
         from metad2a_plugin.spaces.drawing import draw_stages
 
         draw_stages(self.layers(architecture), LAYERS, path, title)

@@ -6,13 +6,11 @@ import itertools
 import random
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from metad2a_plugin.errors import ArchitectureError
 from metad2a_plugin.utils.checks import did_you_mean
-
-if TYPE_CHECKING:
-    import torch
+from metad2a_plugin.utils.lazy import torch
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """The operations; a choice is an index into it."""
@@ -39,14 +37,10 @@ _Flag = TypeVar("_Flag", bool, "torch.Tensor")
 def parse_node(node: str, number: int, text: str) -> Iterator[int]:
     """The choices on the edges into node `number`, from ``|op~0|...|``."""
     if len(node) < 2 or node[0] != "|" or node[-1] != "|":
-        raise ArchitectureError(
-            f"node {number}, {node!r}, must begin and end with '|' in {text!r}; the form is {FORM}"
-        )
+        raise ArchitectureError(f"node {number}, {node!r}, must begin and end with '|' in {text!r}; the form is {FORM}")
     inputs = node[1:-1].split("|")
     if len(inputs) != number:
-        raise ArchitectureError(
-            f"node {number} must have {number} inputs, got {len(inputs)}: {node!r} in {text!r}"
-        )
+        raise ArchitectureError(f"node {number} must have {number} inputs, got {len(inputs)}: {node!r} in {text!r}")
     for source, item in enumerate(inputs):
         op, _, predecessor = item.partition("~")
         if op not in OPS:
@@ -99,7 +93,6 @@ def function_of(choices: tuple[int, ...]) -> tuple[str, ...]:
 @cache
 def simplest_choices() -> torch.Tensor:
     """Operations of the cheapest cell that computes the same, by lexicographic rank of the cell, ``[15625, 6]``."""
-    import torch
 
     def price(choices: tuple[int, ...]) -> tuple[int, int, int]:
         operations = [op for op in choices if op != NONE]
@@ -131,8 +124,6 @@ def official_index() -> dict[tuple[int, ...], int]:
 @cache
 def canonical_numbers() -> torch.Tensor:
     """The lowest official index of each cell's class, by lexicographic rank of the cell, ``[15625]``."""
-    import torch
-
     first: dict[str, int] = {}
     ids = {choices: first.setdefault(canonical_key(choices), i) for i, choices in enumerate(official_order())}
     return torch.tensor([ids[choices] for choices in sorted(ids)])

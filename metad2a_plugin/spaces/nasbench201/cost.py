@@ -33,10 +33,7 @@ def count_cost(num_classes: int, input_size: int, channels: int = 16, cells: int
     squares = cells * sum(c**2 for c, _ in stages)
     cell_norms = cells * sum(2 * c for c, _ in stages)
     cell_flops = cells * sum(c**2 * pixels for c, pixels in stages)
-    return (
-        Count(params, squares + cell_norms, 9 * squares + cell_norms),
-        Count(flops, cell_flops, 9 * cell_flops),
-    )
+    return (Count(params, squares + cell_norms, 9 * squares + cell_norms), Count(flops, cell_flops, 9 * cell_flops))
 
 
 def require_positive(**options: int) -> None:

@@ -32,11 +32,11 @@ from metad2a_plugin.spaces.nasbench201.cell import (
     simplest_choices,
 )
 from metad2a_plugin.spaces.nasbench201.cost import count_cost, require_positive
+from metad2a_plugin.utils.lazy import torch
 
 if TYPE_CHECKING:
     import os
 
-    import torch
     from torch import nn
 
     from metad2a_plugin.nn.relus import Visit
@@ -87,22 +87,14 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
 
     # -- text and tensors --------------------------------------------------------------------
     def parse(self, text: str) -> Architecture:
-        """Read ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``; whitespace around it is ignored.
-
-        Raises:
-            ArchitectureError: says which part is wrong and what it may be.
-        """
+        """Read ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``; whitespace around it is ignored."""
         if not isinstance(text, str):
-            raise ArchitectureError(
-                f"expected a string of the form {FORM}, got {type(text).__name__}: {text!r}"
-            )
+            raise ArchitectureError(f"expected a string of the form {FORM}, got {type(text).__name__}: {text!r}")
         nodes = text.strip().split("+")
         if nodes == [""]:
             raise ArchitectureError(f"the architecture string is empty; expected the form {FORM}")
         if len(nodes) != 3:
-            raise ArchitectureError(
-                f"expected 3 nodes joined by '+', got {len(nodes)} in {text!r}; the form is {FORM}"
-            )
+            raise ArchitectureError(f"expected 3 nodes joined by '+', got {len(nodes)} in {text!r}; the form is {FORM}")
         return self._architecture(
             choice for number, node in enumerate(nodes, 1) for choice in parse_node(node, number, text)
         )
@@ -114,25 +106,12 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
 
     # -- all cells at once, as tensors -------------------------------------------------------
     def all_vertices(self) -> torch.Tensor:
-        """`encode` of every cell, int64 ``[15625, 8]``, in `enumerate` order."""
-        import torch
-
         vertices = torch.ones(self.size, self.num_vertices, dtype=torch.int64)
         vertices[:, 0] = 0
         vertices[:, 1:-1] = torch.tensor(official_order()) + 2
         return vertices
 
     def costs(self, vertices: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """`cost` of many cells: params and FLOPs in millions, float64 ``[n]`` each.
-
-        Args:
-            vertices: int64 ``[n, 8]``.
-            **options: those of `cost`.
-
-        Raises:
-            ArchitectureError: a row is no cell.
-            ConfigError: an option is unknown or not a positive integer.
-        """
         params, flops = count_cost(**self.cost_options(options))
         choices = self.choices(vertices)
         conv1, conv3 = ((choices == op).sum(1).double() for op in (CONV1, CONV3))
@@ -144,8 +123,6 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
 
         These are 4,930 cells: useless operations become ``none``, and sums of sums are one sum.
         """
-        import torch
-
         simplest = simplest_choices().to(vertices.device)[self._rank(vertices)]
         return torch.cat([vertices[:, :1], simplest + 2, vertices[:, -1:]], dim=1)
 
@@ -164,7 +141,6 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
         return self._rank(vertices)
 
     def dead_mask(self, vertices: torch.Tensor) -> torch.Tensor:
-        """`is_dead` of many cells, bool ``[n]``, for vertices int64 ``[n, 8]``."""
         return ~connected((self.choices(vertices) != NONE).unbind(1))
 
     def canonical_ids(self, vertices: torch.Tensor) -> torch.Tensor:
@@ -193,9 +169,6 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
             num_classes: outputs of the classifier.
             channels: width of the first stage.
             cells: cells per stage.
-
-        Raises:
-            ConfigError: an option is not a positive integer.
         """
         from metad2a_plugin.spaces.nasbench201.network import NASBench201Network
 
@@ -227,24 +200,14 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
         Args:
             architecture: the cell.
             **options: `num_classes` (10), `input_size` in pixels (32), `channels` (16), `cells` (5).
-
-        Raises:
-            ConfigError: an option is unknown or not a positive integer.
         """
         params, flops = count_cost(**self.cost_options(options))
         choices = self.validate(architecture).choices
         convs = choices.count(CONV1), choices.count(CONV3)
         return Cost(params.total(*convs) / 1e6, flops.total(*convs) / 1e6)
 
-    def draw(
-        self, architecture: Architecture, path: str | os.PathLike[str], title: str | None = None
-    ) -> None:
-        """Draw the cell as SVG or PNG, by the suffix of `path`; parts that cannot matter are grey.
-
-        Raises:
-            ConfigError: another suffix.
-            MissingExtraError: matplotlib is not installed (extra ``draw``).
-        """
+    def draw(self, architecture: Architecture, path: str | os.PathLike[str], title: str | None = None) -> None:
+        """Draw the cell as SVG or PNG, by the suffix of `path`; parts that cannot matter are grey."""
         from metad2a_plugin.spaces.drawing import draw_cell
 
         draw_cell([OPS[op] for op in self.validate(architecture).choices], CELL_EDGES, path, title)

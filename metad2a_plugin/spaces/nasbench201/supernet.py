@@ -26,8 +26,7 @@ class SharedCell(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.edges = nn.ModuleList(
-            nn.ModuleDict({op: operation(op, channels, **_BARE) for op in OPS if op != "none"})
-            for _ in CELL_EDGES
+            nn.ModuleDict({op: operation(op, channels, **_BARE) for op in OPS if op != "none"}) for _ in CELL_EDGES
         )
 
     def forward(self, x: torch.Tensor, selection: torch.Tensor | Sequence[int]) -> torch.Tensor:
