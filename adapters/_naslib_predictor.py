@@ -13,7 +13,7 @@ import torch
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.models.residual import LEARN_FROM, ResidualProcess
-from metad2a_plugin.plugins.prediction import Prediction
+from metad2a_plugin.plugins.predictor import Prediction
 from metad2a_plugin.plugins.registry import predictor_of
 from metad2a_plugin.search.metad2a import MetaD2A
 from metad2a_plugin.search.scoring import task_of

@@ -24,8 +24,7 @@ import torch
 
 from metad2a_plugin import get_strategy
 from metad2a_plugin.data import ImageDataset, load_dataset
-from metad2a_plugin.plugins.prediction import Prediction
-from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.predictors.naswot import NASWOTPredictor
 from metad2a_plugin.spaces.base import Architecture, Architectures

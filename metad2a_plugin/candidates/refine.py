@@ -16,7 +16,7 @@ from metad2a_plugin.candidates.chains import Chains
 from metad2a_plugin.candidates.limits import Limit
 from metad2a_plugin.candidates.pool import Pool
 from metad2a_plugin.candidates.surrogate import additive_fit
-from metad2a_plugin.plugins.prediction import Prediction
+from metad2a_plugin.plugins.predictor import Prediction
 
 Predict = Callable[[torch.Tensor], Prediction]
 """A predictor for one dataset: encoded networks, int64 ``[n, vertices]``, each of which is one query."""

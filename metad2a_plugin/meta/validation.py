@@ -15,7 +15,7 @@ from metad2a_plugin.models.checkpoint import AccuracyModel
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
 from metad2a_plugin.models.generator import TEMPERATURE, PaperGenerator
 from metad2a_plugin.models.predictor import PaperAccuracy
-from metad2a_plugin.plugins.prediction import Prediction
+from metad2a_plugin.plugins.predictor import Prediction
 
 Model = TypeVar("Model", SubspaceEnsemble, PaperAccuracy)
 

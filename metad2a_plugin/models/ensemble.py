@@ -13,7 +13,7 @@ import torch
 
 from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.models.set_code import EMBEDDING_SCALES, OF_CLASSES, image_separability, remoteness, task_code
-from metad2a_plugin.plugins.prediction import Prediction
+from metad2a_plugin.plugins.predictor import Prediction
 from metad2a_plugin.plugins.task import Task, class_means
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.utils.last_use import LastUse

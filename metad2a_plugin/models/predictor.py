@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.nn.dag import DagEncoder, Edges
 from metad2a_plugin.nn.set_transformer import SetEncoder
-from metad2a_plugin.plugins.prediction import Prediction
+from metad2a_plugin.plugins.predictor import Prediction
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.spaces.nasbench201.cell import EDGES

@@ -19,8 +19,7 @@ import torch
 from metad2a_plugin.devices.fitted import FittedModel, check_finite
 from metad2a_plugin.devices.mobilenetv3 import check_resolution
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.prediction import Prediction
-from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.spaces.base import Architectures, SearchSpace
 from metad2a_plugin.spaces.mobilenetv3.descriptors import cost_powers, depth_pairs, layers_and_depths

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.prediction import Prediction
+from metad2a_plugin.plugins.predictor import Prediction
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.search.metad2a import MetaD2A
 from metad2a_plugin.search.predictor import CheckpointPredictor

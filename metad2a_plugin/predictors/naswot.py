@@ -14,8 +14,7 @@ from torch import nn
 from metad2a_plugin.data import ImageDataset, Task, load_dataset
 from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.nn.relus import visit_relus
-from metad2a_plugin.plugins.prediction import Prediction
-from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.spaces.base import Architecture, Architectures, SearchSpace
 from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.progress import stages

@@ -12,8 +12,7 @@ import torch
 from metad2a_plugin.data import Task, load_dataset
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.one_shot.shared_weights import SharedWeights
-from metad2a_plugin.plugins.prediction import Prediction
-from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.spaces.base import Architectures, SearchSpace
 from metad2a_plugin.spaces.interfaces import weight_sharing
 

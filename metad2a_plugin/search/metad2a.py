@@ -23,8 +23,7 @@ from metad2a_plugin.data import ImageDataset, Task, extract_task, get_encoder, l
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.models.checkpoint import Checkpoint, load_checkpoint
 from metad2a_plugin.models.generator import TEMPERATURE
-from metad2a_plugin.plugins.prediction import Prediction
-from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.plugins.registry import entry, get_space, predictor_of
 from metad2a_plugin.search.options import requested
 from metad2a_plugin.search.pareto import Front, costed, front

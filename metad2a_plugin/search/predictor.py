@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from metad2a_plugin.models.checkpoint import Checkpoint
-from metad2a_plugin.plugins.prediction import Prediction
-from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.spaces.base import Architectures, SearchSpace
 

@@ -15,8 +15,7 @@ from metad2a_plugin.candidates.generate import Draw
 from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.candidates.refine import Scored
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.prediction import Prediction
-from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.search.result import LEVEL, Candidate, SearchResult, Source
 from metad2a_plugin.spaces.base import SearchSpace

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError
-from metad2a_plugin.plugins.prediction import Prediction
-from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.testing.helpers import foreign_values, global_seed, refuses, some

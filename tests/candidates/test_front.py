@@ -12,7 +12,7 @@ from metad2a_plugin.candidates.find import Effort
 from metad2a_plugin.candidates.front import best_within, ratios, spaced, sweep
 from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.prediction import Prediction
+from metad2a_plugin.plugins.predictor import Prediction
 
 SPACE = get_space("mobilenetv3")
 PREDICTOR = get_predictor("ofa-imagenet")(SPACE)

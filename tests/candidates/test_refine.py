@@ -12,7 +12,7 @@ from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.candidates.refine import Scored, price, propose, refine
 from metad2a_plugin.candidates.surrogate import additive_fit
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.prediction import Prediction
+from metad2a_plugin.plugins.predictor import Prediction
 from metad2a_plugin.testing import ToySpace
 
 SPACE, CELLS = get_space("mobilenetv3"), get_space("nasbench201")

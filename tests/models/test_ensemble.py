@@ -12,7 +12,7 @@ from meta_toys import CELLS, SPACE, Toy, fitted, task_of
 from metad2a_plugin.data import Task
 from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.models.ensemble import SCALE, SubspaceEnsemble
-from metad2a_plugin.plugins.prediction import Prediction
+from metad2a_plugin.plugins.predictor import Prediction
 
 SOME = CELLS[::40]
 NEAR, OTHER = 130, 156

@@ -18,8 +18,7 @@ from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.models.checkpoint import Checkpoint
 from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperAccuracy, PaperPredictor
-from metad2a_plugin.plugins.prediction import Prediction
-from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.search.metad2a import pareto_space, search_space
 
 SPACE = get_space("mobilenetv3")

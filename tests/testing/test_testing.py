@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.prediction import Prediction
-from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.predictors.cost import FlopsPredictor
 from metad2a_plugin.spaces.base import Architecture, Cost

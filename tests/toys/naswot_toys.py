@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from metad2a_plugin.data import Task
-from metad2a_plugin.plugins.prediction import Prediction
-from metad2a_plugin.plugins.predictor import Predictor
+from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.spaces.base import Architectures
 
 TINY: dict[str, Any] = {"batch_size": 8, "input_size": 8, "channels": 4, "cells": 1}
