@@ -70,11 +70,7 @@ class MobileNetV3LatencyModel(DeviceModel):
         return cls(tensors["layers"], tensors["rest"], config)
 
     def batch_size(self, device: str) -> int:
-        """Images that are timed together: the milliseconds are of all of them.
-
-        Raises:
-            ConfigError: no such device.
-        """
+        """Images that are timed together: the milliseconds are of all of them."""
         return int(self._device(device)["batch_size"])
 
     def predict(self, device: str, vertices: torch.Tensor, resolution: int = 224) -> torch.Tensor:
@@ -84,10 +80,6 @@ class MobileNetV3LatencyModel(DeviceModel):
             device: one of `devices`.
             vertices: encoded networks, int64 ``[n, 22]``.
             resolution: side of the images in pixels, 128 to 224 in steps of 4, as measured.
-
-        Raises:
-            ConfigError: no such device, or another resolution.
-            ArchitectureError: a row is no network.
         """
         table = self._milliseconds(device, resolution)
         kinds, there = layer_kinds(vertices.cpu())

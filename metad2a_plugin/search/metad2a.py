@@ -123,9 +123,6 @@ class MetaD2A:
         Args:
             dataset: as in `task`; None predicts for the average meta-training task.
             architectures: of the checkpoint's space. Encoded ones are taken as they are.
-
-        Raises:
-            ArchitectureError: an architecture is of another space.
         """
         return self.predictor.predict(None if dataset is None else self.task(dataset), architectures)
 
