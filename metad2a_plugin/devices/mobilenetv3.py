@@ -22,11 +22,7 @@ from metad2a_plugin.utils.files import PRETRAINED
 
 
 def check_resolution(what: str, resolution: Any) -> None:
-    """Refuse a resolution that no network was measured at.
-
-    Raises:
-        ConfigError: says so of `what`, such as ``"latencies"``.
-    """
+    """Refuse a resolution that no network was measured at, with a `ConfigError` on `what`, such as ``"latencies"``."""
     if isinstance(resolution, bool) or resolution not in RESOLUTIONS:
         raise ConfigError(
             f"{what} are known for images of {RESOLUTIONS[0]} to {RESOLUTIONS[-1]} pixels in steps of "
