@@ -103,11 +103,7 @@ def _try_nni() -> Answer:
 
 
 def _nni_trial() -> None:
-    """Run one on the sequential engine.
-
-    Raises:
-        HostError: it did not give its number; NNI and its adapter raise what they like.
-    """
+    """Run one on the sequential engine; it fails in many ways, which NNI and its adapter choose."""
     from . import nni as adapter  # raises where it cannot work
 
     experiments = importlib.import_module("nni.nas.experiment")
@@ -132,11 +128,7 @@ def _report_one(model: Any) -> None:
 
 
 def _nni_node() -> str:
-    """Version of the node that NNI's training service runs on.
-
-    Raises:
-        HostError: it does not start.
-    """
+    """Version of the node that NNI's training service runs on; `HostError` where it does not start."""
     folder = Path(importlib.import_module("nni_node").__path__[0])
     node = folder / ("node.exe" if os.name == "nt" else "node")
     try:

@@ -64,11 +64,7 @@ class StrategyOptimizer(MetaOptimizer):
 
     @property
     def strategy(self) -> Strategy:
-        """The strategy itself.
-
-        Raises:
-            ConfigError: there is no search space yet.
-        """
+        """The strategy itself; a `ConfigError` as long as there is no search space."""
         if self._strategy is None:
             raise ConfigError("there is no search space yet; call adapt_search_space first")
         return self._strategy
@@ -247,11 +243,7 @@ class _State(torch.nn.Module):
         return {f"json {len(text)}": torch.frombuffer(text, dtype=torch.uint8)}
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
-        """Take the state back.
-
-        Raises:
-            CheckpointError: the checkpoint is of another kind of optimizer.
-        """
+        """Take the state back; a checkpoint of another kind of optimizer is a `CheckpointError`."""
         texts = [tensor for key, tensor in state_dict.items() if key.startswith("json ")]
         if len(texts) != 1:
             raise CheckpointError("this checkpoint was written by another optimizer; resume it with that one")

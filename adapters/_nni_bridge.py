@@ -25,11 +25,7 @@ class Bridge(Protocol):
         """The search space."""
 
     def sample(self, architecture: Architecture) -> dict[str, Any]:
-        """What NNI freezes a model space with.
-
-        Raises:
-            ArchitectureError: the architecture is of another space.
-        """
+        """What NNI freezes a model space with."""
 
     def architecture(self, sample: Mapping[str, Any]) -> Architecture:
         """Inverse of `sample`.

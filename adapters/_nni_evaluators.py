@@ -62,11 +62,7 @@ def _report(architecture: Architecture, value: float, **more: float) -> float:
 
 
 def _source(dataset: Any) -> str:
-    """A dataset by a name that means the same in another process, which may start in another folder.
-
-    Raises:
-        ConfigError: it is no path.
-    """
+    """The path of a dataset as it means the same in another process, which may start in another folder."""
     if not isinstance(dataset, (str, os.PathLike)):
         raise ConfigError(
             f"trials are processes of their own, so they need the path of a dataset, got {type(dataset).__name__}; "

@@ -51,7 +51,6 @@ def analyze(
         progress: show progress on stderr.
 
     Raises:
-        ArchitectureError: the architecture is not of `space`.
         ConfigError: an option is out of range, or a loss is not finite.
         DatasetError: see `prepare`.
         CheckpointError: a file in `run_dir` is damaged.

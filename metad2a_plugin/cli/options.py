@@ -171,11 +171,7 @@ def limit_options(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_searcher(model: str | None, space: str | None, device: str) -> MetaD2A:
-    """The model, and its check against the space.
-
-    Raises:
-        ConfigError: it is of another space.
-    """
+    """The model, checked to be of the space."""
     from metad2a_plugin.search.metad2a import MetaD2A
 
     name = model or space or DEFAULT_SPACE
@@ -199,11 +195,7 @@ def check_outputs(*files: Path | None, folders: tuple[Path | None, ...] = (), su
 
 
 def own_images(options: str) -> Path:
-    """ImageNet's, where the data lie; `options` are those to give instead.
-
-    Raises:
-        ConfigError: they are not there.
-    """
+    """ImageNet's, which must lie where the data do; `options` are those to give instead."""
     path = data_folder() / "images" / "imagenet64.zip"
     if not path.exists():
         raise ConfigError(f"no {str(path)!r}; give {options}, or set METAD2A_DATA to the folder of the data")

@@ -33,7 +33,8 @@ class ImageDataset:
     """Labelled images, decoded when asked for; made by `load_dataset`.
 
     A broken image cannot be told from a good one without decoding it, so it keeps its index and label until
-    it is met: `decode` reports it, `images` refuses it, `verified` leaves it out.
+    it is met: `decode` reports it, `images` refuses it, `verified` leaves it out. A refused image and an index out of
+    range are a `DatasetError`, any other argument out of range is a `ConfigError`.
 
     Attributes:
         name: for messages and reports.
@@ -84,11 +85,7 @@ class ImageDataset:
 
     # -- pixels ----------------------------------------------------------------------------------
     def image(self, i: int) -> np.ndarray:
-        """Image `i`, uint8 RGB ``[height, width, 3]``.
-
-        Raises:
-            DatasetError: the image is broken.
-        """
+        """Image `i`, uint8 RGB ``[height, width, 3]``; refuses a broken one."""
         try:
             return np.asarray(self._reading.source.image(int(self._indices[i])))
         except Exception as error:
@@ -101,9 +98,6 @@ class ImageDataset:
 
         Returns:
             uint8 RGB ``[n, 3, size, size]``.
-
-        Raises:
-            DatasetError: an image is broken; `verified` gives a dataset without such images.
         """
         pixels, broken = self.decode(indices, size)
         if broken:
@@ -132,11 +126,7 @@ class ImageDataset:
 
     # -- parts -----------------------------------------------------------------------------------
     def subset(self, indices: Sequence[int] | np.ndarray) -> ImageDataset:
-        """The images at `indices` (or of a boolean mask), with the same classes.
-
-        Raises:
-            DatasetError: an index is out of range.
-        """
+        """The images at `indices` (or of a boolean mask), with the same classes."""
         chosen = np.asarray(indices)
         chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
         if len(chosen) and (chosen.min() < 0 or chosen.max() >= len(self)):
@@ -146,11 +136,7 @@ class ImageDataset:
         return ImageDataset(self._reading, self._indices[chosen])
 
     def sample(self, max_images_per_class: int | None, seed: int = 0) -> ImageDataset:
-        """At most so many random images of each class, in the original order.
-
-        Raises:
-            ConfigError: `max_images_per_class` is not a positive integer or None.
-        """
+        """At most so many random images of each class, in the original order; None takes all."""
         if max_images_per_class is None:
             return self
         if not isinstance(max_images_per_class, int) or max_images_per_class < 1:
@@ -163,9 +149,6 @@ class ImageDataset:
         """Random training and validation parts, stratified by class.
 
         Both parts get at least one image of every class that has two; a single image goes to training.
-
-        Raises:
-            ConfigError: `validation` is not between 0 and 1.
         """
         held_out = self.held_out(validation, seed)
         return self.subset(~held_out), self.subset(held_out)

@@ -1,4 +1,8 @@
-"""What models of measured devices share: their files, names, units and errors."""
+"""What models of measured devices share: their files, names, units and errors.
+
+A device or a size of images that a model does not know is a `ConfigError`, a row that is no network an
+`ArchitectureError`.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +33,7 @@ class DeviceModel(FittedModel):
         return tuple(self._devices)
 
     def unit(self, device: str) -> str:
-        """``ms`` for a latency, ``mJ`` for an energy.
-
-        Raises:
-            ConfigError: no such device.
-        """
+        """``ms`` for a latency, ``mJ`` for an energy."""
         return str(self._device(device)["unit"])
 
     def error(self, device: str) -> dict[str, float]:
@@ -44,28 +44,16 @@ class DeviceModel(FittedModel):
         networks within 10%), ``bound_violations`` and ``bound_recall`` (see the model card), how many were held out
         (``cells`` or ``networks``), and where known ``floor_mape`` (the noise of the measurements themselves) and
         ``spearman_224`` (at 224 pixels alone; the others are of all resolutions together).
-
-        Raises:
-            ConfigError: no such device.
         """
         return dict(self._device(device)["error"])
 
     @abstractmethod
     def check_input_size(self, device: str, size: int) -> None:
-        """Refuse images of a size that the device was not measured with.
-
-        Raises:
-            ConfigError: says of which sizes it is known, in pixels; or there is no such device.
-        """
+        """Refuse images of a size that the device was not measured with; says of which sizes it is known, in pixels."""
 
     @abstractmethod
     def predict(self, device: str, vertices: torch.Tensor, input_size: int, /) -> torch.Tensor:
-        """Predicted values in the device's `unit`, float32 ``[n]``, of encoded networks int64 ``[n, vertices]``.
-
-        Raises:
-            ConfigError: no such device, or another size of images.
-            ArchitectureError: a row is no network.
-        """
+        """Predicted values in the device's `unit`, float32 ``[n]``, of encoded networks int64 ``[n, vertices]``."""
 
     @abstractmethod
     def upper(self, device: str, vertices: torch.Tensor, input_size: int, /) -> torch.Tensor:
@@ -78,8 +66,7 @@ class DeviceModel(FittedModel):
         """Whether networks are safely within a hard limit in the device's `unit`, bool ``[n]``: where `upper` is.
 
         Raises:
-            ConfigError: no such device, another size of images, or `limit` is not a positive number.
-            ArchitectureError: a row is no network.
+            ConfigError: `limit` is not a positive number.
         """
         return self.upper(device, vertices, *input_size) <= checked_limit(device, limit, self.unit(device))
 

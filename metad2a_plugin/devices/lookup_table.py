@@ -101,7 +101,6 @@ class LookUpTable:
         """Milliseconds of one network, float.
 
         Raises:
-            ArchitectureError: the architecture is of another space.
             ConfigError: there is no table of `resolution`, or it lacks a layer of the network.
         """
         return float(self.predict(_SPACE.encode([architecture]), resolution)[0])

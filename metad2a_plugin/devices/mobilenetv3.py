@@ -22,11 +22,7 @@ from metad2a_plugin.utils.files import PRETRAINED
 
 
 def check_resolution(what: str, resolution: Any) -> None:
-    """Refuse a resolution that no network was measured at.
-
-    Raises:
-        ConfigError: says so of `what`, such as ``"latencies"``.
-    """
+    """Refuse a resolution that no network was measured at, with a `ConfigError` on `what`, such as ``"latencies"``."""
     if isinstance(resolution, bool) or resolution not in RESOLUTIONS:
         raise ConfigError(
             f"{what} are known for images of {RESOLUTIONS[0]} to {RESOLUTIONS[-1]} pixels in steps of "
@@ -70,11 +66,7 @@ class MobileNetV3LatencyModel(DeviceModel):
         return cls(tensors["layers"], tensors["rest"], config)
 
     def batch_size(self, device: str) -> int:
-        """Images that are timed together: the milliseconds are of all of them.
-
-        Raises:
-            ConfigError: no such device.
-        """
+        """Images that are timed together: the milliseconds are of all of them."""
         return int(self._device(device)["batch_size"])
 
     def predict(self, device: str, vertices: torch.Tensor, resolution: int = 224) -> torch.Tensor:
@@ -84,10 +76,6 @@ class MobileNetV3LatencyModel(DeviceModel):
             device: one of `devices`.
             vertices: encoded networks, int64 ``[n, 22]``.
             resolution: side of the images in pixels, 128 to 224 in steps of 4, as measured.
-
-        Raises:
-            ConfigError: no such device, or another resolution.
-            ArchitectureError: a row is no network.
         """
         table = self._milliseconds(device, resolution)
         kinds, there = layer_kinds(vertices.cpu())

@@ -53,11 +53,7 @@ class LatencyModel(DeviceModel):
         return cls(tensors["weights"], tensors["support"], config)
 
     def input_size(self, device: str) -> int:
-        """Side, in pixels, of the images that the measured network takes.
-
-        Raises:
-            ConfigError: no such device.
-        """
+        """Side, in pixels, of the images that the measured network takes."""
         self._device(device)
         return 16 if device.endswith("_imagenet16") else 32
 
@@ -76,7 +72,6 @@ class LatencyModel(DeviceModel):
 
         Raises:
             ConfigError: no such device, or `input_size` is not `input_size` of the device.
-            ArchitectureError: a row is no cell.
         """
         self._device(device)
         if input_size is not None:
@@ -84,12 +79,7 @@ class LatencyModel(DeviceModel):
         return self._tables[0][cell_ranks(vertices), self.devices.index(device)]
 
     def supported_mask(self, device: str, vertices: torch.Tensor) -> torch.Tensor:
-        """Whether the device is predicted to run each cell, bool ``[n]``, for vertices int64 ``[n, 8]``.
-
-        Raises:
-            ConfigError: no such device.
-            ArchitectureError: a row is no cell.
-        """
+        """Whether the device is predicted to run each cell, bool ``[n]``, for vertices int64 ``[n, 8]``."""
         row = self._device(device)["support"]
         ranks = cell_ranks(vertices)
         if row is None:

@@ -43,11 +43,7 @@ def feature_blocks() -> dict[str, torch.Tensor]:
 
 
 def cell_ranks(vertices: torch.Tensor) -> torch.Tensor:
-    """Row of each cell in `cell_features`, int64 ``[n]`` on the CPU, for vertices int64 ``[n, 8]``.
-
-    Raises:
-        ArchitectureError: a row is no cell.
-    """
+    """Row of each cell in `cell_features`, int64 ``[n]`` on the CPU, for vertices int64 ``[n, 8]``."""
     NASBench201().dead_mask(vertices)  # raises on rows that are no cell
     return rank(vertices.cpu().long())
 

@@ -147,11 +147,7 @@ def _made_of(plan: Plan, supernet: SupernetConfig | Path, input_size: int) -> di
 
 
 def _check_folder(out: Path, made_of: dict[str, Any], files: Sequence[str]) -> None:
-    """Refuse a folder of something else, before anything is written.
-
-    Raises:
-        ConfigError: says what it holds, or which setting differs.
-    """
+    """Refuse a folder of something else, before anything is written; says what it holds, or which setting differs."""
     path = out / "build.json"
     held = [found.name for kind in ("tasks.csv*", "map_clsloc.txt", "rows*.csv*") for found in sorted(out.glob(kind))]
     held = [name for name in held if not name.endswith(".lock")]

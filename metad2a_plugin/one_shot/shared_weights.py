@@ -118,18 +118,13 @@ class SharedWeights(Fit):
         """Train one epoch along the path of an architecture, as long as the schedule lasts; then its accuracy.
 
         Raises:
-            ArchitectureError: the architecture is of another space.
             ConfigError: the loss is not finite.
         """
         self.path.choices = self.space.validate(architecture).choices
         return self.accuracy(architecture) if self.finished else self.step().accuracy
 
     def accuracy(self, architecture: Architecture) -> float:
-        """Of the validation images, in percent, with the present weights.
-
-        Raises:
-            ArchitectureError: the architecture is of another space.
-        """
+        """Of the validation images, in percent, with the present weights."""
         self.path.choices = self.space.validate(architecture).choices
         return self._validate()[0]
 

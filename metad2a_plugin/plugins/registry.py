@@ -5,6 +5,8 @@ A plug-in names its classes in the entry points of its own distribution; nothing
     [project.entry-points."metad2a_plugin.strategies"]
     greedy = "my_package.greedy:Greedy"
 
+A name that nothing has, or whose plug-in is broken, is a `ConfigError`.
+
 >>> available("spaces")
 ('mobilenetv3', 'nasbench201')
 >>> get_strategy("random").__name__
@@ -100,11 +102,7 @@ class Entry:
     point: EntryPoint | None = None
 
     def load(self) -> Any:
-        """The class.
-
-        Raises:
-            ConfigError: its plug-in is broken.
-        """
+        """The class."""
         if self.point is None:
             return _imported(BUILT_IN[self.kind][self.name])
         where = f"{self.name!r} among the {self.kind}, from {_owner(self.point)} ({self.point.value})"
@@ -179,71 +177,47 @@ def entry(kind: str, name: str) -> Entry:
 
 
 def available(kind: str) -> tuple[str, ...]:
-    """Names of one kind, sorted; imports no plug-in.
-
-    Raises:
-        ConfigError: no such kind.
-    """
+    """Names of one kind, sorted; imports no plug-in."""
     return tuple(sorted({*_built_in(kind), *_plug_ins(kind)}))
 
 
 def get_space(name: str) -> SearchSpace:
-    """A search space.
-
-    Raises:
-        ConfigError: no such space, or its plug-in is broken.
-    """
-    space: SearchSpace = entry("spaces", name).load()()
-    return space
+    """A search space."""
+    return entry("spaces", name).load()()
 
 
 def get_strategy(name: str) -> type[Strategy]:
-    """The class of a search strategy; call it as ``get_strategy(name)(space, seed=0)``.
-
-    Raises:
-        ConfigError: no such strategy, or its plug-in is broken.
-    """
-    strategy: type[Strategy] = entry("strategies", name).load()
-    return strategy
+    """The class of a search strategy; call it as ``get_strategy(name)(space, seed=0)``."""
+    return entry("strategies", name).load()
 
 
 def bind_strategy(name: str, /, *, seed: int = 0, **options: Any) -> Callable[[SearchSpace], Strategy]:
     """A strategy with its options, for callers that have the search space only later: ``bind_strategy(name)(space)``.
 
     Raises:
-        ConfigError: no such strategy, its plug-in is broken, or it does not take these options; what is wrong with
-            their values is said when the strategy is made.
+        ConfigError: it does not take these options; what is wrong with their values is said when it is made.
     """
     return entry("strategies", name).bind(seed=seed, **options)
 
 
 def get_predictor(name: str) -> type[Predictor]:
-    """The class of a performance predictor; call it as ``get_predictor(name)(space)``.
-
-    Raises:
-        ConfigError: no such predictor, or its plug-in is broken.
-    """
-    predictor: type[Predictor] = entry("predictors", name).load()
-    return predictor
+    """The class of a performance predictor; call it as ``get_predictor(name)(space)``."""
+    return entry("predictors", name).load()
 
 
 def get_encoder_class(name: str) -> type[ImageEncoder]:
     """The class of an image encoder; call it as ``get_encoder_class(name)(device="cpu")``.
 
     `data.get_encoder` also knows torchvision's and folders.
-
-    Raises:
-        ConfigError: no such encoder, or its plug-in is broken.
     """
-    encoder: type[ImageEncoder] = entry("encoders", name).load()
-    return encoder
+    return entry("encoders", name).load()
 
 
 def get_device_models(space: str) -> Any:
     """The class, a `devices.base.DeviceModel`, of the models of devices that were measured with a space's networks.
 
     Raises:
-        ConfigError: no device was measured with networks of that space, or its plug-in is broken.
+        ConfigError: no device was measured with networks of that space.
     """
     known = available("devices")
     if space not in known:

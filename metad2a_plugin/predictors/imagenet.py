@@ -127,9 +127,6 @@ def features(vertices: torch.Tensor, resolution: int) -> torch.Tensor:
     Args:
         vertices: int64 ``[n, 22]``.
         resolution: pixels.
-
-    Raises:
-        ArchitectureError: a row is no network.
     """
     return torch.cat(list(feature_blocks(vertices, resolution).values()), dim=1)
 

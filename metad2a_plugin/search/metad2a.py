@@ -41,15 +41,15 @@ TASK_OPTIONS = ("batch_size", "cache_dir", "max_images_per_class")
 class MetaD2A:
     """A meta-trained generator and predictor, ready for datasets; make one with `from_pretrained`.
 
+    A dataset that cannot be used is a `DatasetError`, wherever one is given; limits that leave no architecture, and
+    any other argument that is wrong, are a `ConfigError`.
+
     Args:
         checkpoint: the models.
         device: where they run.
 
     Attributes:
         predictor: of the checkpoint.
-
-    Raises:
-        ConfigError: the device cannot be used, or the checkpoint's space is unknown.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
@@ -72,7 +72,6 @@ class MetaD2A:
         """A model that must be of that space: itself, by name or folder, or the one that is named like the space.
 
         Raises:
-            ConfigError: it is of another space.
             CheckpointError: it cannot be read.
         """
         made = model if isinstance(model, MetaD2A) else cls.from_pretrained(space.name if model is None else model)
@@ -94,7 +93,6 @@ class MetaD2A:
             **options: for `extract_task`, such as ``cache_dir``.
 
         Raises:
-            DatasetError: the dataset cannot be used.
             CheckpointError: the features are of another encoder than the checkpoint was meta-trained with.
         """
         for name in options:
@@ -125,11 +123,6 @@ class MetaD2A:
         Args:
             dataset: as in `task`; None predicts for the average meta-training task.
             architectures: of the checkpoint's space. Encoded ones are taken as they are.
-
-        Raises:
-            ConfigError: `dataset` is None and the model needs one.
-            ArchitectureError: an architecture is of another space.
-            DatasetError: the dataset cannot be used.
         """
         return self.predictor.predict(None if dataset is None else self.task(dataset), architectures)
 
@@ -144,9 +137,6 @@ class MetaD2A:
             seed: the same seed gives the same architectures.
             tilt: added to the generator's scores of each type at each vertex, ``[vertices, types]``; see
                 `DagDecoder.sample`.
-
-        Raises:
-            ConfigError: the checkpoint has no generator, or `n` is not positive.
         """
         return self._distinct(self._latent(task, seed), n, seed, tilt)
 
@@ -191,10 +181,6 @@ class MetaD2A:
             progress: show progress bars if stderr is a terminal.
             **options: in place of `limits` and `effort`, their attributes by name, such as ``max_params=0.5`` and
                 ``seed=1``, and options of the space's networks, such as ``width=1.2``; also options of `extract_task`.
-
-        Raises:
-            DatasetError: the dataset cannot be used.
-            ConfigError: an option is wrong, or no architecture is within the limits.
         """
         integer("top", top, 1)
         if dataset is None and predictor is None:
@@ -240,10 +226,6 @@ class MetaD2A:
             cost: ``flops``, ``params`` or a device.
             effort: its `points` are levels of the cost, in equal ratios: the best network within each is on the front;
                 its `queries` are for all of the front.
-
-        Raises:
-            DatasetError: the dataset cannot be used.
-            ConfigError: an option is wrong, or no architecture is within the limits.
         """
         if dataset is None and predictor is None:
             raise ConfigError("a front needs a dataset, or a predictor that needs none")
@@ -280,11 +262,7 @@ class MetaD2A:
         return ranker, Origin(task, draw, self.checkpoint.name, features)
 
     def source(self, task: Task, seed: int = 0) -> Draw:
-        """The generator's draws for a dataset, which limits can steer; see `candidates.generate`.
-
-        Raises:
-            ConfigError: the checkpoint has no generator.
-        """
+        """The generator's draws for a dataset, which limits can steer; see `candidates.generate`."""
         chains, z = Chains(self.space), self._latent(task, seed)
 
         def draw(n: int, tilt: torch.Tensor | None) -> torch.Tensor:
@@ -336,9 +314,6 @@ def pareto_space(
     Args:
         space, predictor, limits, effort, options: as in `search_space`.
         cost: as in `MetaD2A.pareto`.
-
-    Raises:
-        ConfigError: as in `search_space`.
     """
     limits, effort, _ = requested(_space(space), limits, effort, options)
     limits = costed(limits, cost)

@@ -88,7 +88,6 @@ def score_architectures(
 
     Raises:
         ConfigError: no architecture, a wrong option, or the predictor needs a dataset.
-        ArchitectureError: an architecture is of another space.
         DatasetError: the dataset cannot be used.
     """
     if not architectures:

@@ -67,10 +67,7 @@ def log_determinant_distance(first: Fisher, second: Fisher) -> float:
     """``1/P`` times the sum over layers of ``|sum_i log((first_i + 1e-10) / (second_i + 1e-10))|`` (seed paper).
 
     `P` is the number of parameters, and a layer is a module's weight and bias together. Symmetric in its arguments; as
-    a distance of tasks it is not, because both are measured on the target's data.
-
-    Raises:
-        ConfigError: they are of different networks.
+    a distance of tasks it is not, because both are measured on the target's data. Both must be of one network.
     """
     _check_pair(first, second)
     layers: dict[str, torch.Tensor] = {}
@@ -82,11 +79,7 @@ def log_determinant_distance(first: Fisher, second: Fisher) -> float:
 
 
 def frechet_distance(first: Fisher, second: Fisher) -> float:
-    """``1/sqrt(2)`` times the Frobenius norm of ``first^(1/2) - second^(1/2)`` (later paper); from 0 to 1.
-
-    Raises:
-        ConfigError: they are of different networks.
-    """
+    """``1/sqrt(2)`` times the Frobenius norm of ``first^(1/2) - second^(1/2)`` (later paper); from 0 to 1."""
     _check_pair(first, second)
     square = sum(float((first[name].sqrt() - second[name].sqrt()).square().sum()) for name in first)
     return (square / 2) ** 0.5

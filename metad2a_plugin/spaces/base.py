@@ -66,7 +66,9 @@ class Descriptors(NamedTuple):
 class SearchSpace(ABC):
     """A set of architectures, with everything a strategy or a predictor asks about them.
 
-    Subclasses are stateless and cheap to create; torch is imported by the methods that need it.
+    Subclasses are stateless and cheap to create; torch is imported by the methods that need it. Every method refuses
+    what is no architecture of the space with `ArchitectureError`, which says what is wrong and what it may be; it
+    refuses an option that is unknown or out of range, and to list a space that is too large, with `ConfigError`.
     """
 
     name: str
@@ -120,29 +122,17 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def enumerate(self) -> Iterator[Architecture]:
-        """Every architecture in the space's official order.
-
-        Raises:
-            ConfigError: the space is too large to list.
-        """
+        """Every architecture in the space's official order."""
 
     def validate(self, architecture: Architecture) -> Architecture:
-        """Return `architecture` if it is of this space.
-
-        Raises:
-            ArchitectureError: it belongs to another space or is malformed.
-        """
+        """Return `architecture` if it is of this space."""
         self.encode([architecture])
         return architecture
 
     # -- text and tensors --------------------------------------------------------------------
     @abstractmethod
     def parse(self, text: str) -> Architecture:
-        """Read the field's own string.
-
-        Raises:
-            ArchitectureError: says which part is wrong and what it may be.
-        """
+        """Read the field's own string."""
 
     @abstractmethod
     def format(self, architecture: Architecture) -> str:
@@ -150,27 +140,15 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def encode(self, architectures: Architectures) -> torch.Tensor:
-        """Vertex types, int64 ``[n, num_vertices]``; what is encoded already is checked and returned.
-
-        Raises:
-            ArchitectureError: one is of another space; or a tensor that `decode` refuses.
-        """
+        """Vertex types, int64 ``[n, num_vertices]``; what is encoded already is checked and returned."""
 
     @abstractmethod
     def decode(self, architectures: Architectures) -> list[Architecture]:
-        """Inverse of `encode`; what is no tensor is checked and returned as a list.
-
-        Raises:
-            ArchitectureError: wrong shape, a row that is no architecture of this space, or one of another space.
-        """
+        """Inverse of `encode`; what is no tensor is checked and returned as a list."""
 
     # -- many encoded architectures at once; override what the space can do as tensor code -----
     def all_vertices(self) -> torch.Tensor:
-        """`encode` of every architecture, int64 ``[size, num_vertices]``, in `enumerate` order.
-
-        Raises:
-            ConfigError: the space is too large to list.
-        """
+        """`encode` of every architecture, int64 ``[size, num_vertices]``, in `enumerate` order."""
         return self.encode(list(self.enumerate()))
 
     def simplify(self, vertices: torch.Tensor) -> torch.Tensor:
@@ -213,11 +191,7 @@ class SearchSpace(ABC):
         return Descriptors(torch.cat([costs.float(), costs.log1p().float(), types.sum(1)], dim=1), types.flatten(1))
 
     def places(self, vertices: torch.Tensor) -> torch.Tensor:
-        """Place of each row among all of `all_vertices`, sorted lexicographically, int64 ``[n]``.
-
-        Raises:
-            ConfigError: the space is too large to list.
-        """
+        """Place of each row among all of `all_vertices`, sorted lexicographically, int64 ``[n]``."""
         listed = self.all_vertices().to(vertices.device)
         return torch.cat([listed, vertices]).unique(dim=0, return_inverse=True)[1][len(listed) :]
 
@@ -249,10 +223,6 @@ class SearchSpace(ABC):
         """The PyTorch network; input ``[batch, 3, height, width]``, output ``[batch, num_classes]``.
 
         A space spells its network options out in the signature, each with a default; see `check_options`.
-
-        Raises:
-            ArchitectureError: the architecture is of another space.
-            ConfigError: an option is out of range.
         """
 
     def to_networkx(
@@ -285,11 +255,7 @@ class SearchSpace(ABC):
         return dict(options)
 
     def cost_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Checked options of `cost`: `num_classes` and `input_size`, by default the space's own, and those of `build`.
-
-        Raises:
-            ConfigError: an option is unknown or out of range.
-        """
+        """Checked options of `cost`: `num_classes` and `input_size`, or the space's own, and those of `build`."""
         network = dict(options)
         sizes = {name: network.pop(name, getattr(self, name)) for name in ("num_classes", "input_size")}
         for name, value in sizes.items():
@@ -302,10 +268,6 @@ class SearchSpace(ABC):
         Args:
             architecture: what to build.
             **options: `num_classes` and `input_size` in pixels, by default the space's own, and those of `build`.
-
-        Raises:
-            ArchitectureError: the architecture is of another space.
-            ConfigError: an option is unknown or out of range.
         """
         from metad2a_plugin.nn.counting import count_cost
 

@@ -55,9 +55,6 @@ class CellSpace(ChoiceSpace):
 
         Returns:
             int64 ``[n, decisions]``.
-
-        Raises:
-            ArchitectureError: a row is no cell.
         """
 
 

@@ -55,7 +55,6 @@ class ImageClassifier(NormalizedNetwork):
         cost: parameters and FLOPs at `input_size`.
 
     Raises:
-        ArchitectureError: the architecture is not of `space`.
         ConfigError: an option is out of range, or the names do not fit the number of classes.
 
     >>> from metad2a_plugin.plugins.registry import get_space

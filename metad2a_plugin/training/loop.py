@@ -166,11 +166,7 @@ class TrainingLoop(ABC, Generic[Line]):
             )
 
     def _require_finite(self, loss: float, advice: str = "") -> None:
-        """Refuse a loss that is not; `advice` ends the message.
-
-        Raises:
-            ConfigError: names a lower learning rate.
-        """
+        """Refuse a loss that is not, with a `ConfigError` that names a lower learning rate; `advice` ends it."""
         if not math.isfinite(loss):
             lr = self.config.lr
             raise ConfigError(

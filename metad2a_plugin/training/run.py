@@ -54,7 +54,6 @@ def train_architecture(
         progress: whether to say on stderr how far it is, see `utils.progress.stages`; or what to tell it.
 
     Raises:
-        ArchitectureError: the architecture is not of `space`.
         ConfigError: the loss is not finite, an option does not fit the space, or `run_dir` cannot be written.
         DatasetError: see `prepare`.
         CheckpointError: a file in `run_dir` is damaged.

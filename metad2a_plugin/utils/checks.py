@@ -1,4 +1,4 @@
-"""Checks of settings that several configurations share."""
+"""Checks of settings that several configurations share; what does not pass is a `ConfigError`."""
 
 from __future__ import annotations
 
@@ -27,11 +27,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
 
 def one_of(what: str, name: str, known: Iterable[str]) -> str:
-    """`name` if it is one of `known`.
-
-    Raises:
-        ConfigError: it is not; names those that are.
-    """
+    """`name` if it is one of `known`; the error names those that are."""
     known = tuple(known)
     if name not in known:
         raise ConfigError(f"unknown {what} {name!r}{did_you_mean(name, known)}; known are {', '.join(known)}")
@@ -39,11 +35,7 @@ def one_of(what: str, name: str, known: Iterable[str]) -> str:
 
 
 def integer(name: str, value: Any, least: int) -> None:
-    """Refuse what is no integer of at least `least`.
-
-    Raises:
-        ConfigError: says so.
-    """
+    """Refuse what is no integer of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ConfigError(f"{name} must be an integer of {least} or more, got {value!r}")
 
@@ -55,9 +47,6 @@ def settings(config: Any, least: Mapping[str, int], ranges: Mapping[str, tuple[f
         config: any object.
         least: integers, by name, with their least value.
         ranges: numbers, by name, with their lowest and highest value and what to say of them.
-
-    Raises:
-        ConfigError: a value is out of range.
     """
     for name, lowest in least.items():
         integer(name, getattr(config, name), lowest)

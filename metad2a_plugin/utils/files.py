@@ -32,11 +32,7 @@ def data_folder() -> Path:
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Refuse, before any long work, a file that cannot be written or whose folders cannot be made; makes nothing.
-
-    Raises:
-        ConfigError: says which folder or file is in the way.
-    """
+    """As `check_writable_folder`, of a file and its folders."""
     try:
         place = _place(Path(path))
     except OSError as error:
@@ -129,11 +125,7 @@ def _pour(content: Path, place: Path | int) -> None:
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a whole file or nothing, making its folder if needed; see `replacing`.
-
-    Raises:
-        ConfigError: it cannot be written.
-    """
+    """Write a whole file or nothing, making its folder if needed; errors as in `replacing`."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 

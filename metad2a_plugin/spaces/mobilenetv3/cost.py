@@ -53,10 +53,6 @@ def network_costs(layers: torch.Tensor, **options: Any) -> tuple[torch.Tensor, t
 
 
 def check_width(width: Any) -> None:
-    """Refuse what is no multiplier of channels.
-
-    Raises:
-        ConfigError: says so.
-    """
+    """Refuse what is no multiplier of channels, with a `ConfigError`."""
     if not isinstance(width, (int, float)) or isinstance(width, bool) or not 0 < width < math.inf:
         raise ConfigError(f"width must be a positive number, such as 1.0 or 1.2, got {width!r}")

@@ -17,9 +17,6 @@ def layer_kinds(vertices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     Args:
         vertices: of `MobileNetV3Space`, int64 ``[n, 22]``; kinds are ``3 * kernel + expand``, as indices.
-
-    Raises:
-        ArchitectureError: a row is no network.
     """
     types = decode_layers(vertices)
     there = torch.arange(PLACES, device=types.device) % LAYERS < types // KINDS + DEPTHS[0]
@@ -69,9 +66,6 @@ def describe(vertices: torch.Tensor, resolution: int) -> tuple[torch.Tensor, tor
     Args:
         vertices: int64 ``[n, 22]``.
         resolution: side of the images, in pixels, that costs are counted for.
-
-    Raises:
-        ArchitectureError: a row is no network.
     """
     structure = torch.cat([cost_powers(vertices, resolution), stage_means(vertices)], dim=1)
     return structure.float(), torch.cat([layers_and_depths(vertices), depth_pairs(vertices)], dim=1).float()

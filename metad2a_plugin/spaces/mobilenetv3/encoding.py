@@ -53,9 +53,6 @@ def decode_layers(vertices: torch.Tensor) -> torch.Tensor:
 
     Args:
         vertices: int64 ``[n, 22]``.
-
-    Raises:
-        ArchitectureError: a row is no network.
     """
     if vertices.ndim != 2 or vertices.shape[1] != SLOTS + 2 or vertices.is_floating_point():
         raise ArchitectureError(

@@ -59,9 +59,6 @@ class MobileNetV3Supernet(MobileNetV3):
         Args:
             architecture: the network.
             classes: outputs that the classifier keeps, int64 ``[k]``, in that order; None keeps all.
-
-        Raises:
-            ArchitectureError: it is of another space.
         """
         mine = dict(self.named_parameters()) | dict(self.named_buffers())
         taken = {name: value for name, value in mine.items() if not _BLOCK.match(name) or name.startswith("blocks.0.")}

@@ -37,11 +37,7 @@ def count_cost(num_classes: int, input_size: int, channels: int = 16, cells: int
 
 
 def require_positive(**options: int) -> None:
-    """Refuse what is no positive integer.
-
-    Raises:
-        ConfigError: names the option.
-    """
+    """Refuse what is no positive integer, with a `ConfigError` that names the option."""
     for name, value in options.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ConfigError(f"{name} must be a positive integer, got {value!r}")
