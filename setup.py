@@ -26,7 +26,7 @@ def entry_points() -> dict[str, list[str]]:
         f"metad2a_plugin.{kind}": [f"{name} = {target}" for name, target in members.items()]
         for kind, members in built_in().items()
     }
-    return {"console_scripts": ["metad2a = metad2a_plugin.cli.main:main"], **groups}
+    return {"console_scripts": ["metad2a = metad2a_plugin.cli:main"], **groups}
 
 
 setup(

@@ -77,7 +77,7 @@ def test_setup_declares_the_built_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     groups = {
         group: dict(line.split(" = ") for line in lines) for group, lines in declared["entry_points"].items()
     }
-    assert groups.pop("console_scripts") == {"metad2a": "metad2a_plugin.cli.main:main"}
+    assert groups.pop("console_scripts") == {"metad2a": "metad2a_plugin.cli:main"}
     assert groups == {f"metad2a_plugin.{kind}": members for kind, members in BUILT_IN.items()}
 
 

@@ -98,7 +98,7 @@ def test_cells_of_equal_canonical_key_compute_the_same(
 
 @pytest.mark.parametrize("bad", [{"num_classes": 0}, {"channels": 1.5}, {"cells": 0}])
 def test_build_refuses_sizes_that_are_no_positive_integers(bad: dict[str, int]) -> None:
-    with pytest.raises(ConfigError, match="must be a positive integer"):
+    with pytest.raises(ConfigError, match="must be an integer of 1 or more"):
         SPACE.build(cell(1, 1, 1, 1, 1, 1), **{"num_classes": 10, **bad})
 
 

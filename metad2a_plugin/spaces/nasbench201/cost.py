@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from metad2a_plugin.errors import ConfigError
-
 
 class Count(NamedTuple):
     """A count that is linear in the number of convolutions in a cell."""
@@ -34,10 +32,3 @@ def count_cost(num_classes: int, input_size: int, channels: int = 16, cells: int
     cell_norms = cells * sum(2 * c for c, _ in stages)
     cell_flops = cells * sum(c**2 * pixels for c, pixels in stages)
     return (Count(params, squares + cell_norms, 9 * squares + cell_norms), Count(flops, cell_flops, 9 * cell_flops))
-
-
-def require_positive(**options: int) -> None:
-    """Refuse what is no positive integer, with a `ConfigError` that names the option."""
-    for name, value in options.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ConfigError(f"{name} must be a positive integer, got {value!r}")

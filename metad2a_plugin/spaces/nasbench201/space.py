@@ -31,7 +31,8 @@ from metad2a_plugin.spaces.nasbench201.cell import (
     parse_node,
     simplest_choices,
 )
-from metad2a_plugin.spaces.nasbench201.cost import count_cost, require_positive
+from metad2a_plugin.spaces.nasbench201.cost import count_cost
+from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.lazy import torch
 
 if TYPE_CHECKING:
@@ -172,7 +173,8 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
         """
         from metad2a_plugin.spaces.nasbench201.network import NASBench201Network
 
-        require_positive(num_classes=num_classes, channels=channels, cells=cells)
+        self.check_options({"channels": channels, "cells": cells})
+        integer("num_classes", num_classes, 1)
         return NASBench201Network(self.validate(architecture).choices, num_classes, channels, cells)
 
     def supernet(self, num_classes: int, *, channels: int = 16, cells: int = 5) -> NASBench201Supernet:
@@ -182,7 +184,8 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
 
     def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         checked = super().check_options(options)
-        require_positive(**checked)
+        for name, value in checked.items():
+            integer(name, value, 1)
         return checked
 
     def visit_relus(self, network: nn.Module, images: torch.Tensor, visit: Visit) -> None:
