@@ -12,7 +12,6 @@ import math
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,10 +109,10 @@ def search_all(options: argparse.Namespace, data: common.Data) -> dict[str, dict
 
 def _search(options: argparse.Namespace, name: str, images: ImageDataset, method: str, seed: int) -> dict[str, Any]:
     _, kind, settings = METHODS[method]
-    config = kind(**SMALL, **settings, epochs=options.epochs, seed=seed, split_seed=seed)
+    config = kind.from_dict(SMALL | settings | {"epochs": options.epochs, "seed": seed, "split_seed": seed})
     prepared = halves(images, config)
     folder = options.runs / "passing_tests" / name
-    key = asdict(config) | {"images": prepared.fingerprint}
+    key = config.to_dict() | {"images": prepared.fingerprint}
     kept: dict[str, Any] = common.remember(
         folder / f"{method}-{seed}.json", key, partial(search, prepared, config, method, folder)
     )
@@ -123,7 +122,7 @@ def _search(options: argparse.Namespace, name: str, images: ImageDataset, method
 def cost(data: common.Data, method: str) -> float:
     """Processor seconds of the first epoch on CIFAR-10; clocks on the wall would count other work of the machine."""
     search, kind, settings = METHODS[method]
-    config = kind(**SMALL, **settings, epochs=1)
+    config = kind.from_dict(SMALL | settings | {"epochs": 1})
     prepared = halves(data.images("cifar10").split(HELD_OUT, seed=SPLIT)[0].sample(IMAGES["cifar10"]), config)
     begin = time.process_time()
     search(prepared, config).run()

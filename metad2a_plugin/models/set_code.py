@@ -74,13 +74,13 @@ def image_separability(images: torch.Tensor, labels: torch.Tensor, unit: float) 
     left = (count / (count - 1).clamp(min=1)).square()[labels, None]
     distance = torch.where(own, left * distance, distance)[count[labels] > 1]
     labels, own = labels[count[labels] > 1], own[count[labels] > 1]
-    mine, other = distance[own], distance.masked_fill(own, torch.inf).amin(1)
+    within, between = distance[own], distance.masked_fill(own, torch.inf).amin(1)
     scaled = -distance / distance.mean()
     each = [
-        (mine < other).float(),
-        (other / mine.clamp(min=1e-6)).log(),
+        (within < between).float(),
+        (between / within.clamp(min=1e-6)).log(),
         *(F.cross_entropy(sharpness * scaled, labels, reduction="none") for sharpness in (5, 20)),
-        mine / unit,
+        within / unit,
     ]
     weight = 1 / count[labels]
     # Nothing over nothing where no class has two images.

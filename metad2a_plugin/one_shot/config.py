@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.training.config import NetworkConfig
 from metad2a_plugin.utils.checks import BELOW_ONE, FINITE, TINY, settings
 
-_LEAST = dict.fromkeys(("epochs", "order", "channels", "cells"), 1)
-_LEAST |= {"batch_size": 2, "input_size": 8, "seed": 0, "split_seed": 0}
+_LEAST = {"epochs": 1, "order": 1, "batch_size": 2, "input_size": 8, "seed": 0, "split_seed": 0}
 _RANGES: dict[str, tuple[float, float, str]] = {
     "lr": (TINY, FINITE, "a positive number, such as 0.025"),
     "momentum": (0, BELOW_ONE, "from 0 to less than 1, such as 0.9"),
@@ -19,7 +21,7 @@ _RANGES: dict[str, tuple[float, float, str]] = {
 
 
 @dataclass(frozen=True)
-class SearchConfig:
+class SearchConfig(NetworkConfig):
     """How DARTS searches; the defaults are those of Liu et al. (ICLR 2019, appendix A.1), in NAS-Bench-201's network.
 
     Attributes:
@@ -31,8 +33,7 @@ class SearchConfig:
             the supernet instead of five.
         allow_none: whether a cell may have ``none`` on an edge, as in the benchmark's own runs of DARTS (Dong and
             Yang, ICLR 2020). False leaves ``none`` out when the cell is read off, as DARTS does in its own space.
-        channels: width of the supernet's first stage.
-        cells: cells per stage.
+        options: of the supernet, as in `TrainConfig`.
         input_size: side of the square images, in pixels.
         augment: random crops of the images that train weights.
         flip: also mirror them.
@@ -41,7 +42,7 @@ class SearchConfig:
         device: ``"cpu"``, ``"cuda"``, ...; ``"auto"`` takes a GPU where there is one.
 
     Raises:
-        ConfigError: a value is out of range, or `flip` is set without `augment`.
+        ConfigError: a value is out of range, `flip` is set without `augment`, or an option has the name of a setting.
     """
 
     epochs: int = 50
@@ -53,8 +54,7 @@ class SearchConfig:
     alpha_weight_decay: float = 1e-3
     order: int = 2
     allow_none: bool = True
-    channels: int = 16
-    cells: int = 5
+    options: Mapping[str, Any] = field(default_factory=dict)
     input_size: int = 32
     augment: bool = True
     flip: bool = False
@@ -66,5 +66,4 @@ class SearchConfig:
         settings(self, _LEAST, _RANGES)
         if self.order > 2:
             raise ConfigError(f"order must be 1 or 2, got {self.order!r}")
-        if self.flip and not self.augment:
-            raise ConfigError("flip=True needs augment=True; set both, or neither")
+        super().__post_init__()

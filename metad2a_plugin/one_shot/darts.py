@@ -7,7 +7,6 @@ other half, at the weights that w becomes after its next step (eq. 5 and 6, algo
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -15,10 +14,7 @@ import torch
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from metad2a_plugin.data.dataset import ImageDataset
-from metad2a_plugin.one_shot.config import SearchConfig
 from metad2a_plugin.one_shot.loop import Batch, GradientSearch
-from metad2a_plugin.training.images import TrainingData
 
 Tensors = Sequence[torch.Tensor]
 Loss = Callable[[Tensors, Tensors], torch.Tensor]
@@ -89,31 +85,15 @@ def weighted_mean(losses: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 
 class DARTS(GradientSearch):
-    """The search; call `run`.
-
-    Args:
-        dataset: images, or the result of `loop.halves` with the same settings.
-        config: None takes the defaults.
-        run_dir: where to keep the state; see `loop.GradientSearch`.
-    """
+    """The search; made as `loop.GradientSearch` says, and started by `run`."""
 
     name = "darts"
-
-    def __init__(
-        self,
-        dataset: ImageDataset | TrainingData,
-        config: SearchConfig | None = None,
-        run_dir: str | os.PathLike[str] | None = None,
-    ) -> None:
-        super().__init__(dataset, config or SearchConfig(), run_dir)
-        self._names = [name for name, _ in self.supernet.named_parameters()]
-        self._weights = list(self.supernet.parameters())
 
     def losses(self, alpha: Tensors, weights: Tensors, batch: Batch) -> torch.Tensor:
         """The mixture's cross-entropy of each image, ``[b]``.
 
         Args:
-            alpha: one tensor ``[6, 5]``.
+            alpha: one tensor ``[decisions, operations]``.
             weights: the supernet's, in the order of its parameters.
             batch: images and labels.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,9 +16,10 @@ from torch.nn import functional as F
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.one_shot.config import SearchConfig
-from metad2a_plugin.one_shot.outcome import SPACE, SearchEpoch, SearchOutcome, best_cell
-from metad2a_plugin.spaces.nasbench201.cell import CELL_EDGES, OPS
-from metad2a_plugin.spaces.nasbench201.supernet import NASBench201Supernet
+from metad2a_plugin.one_shot.outcome import SearchEpoch, SearchOutcome, best_cell
+from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space
+from metad2a_plugin.spaces.base import SearchSpace
+from metad2a_plugin.spaces.interfaces import weight_sharing
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.images import TrainingData, augmented, prepare
 from metad2a_plugin.training.loop import TrainingLoop, cosine
@@ -53,12 +54,14 @@ class GradientSearch(TrainingLoop[SearchEpoch]):
 
     Args:
         dataset: images, or the result of `halves` with the same settings.
-        config: settings.
+        config: settings; None takes the defaults.
         run_dir: after each epoch the state is saved in a folder in it that is named by method, data and settings; an
             interrupted search goes on from there, a finished one is not repeated.
+        space: whose architectures share the weights, `WeightSharing`; None takes the default one.
 
     Raises:
-        ConfigError: the device cannot be used, or the halves are of other settings.
+        ConfigError: the space has no supernet or other options, the device cannot be used, or the halves are of other
+            settings.
         DatasetError: see `halves`.
     """
 
@@ -69,8 +72,15 @@ class GradientSearch(TrainingLoop[SearchEpoch]):
     RESTART = "remove it to search from the start"
 
     def __init__(
-        self, dataset: ImageDataset | TrainingData, config: SearchConfig, run_dir: str | os.PathLike[str] | None = None
+        self,
+        dataset: ImageDataset | TrainingData,
+        config: SearchConfig | None = None,
+        run_dir: str | os.PathLike[str] | None = None,
+        space: SearchSpace | None = None,
     ) -> None:
+        self.space = weight_sharing(get_space(DEFAULT_SPACE) if space is None else space)
+        config = config or SearchConfig()
+        config = replace(config, options=self.space.all_options(config.options))
         super().__init__(config, usable(config.device), "the supernet")
         self.data = dataset if isinstance(dataset, TrainingData) else halves(dataset, config)
         if self.data.split != (config.input_size, 0.5, config.split_seed):
@@ -79,13 +89,13 @@ class GradientSearch(TrainingLoop[SearchEpoch]):
                 f"needs {(config.input_size, 0.5, config.split_seed)}; call halves() with the same settings"
             )
         with seeded((config.seed,), self.device):
-            self.supernet = NASBench201Supernet(len(self.data.class_names), config.channels, config.cells)
+            self.supernet = self.space.supernet(len(self.data.class_names), **config.options)
         self.supernet.to(self.device)
+        self._names = [name for name, _ in self.supernet.named_parameters()]
+        self._weights = list(self.supernet.parameters())
         # Zeros, so that at first all operations have equal weight (Liu et al., appendix A.1).
-        self.alpha = nn.Parameter(torch.zeros(len(CELL_EDGES), len(OPS), device=self.device))
-        self.optimizer = torch.optim.SGD(
-            self.supernet.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay
-        )
+        self.alpha = nn.Parameter(torch.zeros(len(self.space.options), len(self.space.operations), device=self.device))
+        self.optimizer = torch.optim.SGD(self._weights, config.lr, config.momentum, weight_decay=config.weight_decay)
         self.alpha_optimizer = torch.optim.Adam(
             [self.alpha], config.alpha_lr, (0.5, 0.999), weight_decay=config.alpha_weight_decay
         )
@@ -122,7 +132,9 @@ class GradientSearch(TrainingLoop[SearchEpoch]):
             CheckpointError: the state in `run_dir` is damaged.
         """
         self.complete(on_epoch, self.dir)
-        return SearchOutcome(self.alpha.detach().cpu().clone(), tuple(self.history), self.config.allow_none)
+        return SearchOutcome(
+            self.space, self.alpha.detach().cpu().clone(), tuple(self.history), self.config.allow_none
+        )
 
     def batch(self, images: torch.Tensor, labels: torch.Tensor, chosen: torch.Tensor) -> Batch:
         """Some of the images, normalised by mean and deviation of the training half."""
@@ -144,7 +156,7 @@ class GradientSearch(TrainingLoop[SearchEpoch]):
             tested = self.batch(data.validation_images, data.validation_labels, held_out)
             losses.append(self._step(step, self.batch(images, data.labels, train), tested))
         loss = float(torch.stack(losses).mean())
-        cell = best_cell(self.alpha, config.allow_none)
+        cell = best_cell(self.space, self.alpha, config.allow_none)
         mixture = self.alpha.detach().softmax(1)
         mixture_loss, accuracy = self._evaluate(mixture)
         for value in (loss, mixture_loss):
@@ -162,7 +174,7 @@ class GradientSearch(TrainingLoop[SearchEpoch]):
             mixture_accuracy=accuracy,
             cell_accuracy=self._evaluate(cell.choices)[1],
             entropy=entropy,
-            cell=SPACE.format(cell),
+            cell=self.space.format(cell),
             seconds=self.seconds,
             **self._measure(),
         )
@@ -174,18 +186,17 @@ class GradientSearch(TrainingLoop[SearchEpoch]):
         # Parts of equal size, since batch norm uses the statistics of each; mixed, since classes are in order.
         parts = -(-len(labels) // _EVALUATION_BATCH)
         order = torch.cat([torch.arange(part, len(labels), parts) for part in range(parts)])
-        logits = torch.cat(
-            [
-                self.supernet(self._normalised(self.data.validation_images[part]), selection).cpu()
-                for part in order.tensor_split(parts)
-            ]
-        )
+        images = (self._normalised(self.data.validation_images[part]) for part in order.tensor_split(parts))
+        self.supernet.eval()
+        logits = torch.cat([self.supernet(part, selection).cpu() for part in images])
+        self.supernet.train()
         right = logits.argmax(1) == labels[order]
         return float(F.cross_entropy(logits, labels[order])), 100 * right.double().mean().item()
 
     @property
     def key(self) -> str:
-        return digest((_FORMAT, self.name, asdict(self.config) | {"device": ""}, self.data.fingerprint))
+        space = {} if self.space.name == DEFAULT_SPACE else {"space": self.space.name}
+        return digest((_FORMAT, self.name, self.config.to_dict() | {"device": ""} | space, self.data.fingerprint))
 
 
 def draws(count: int, batches: int, size: int) -> list[torch.Tensor]:

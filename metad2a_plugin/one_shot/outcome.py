@@ -1,4 +1,4 @@
-"""What a search by gradients gives: its log, its mixture, and the cells in the order of their probability."""
+"""What a search by gradients gives: its log, its mixture, and architectures in the order of their probability."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from typing import NamedTuple
 
 import torch
 
-from metad2a_plugin.spaces.base import Architecture
-from metad2a_plugin.spaces.nasbench201.cell import CELL_EDGES, OPS
-from metad2a_plugin.spaces.nasbench201.space import NASBench201
-
-SPACE = NASBench201()
+from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.spaces.interfaces import CellSpace, weight_sharing
 
 
 class SearchEpoch(NamedTuple):
@@ -20,8 +17,8 @@ class SearchEpoch(NamedTuple):
 
     `loss` is the mean over the steps of the training half; `mixture_loss` and `mixture_accuracy` are the mixture's,
     `cell_accuracy` that of the `cell` read off, alone, with the supernet's weights. `entropy` is the mean over the
-    edges, in nats (log 5 = 1.609 at first). Of a search with a tester: `selected`, the mean weight of an example of
-    the test bank, and `tester_loss`, on the tester's validation part.
+    decisions, in nats (at first log 5 = 1.609 with five operations). Of a search with a tester: `selected`, the mean
+    weight of an example of the test bank, and `tester_loss`, on the tester's validation part.
     """
 
     epoch: int
@@ -37,31 +34,32 @@ class SearchEpoch(NamedTuple):
     tester_loss: float | None = None
 
 
-def rank_cells(alpha: torch.Tensor, allow_none: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
-    """All cells of NAS-Bench-201 in the order of their probability under the mixture, the most probable first.
+def rank_cells(space: SearchSpace, alpha: torch.Tensor, allow_none: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+    """All architectures of a space in the order of their probability under the mixture, the most probable first.
 
     Args:
-        alpha: architecture parameters ``[6, 5]``.
-        allow_none: False gives ``none`` the probability 0.
+        space: one with a supernet, or a part of such a one.
+        alpha: architecture parameters ``[decisions, operations]``.
+        allow_none: False gives ``none`` the probability 0 in a `CellSpace`; others have no such operation.
 
     Returns:
-        Vertices int64 ``[15625, 8]``, and the sum of the six log-probabilities, float64 ``[15625]``.
+        Vertices int64 ``[size, num_vertices]``, and the sum of the decisions' log-probabilities, float64 ``[size]``.
     """
+    whole = weight_sharing(space)
     scores = alpha.detach().cpu().double().clone()
-    if not allow_none:
-        scores[:, OPS.index("none")] = -torch.inf
-    vertices = SPACE.all_vertices()
-    edges = torch.arange(len(CELL_EDGES))
-    log_probability = scores.log_softmax(1)[edges, vertices[:, 1:-1] - 2].sum(1)
+    if not allow_none and isinstance(whole, CellSpace):
+        scores[:, whole.none] = -torch.inf
+    vertices = space.all_vertices()
+    log_probability = scores.log_softmax(1)[torch.arange(len(scores)), whole.choices(vertices)].sum(1)
     order = log_probability.argsort(descending=True, stable=True)
     return vertices[order], log_probability[order]
 
 
-def best_cell(alpha: torch.Tensor, allow_none: bool = True) -> Architecture:
-    """The most probable cell that joins its input and output: the argmax of each edge, unless that cell is dead."""
-    vertices, _ = rank_cells(alpha, allow_none)
-    first = int((~SPACE.dead_mask(vertices)).nonzero()[0])
-    return SPACE.decode(vertices[first : first + 1])[0]
+def best_cell(space: SearchSpace, alpha: torch.Tensor, allow_none: bool = True) -> Architecture:
+    """The most probable architecture that can learn: the argmax of each decision, unless that one is dead."""
+    vertices, _ = rank_cells(space, alpha, allow_none)
+    first = int((~space.dead_mask(vertices)).nonzero()[0])
+    return space.decode(vertices[first : first + 1])[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +67,13 @@ class SearchOutcome:
     """What a search has found.
 
     Attributes:
-        alpha: architecture parameters, float32 ``[6, 5]``; their softmax is the mixture of each edge.
+        space: that it searched.
+        alpha: architecture parameters, float32 ``[decisions, operations]``; their softmax is the mixture of each.
         history: one `SearchEpoch` each.
         allow_none: see `SearchConfig`.
     """
 
+    space: SearchSpace
     alpha: torch.Tensor
     history: tuple[SearchEpoch, ...]
     allow_none: bool
@@ -81,12 +81,12 @@ class SearchOutcome:
     @property
     def cell(self) -> Architecture:
         """See `best_cell`."""
-        return best_cell(self.alpha, self.allow_none)
+        return best_cell(self.space, self.alpha, self.allow_none)
 
     @cached_property
     def ranking(self) -> tuple[torch.Tensor, torch.Tensor]:
         """See `rank_cells`."""
-        return rank_cells(self.alpha, self.allow_none)
+        return rank_cells(self.space, self.alpha, self.allow_none)
 
     @property
     def seconds(self) -> float:

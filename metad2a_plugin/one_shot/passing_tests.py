@@ -30,6 +30,7 @@ from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.one_shot.config import SearchConfig
 from metad2a_plugin.one_shot.darts import DARTS, Tensors, next_weights, unrolled_gradient, weighted_mean
 from metad2a_plugin.one_shot.loop import Batch, draws
+from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.training.images import TrainingData
 from metad2a_plugin.utils.checks import FINITE, TINY, settings
 from metad2a_plugin.utils.torch_device import seeded
@@ -93,13 +94,7 @@ class Tester(nn.Module):
 
 
 class PassingTests(DARTS):
-    """The search; call `run`.
-
-    Args:
-        dataset: images, or the result of `loop.halves` with the same settings.
-        config: None takes the defaults.
-        run_dir: where to keep the state; see `loop.GradientSearch`.
-    """
+    """The search; made as `loop.GradientSearch` says, and started by `run`."""
 
     name = "lpt"
     config: PassingTestsConfig
@@ -109,9 +104,10 @@ class PassingTests(DARTS):
         dataset: ImageDataset | TrainingData,
         config: PassingTestsConfig | None = None,
         run_dir: str | os.PathLike[str] | None = None,
+        space: SearchSpace | None = None,
     ) -> None:
         config = config or PassingTestsConfig()
-        super().__init__(dataset, config, run_dir)
+        super().__init__(dataset, config, run_dir, space)
         with seeded((config.seed, 0, _STREAM), self.device):
             self.tester = Tester(len(self.data.class_names), config.tester_channels).to(self.device)
             self.selector = nn.Linear(4 * config.tester_channels, 2).to(self.device)

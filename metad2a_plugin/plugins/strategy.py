@@ -114,11 +114,11 @@ class Strategy(ABC):
         Raises:
             CheckpointError: the state is of another strategy or search space.
         """
-        for key, mine in (("strategy", type(self).__name__), ("space", self.space.name)):
-            if not isinstance(state, dict) or state.get(key) != mine:
+        for key, expected in (("strategy", type(self).__name__), ("space", self.space.name)):
+            if not isinstance(state, dict) or state.get(key) != expected:
                 found = state.get(key) if isinstance(state, dict) else type(state).__name__
                 raise CheckpointError(
-                    f"this state is of {key} {found!r}, not {mine!r}; load it where it was saved from"
+                    f"this state is of {key} {found!r}, not {expected!r}; load it where it was saved from"
                 )
         version, internal, gauss = state["rng"]
         self.rng.setstate((version, tuple(internal), gauss))

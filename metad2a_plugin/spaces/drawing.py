@@ -119,13 +119,13 @@ def _write(
 
 def _edges(ops: Sequence[str], cell_edges: Sequence[tuple[int, int]]) -> list[_Edge]:
     """The edges, live where they lie on a path of operations from node 0 to node 3."""
-    on = [edge for edge, op in zip(cell_edges, ops, strict=True) if op != "none"]
+    links = sorted(edge for edge, op in zip(cell_edges, ops, strict=True) if op != "none")
     fed, used = {0}, {3}
     # Edges run from lower to higher nodes, so one pass in each direction finds everything.
-    for source, target in sorted(on):
+    for source, target in links:
         if source in fed:
             fed.add(target)
-    for source, target in sorted(on, reverse=True):
+    for source, target in reversed(links):
         if target in used:
             used.add(source)
     return [

@@ -7,8 +7,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 from metad2a_plugin.errors import ConfigError
@@ -72,6 +74,11 @@ class WeightSharing(ChoiceSpace):
         the path, or a float tensor ``[decisions, operations]``, the weight of each operation in each decision, and then
         computes all, differentiably; output ``[batch, num_classes]``.
         """
+
+    def all_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of `build`, checked, in the order of its signature; what is not given has its default."""
+        named = inspect.signature(self.build).parameters.values()
+        return {p.name: p.default for p in named if p.default is not p.empty} | self.check_options(options)
 
 
 def weight_sharing(space: SearchSpace) -> WeightSharing:

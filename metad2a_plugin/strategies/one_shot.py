@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -15,33 +15,35 @@ from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.one_shot.config import SearchConfig
 from metad2a_plugin.one_shot.darts import DARTS
 from metad2a_plugin.one_shot.loop import GradientSearch
-from metad2a_plugin.one_shot.outcome import SPACE, SearchEpoch, rank_cells
+from metad2a_plugin.one_shot.outcome import SearchEpoch, rank_cells
 from metad2a_plugin.one_shot.passing_tests import PassingTests, PassingTestsConfig
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.spaces.interfaces import weight_sharing
 from metad2a_plugin.utils.checks import one_of
 from metad2a_plugin.utils.progress import Progress
 
 
 class DARTSStrategy(Strategy):
-    """Asks for cells in the order of their probability under the mixture that DARTS finds on a dataset.
+    """Asks for architectures in the order of their probability under the mixture that DARTS finds on a dataset.
 
     The search in the supernet runs at the first `ask`, or when `search` is called. What is told does not change the
-    order. Asked are cells that join their input and output; of those that compute the same only the likeliest one.
+    order. Asked are those that can learn (cells that join their input and output); of those that compute the same only
+    the likeliest one.
 
-    `recommendation` is the incumbent once something was told, before that the likeliest cell, or None as long as there
-    was no search.
+    `recommendation` is the incumbent once something was told, before that the likeliest, or None as long as there was
+    no search.
 
     Args:
-        space: ``nasbench201``.
+        space: one with a supernet (`spaces.interfaces.WeightSharing`), such as ``nasbench201``, or a part of it.
         seed: of the search.
         dataset: the images to search with: an `ImageDataset` or anything `load_dataset` takes. Half of them train
             the weights, the others the architecture.
         run_dir: where the search keeps its state, so that an interrupted one goes on; see `one_shot.darts.DARTS`.
-        **settings: those of `one_shot.config.SearchConfig`, but for the seed.
+        **settings: those of `one_shot.config.SearchConfig`, but for the seed, and the options of the space's networks.
 
     Raises:
-        ConfigError: no dataset, another search space, or a setting is unknown or out of range.
+        ConfigError: no dataset, no supernet, or a setting is unknown or out of range.
         DatasetError: the dataset cannot be used.
     """
 
@@ -59,11 +61,12 @@ class DARTSStrategy(Strategy):
         **settings: Any,
     ) -> None:
         super().__init__(space, seed=seed)
-        if space.name != SPACE.name:
-            raise ConfigError(f"the supernet is of {SPACE.name!r}, not of {space.name!r}; search that space")
+        whole = weight_sharing(space)
+        known = (self.config_class().to_dict() | whole.all_options({})).keys() - {"seed"}
         for name in settings:
-            one_of("setting", name, (field.name for field in fields(self.config_class) if field.name != "seed"))
-        self.config = self.config_class(**settings, seed=seed)
+            one_of("setting", name, sorted(known))
+        config = self.config_class.from_dict(settings | {"seed": seed})
+        self.config = replace(config, options=whole.all_options(config.options))
         if dataset is None:
             raise ConfigError("a search in a supernet trains it on images: give a dataset")
         self._dataset: ImageDataset = load_dataset(dataset)
@@ -78,14 +81,14 @@ class DARTSStrategy(Strategy):
             on_epoch: called after each epoch.
 
         Returns:
-            Architecture parameters ``[6, 5]``; their softmax is the mixture.
+            Architecture parameters ``[decisions, operations]``; their softmax is the mixture.
 
         Raises:
             ConfigError: the loss is not finite, or `run_dir` cannot be written.
             CheckpointError: the state in `run_dir` is damaged.
         """
         if self._alpha is None:
-            self._alpha = self.method(self._dataset, self.config, self._run_dir).run(on_epoch).alpha
+            self._alpha = self.method(self._dataset, self.config, self._run_dir, self.space).run(on_epoch).alpha
         return self._alpha
 
     def prepare(self, progress: Progress = lambda stage, done, total, note: None) -> None:
@@ -98,31 +101,34 @@ class DARTSStrategy(Strategy):
     def recommendation(self) -> Architecture | None:
         if self.history or self._alpha is None:
             return super().recommendation
-        return self.space.decode(self._ranking[0][:1])[0]
+        return next(iter(self._ranking.values()), None)
 
     def _ask(self, n: int) -> list[Architecture]:
         self.search()
-        vertices, functions = self._ranking
-        chosen = [i for i, function in enumerate(functions) if function not in self._asked][:n]
-        self._asked.update(functions[i] for i in chosen)
-        return self.space.decode(vertices[chosen])
+        chosen = [function for function in self._ranking if function not in self._asked][:n]
+        self._asked.update(chosen)
+        return [self._ranking[function] for function in chosen]
 
     def _tell(self, architecture: Architecture, value: float) -> None:
-        self._asked.update(self._functions(self.space.encode([architecture])))
+        self._asked.add(self._functions[architecture])
 
     @cached_property
-    def _ranking(self) -> tuple[torch.Tensor, list[int]]:
-        """The likeliest cell of each function, the likeliest first, ``[n, 8]``, and their functions."""
-        vertices, scores = rank_cells(self.search(), self.config.allow_none)
-        vertices = vertices[~self.space.dead_mask(vertices) & scores.isfinite()]
-        first: dict[int, int] = {}
-        for i, function in enumerate(self._functions(vertices)):
-            first.setdefault(function, i)
-        return vertices[list(first.values())], list(first)
+    def _ranking(self) -> dict[int, Architecture]:
+        """The likeliest architecture of each function, the likeliest first."""
+        vertices, scores = rank_cells(self.space, self.search(), self.config.allow_none)
+        ranking: dict[int, Architecture] = {}
+        for architecture in self.space.decode(vertices[~self.space.dead_mask(vertices) & scores.isfinite()]):
+            ranking.setdefault(self._functions[architecture], architecture)
+        return ranking
 
-    def _functions(self, vertices: torch.Tensor) -> list[int]:
-        """A number each, equal where cells compute the same."""
-        return self.space.places(self.space.simplify(vertices)).tolist()
+    @cached_property
+    def _functions(self) -> dict[Architecture, int]:
+        """A number for each architecture, equal where they compute the same."""
+        vertices = self.space.all_vertices()
+        simplest = self.space.simplify(vertices)
+        keys, places = self.space.canonical_ids(simplest).tolist(), self.space.places(simplest).tolist()
+        first: dict[int, int] = {}
+        return dict(zip(self.space.decode(vertices), map(first.setdefault, keys, places), strict=True))
 
     def state_dict(self) -> dict[str, Any]:
         alpha = None if self._alpha is None else self._alpha.tolist()
@@ -131,7 +137,7 @@ class DARTSStrategy(Strategy):
 
     def _key(self) -> dict[str, Any]:
         """What a search depends on, but the seed, which a state brings, and the device."""
-        return {name: value for name, value in asdict(self.config).items() if name not in ("seed", "device")}
+        return {name: value for name, value in self.config.to_dict().items() if name not in ("seed", "device")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`; what had been searched is not searched again.
@@ -140,9 +146,9 @@ class DARTSStrategy(Strategy):
             CheckpointError: the state is of another strategy, search space or dataset, or of other settings.
         """
         super().load_state_dict(state)
-        mine = self._key()
-        if other := {k: v for k, v in state["settings"].items() if mine.get(k) != v}:
-            own = {name: mine.get(name) for name in other}
+        settings = self._key()
+        if other := {name: value for name, value in state["settings"].items() if settings.get(name) != value}:
+            own = {name: settings.get(name) for name in other}
             raise CheckpointError(f"this state is of a search with {other}, not {own}; load it where it was saved from")
         if state["dataset"] != self._dataset.content_hash:
             raise CheckpointError(

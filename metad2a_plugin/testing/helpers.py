@@ -62,12 +62,12 @@ def some(space: SearchSpace, n: int, seed: int = 0) -> list[Architecture]:
 
 def foreign_values(space: SearchSpace) -> list[Any]:
     """Things that are no architecture of `space`."""
-    mine = some(space, 1)[0]
+    architecture = some(space, 1)[0]
     return [
-        Architecture("another-space", mine.choices),
-        Architecture(space.name, (*mine.choices, 0)),
-        Architecture(space.name, (10**6, *mine.choices[1:])),
-        Architecture(space.name, (-1, *mine.choices[1:])),
-        space.format(mine),
+        Architecture("another-space", architecture.choices),
+        Architecture(space.name, (*architecture.choices, 0)),
+        Architecture(space.name, (10**6, *architecture.choices[1:])),
+        Architecture(space.name, (-1, *architecture.choices[1:])),
+        space.format(architecture),
         None,
     ]

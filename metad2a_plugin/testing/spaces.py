@@ -69,7 +69,7 @@ class SearchSpaceConformance:
 
     def test_foreign_architectures_are_refused(self) -> None:
         space = self.make_space()
-        [mine] = some(space, 1)
+        [architecture] = some(space, 1)
         for foreign in foreign_values(space):
             for method in (space.validate, space.format, space.neighbors, space.canonical, space.is_dead, space.cost):
                 with refuses(ArchitectureError, f"{method.__name__}({foreign!r})"):
@@ -79,7 +79,7 @@ class SearchSpaceConformance:
                     many([foreign])
             with refuses(ArchitectureError, f"mutate({foreign!r})"):
                 space.mutate(foreign, random.Random(0))
-            for first, second in ((foreign, mine), (mine, foreign)):
+            for first, second in ((foreign, architecture), (architecture, foreign)):
                 with refuses(ArchitectureError, f"crossover({first!r}, {second!r})"):
                     space.crossover(first, second, random.Random(0))
 

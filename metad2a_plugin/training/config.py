@@ -1,10 +1,10 @@
-"""How architectures are trained: `TrainConfig`."""
+"""How architectures are trained, each by itself: `TrainConfig`; and what it shares with other settings."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, TypeVar
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.utils.checks import BELOW_ONE, FINITE, TINY, settings
@@ -20,12 +20,52 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "validation": (TINY, BELOW_ONE, "a share between 0 and 1, such as 0.2"),
 }
 
-_WRITTEN = dict.fromkeys(("channels", "cells", "width"))
-"""Always written, None where not given, as they were when they were settings: files of then are found and read."""
+_Config = TypeVar("_Config", bound="NetworkConfig")
+
+
+class NetworkConfig:
+    """What settings have in common, of dataclasses with `augment`, `flip` and the `options` of networks."""
+
+    augment: bool
+    flip: bool
+    options: Mapping[str, Any]
+    WRITTEN: ClassVar[Mapping[str, Any]] = {}
+    """Options that are always written, and how where they are not given."""
+
+    def __post_init__(self) -> None:
+        if self.flip and not self.augment:
+            raise ConfigError("flip=True needs augment=True; set both, or neither")
+        object.__setattr__(self, "options", dict(self.options))
+        if clash := self.options.keys() & self.names():
+            raise ConfigError(f"{min(clash)} is a setting of the training, no option of the network; give it by itself")
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Of the settings."""
+        return tuple(setting.name for setting in fields(cls))  # type: ignore[arg-type]  # of the subclass
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, options among the settings; names and contents of files depend on their order."""
+        plain: dict[str, Any] = {}
+        for name in self.names():
+            value = getattr(self, name)
+            plain |= {**self.WRITTEN, **value} if name == "options" else {name: value}
+        return plain
+
+    @classmethod
+    def from_dict(cls: type[_Config], plain: Mapping[str, Any]) -> _Config:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ConfigError: a value is out of range.
+        """
+        given: dict[str, Any] = {name: value for name, value in plain.items() if name in cls.names()}
+        given["options"] = {name: v for name, v in plain.items() if name not in given and v is not None}
+        return cls(**given)
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(NetworkConfig):
     """How architectures are trained: SGD with Nesterov momentum and a cosine schedule.
 
     The defaults follow NAS-Bench-201 (Dong and Yang, ICLR 2020, section 2.3) but for the number of epochs (200
@@ -54,6 +94,9 @@ class TrainConfig:
         ConfigError: a value is out of range, `flip` is set without `augment`, or an option has the name of a setting.
     """
 
+    # As they were when they were settings: files of then are found and read.
+    WRITTEN = dict.fromkeys(("channels", "cells", "width"))
+
     epochs: int = 30
     batch_size: int = 128
     lr: float = 0.1
@@ -72,32 +115,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         settings(self, _LEAST, _RANGES)
-        if self.flip and not self.augment:
-            raise ConfigError("flip=True needs augment=True; set both, or neither")
-
-        object.__setattr__(self, "options", dict(self.options))
-        if clash := self.options.keys() & {setting.name for setting in fields(self)}:
-            raise ConfigError(f"{min(clash)} is a setting of the training, no option of the network; give it by itself")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, options among the settings; names and contents of files depend on their order."""
-        plain: dict[str, Any] = {}
-        for name, value in asdict(self).items():
-            plain |= _WRITTEN | value if name == "options" else {name: value}
-        return plain
+        super().__post_init__()
 
     def part(self, names: Collection[str]) -> dict[str, Any]:
         """Some of the settings; in place of ``options``, each option of the network by its name."""
         chosen = {name: getattr(self, name) for name in names if name != "options"}
         return chosen | dict(self.options if "options" in names else {})
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> TrainConfig:
-        """Inverse of `to_dict`.
-
-        Raises:
-            ConfigError: as above.
-        """
-        names = {setting.name for setting in fields(cls)}
-        options = {name: value for name, value in plain.items() if name not in names and value is not None}
-        return cls(**{name: value for name, value in plain.items() if name in names}, options=options)

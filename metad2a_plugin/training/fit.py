@@ -43,7 +43,7 @@ def train_network(
         network: takes pixels, uint8 ``[batch, 3, size, size]``, and gives logits ``[batch, classes]``; it is moved
             to the device of the config.
         data: of `prepare`, with the same config.
-        config: its `channels`, `cells` and `width` have no meaning here, its `seed` is that of order and augmentation.
+        config: its `options` have no meaning here, its `seed` is that of order and augmentation.
         report: called after each epoch.
 
     Returns:

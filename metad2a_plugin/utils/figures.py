@@ -1,4 +1,4 @@
-"""Figures as files, and the one of accuracy against a cost."""
+"""Figures as files."""
 
 from __future__ import annotations
 

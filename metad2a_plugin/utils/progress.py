@@ -62,11 +62,11 @@ def _bars(brief: bool) -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     with Bars(*columns, console=Console(stderr=True), transient=brief) as bars:
-        shown: dict[str, TaskID] = {}
+        tasks: dict[str, TaskID] = {}
 
         def report(stage: str, done: int, total: int, note: str) -> None:
-            if stage not in shown:
-                shown[stage] = bars.add_task(stage, total=total, note="")
-            bars.update(shown[stage], completed=done, total=total, note=note)
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total, note="")
+            bars.update(tasks[stage], completed=done, total=total, note=note)
 
         yield report

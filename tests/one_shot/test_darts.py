@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,12 @@ from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.one_shot.config import SearchConfig
 from metad2a_plugin.one_shot.darts import DARTS
 from metad2a_plugin.one_shot.loop import draws, halves
-from metad2a_plugin.one_shot.outcome import SPACE, SearchEpoch, SearchOutcome, best_cell, rank_cells
+from metad2a_plugin.one_shot.outcome import SearchEpoch, SearchOutcome, best_cell, rank_cells
 from metad2a_plugin.one_shot.passing_tests import PassingTests, PassingTestsConfig
+from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.spaces.nasbench201.cell import OPS
 
+SPACE = get_space("nasbench201")
 IMAGES = coloured(8, 8, 8)
 METHODS = [(DARTS, SearchConfig), (PassingTests, PassingTestsConfig)]
 METHOD = pytest.mark.parametrize(("method", "config"), METHODS, ids=["darts", "lpt"])
@@ -34,7 +35,7 @@ def same(first: SearchOutcome, second: SearchOutcome) -> bool:
 # -- the ranking ---------------------------------------------------------------------------------
 def test_cells_are_ranked_by_the_sum_of_their_log_probabilities() -> None:
     alpha = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
-    vertices, scores = rank_cells(alpha)
+    vertices, scores = rank_cells(SPACE, alpha)
     assert scores.diff().max() <= 0 and scores.exp().sum().item() == pytest.approx(1)
     probabilities = alpha.double().softmax(1).tolist()
     for place in random.Random(0).sample(range(15_625), 20):
@@ -47,17 +48,17 @@ def test_cells_are_ranked_by_the_sum_of_their_log_probabilities() -> None:
 def test_without_none_it_comes_last() -> None:
     alpha = torch.zeros(6, 5)
     alpha[:, NONE] = 5
-    vertices, scores = rank_cells(alpha, allow_none=False)
+    vertices, scores = rank_cells(SPACE, alpha, allow_none=False)
     assert scores.isfinite().sum() == 4**6
     assert not (vertices[: 4**6, 1:-1] == NONE + 2).any()
-    assert NONE not in best_cell(alpha, allow_none=False).choices
+    assert NONE not in best_cell(SPACE, alpha, allow_none=False).choices
 
 
 def test_the_best_cell_is_alive_even_if_every_edge_prefers_none() -> None:
     alpha = torch.zeros(6, 5)
     alpha[:, NONE] = 3
     alpha[3, 1] = 2
-    assert best_cell(alpha).choices == (0, 0, 0, 1, 0, 0)
+    assert best_cell(SPACE, alpha).choices == (0, 0, 0, 1, 0, 0)
 
 
 # -- the search ----------------------------------------------------------------------------------
@@ -200,9 +201,9 @@ def test_the_log_tells_of_the_tester() -> None:
         (PassingTestsConfig, {"tester_channels": 0}, "tester_channels"),
     ],
 )
-def test_a_wrong_setting_is_refused(make: Callable[..., SearchConfig], setting: dict[str, Any], message: str) -> None:
+def test_a_wrong_setting_is_refused(make: type[SearchConfig], setting: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        make(**(SMALLEST | setting))
+        make.from_dict(SMALLEST | setting)
 
 
 def test_the_device_must_be_there() -> None:

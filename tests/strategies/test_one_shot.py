@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from one_shot_toys import SMALLEST, coloured
+from one_shot_toys import SMALLEST, SharedChains, coloured
 
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.one_shot.outcome import SearchEpoch, rank_cells
 from metad2a_plugin.plugins.registry import get_space, get_strategy
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import SearchSpace
+from metad2a_plugin.spaces.restricted import RestrictedSpace
 from metad2a_plugin.testing import StrategyConformance
 
 SPACE = get_space("nasbench201")
@@ -46,7 +48,7 @@ class TestLPT(TestDARTS):
 def test_cells_come_in_the_order_of_their_probability_live_and_none_twice(name: str) -> None:
     strategy = make(name)
     asked = strategy.ask(300) + strategy.ask(300)
-    vertices, scores = rank_cells(strategy.search())
+    vertices, scores = rank_cells(SPACE, strategy.search())
     place = dict(zip(SPACE.decode(vertices), scores.tolist(), strict=True))
     assert [place[cell] for cell in asked] == sorted((place[cell] for cell in asked), reverse=True)
     assert not SPACE.dead_mask(SPACE.encode(asked)).any()
@@ -121,12 +123,69 @@ def test_arrays_will_do_for_a_dataset() -> None:
     assert make(dataset=arrays).ask(3) == make().ask(3)
 
 
+# -- any space with a supernet -------------------------------------------------------------------
+CHAINS = SharedChains()
+
+
+def in_chains(name: str = "darts", space: SearchSpace = CHAINS, **options: Any) -> Any:
+    settings = {"epochs": 2, "batch_size": 8, "input_size": 8, "alpha_lr": 0.1, "device": "cpu"}
+    return get_strategy(name)(space, **({"dataset": IMAGES} | settings | options))
+
+
+class TestDARTSInChains(StrategyConformance):
+    def make_space(self) -> SearchSpace:
+        return SharedChains(length=5)
+
+    def make(self, space: SearchSpace, seed: int) -> Strategy:
+        return in_chains(space=space, seed=seed, epochs=1, order=1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_space_of_somebody_else_is_searched(name: str, tmp_path: Path) -> None:
+    epochs: list[SearchEpoch] = []
+    strategy = in_chains(name, width=3, run_dir=tmp_path)
+    alpha = strategy.search(epochs.append)
+    assert alpha.shape == (3, 3) and alpha.ne(0).any() and len(epochs) == 2
+    assert not CHAINS.is_dead(CHAINS.parse(epochs[-1].cell)) and epochs[-1].entropy < math.log(3)
+    asked = strategy.ask(100)
+    # One chain for each number of convolutions, the likeliest of all with that number.
+    likeliest: dict[str, Any] = {}
+    for chain in CHAINS.decode(rank_cells(CHAINS, alpha)[0]):
+        if not CHAINS.is_dead(chain):
+            likeliest.setdefault(CHAINS.canonical(chain), chain)
+    assert asked == list(likeliest.values()) and len(asked) == 4
+    again = in_chains(name, width=3, run_dir=tmp_path)
+    assert again.search(lambda epoch: pytest.fail("it searched")).equal(alpha)
+    again.load_state_dict(json.loads(json.dumps(strategy.state_dict())))
+    assert again.ask() == []
+
+
+def test_without_none_a_space_that_has_no_such_operation_keeps_all() -> None:
+    assert in_chains(allow_none=False).ask(100) == in_chains().ask(100)
+
+
+def test_its_options_make_another_search(tmp_path: Path) -> None:
+    for options in ({}, {"width": 4}, {"width": 3}):  # 4 is the default
+        in_chains(run_dir=tmp_path, **options).search()
+    assert len(list(tmp_path.iterdir())) == 2
+    with pytest.raises(CheckpointError, match=r"a search with \{'width': 4\}, not \{'width': 3\}"):
+        in_chains(width=3).load_state_dict(in_chains().state_dict())
+    with pytest.raises(ConfigError, match="unknown setting 'channels'"):
+        in_chains(channels=2)
+
+
+def test_of_a_part_of_a_space_only_that_is_asked_for() -> None:
+    part = RestrictedSpace(CHAINS, [[1, 2], [2], [1, 2]])
+    asked = in_chains(space=part).ask(100)
+    assert len(asked) == 3 and all(part.validate(chain) for chain in asked)
+
+
 # -- what it refuses -----------------------------------------------------------------------------
 @pytest.mark.parametrize("name", NAMES)
 def test_it_needs_a_dataset_and_its_space(name: str) -> None:
     with pytest.raises(ConfigError, match="give a dataset"):
         make(name, dataset=None)
-    with pytest.raises(ConfigError, match="not of 'mobilenetv3'"):
+    with pytest.raises(ConfigError, match="'mobilenetv3' has no supernet"):
         get_strategy(name)(get_space("mobilenetv3"), dataset=IMAGES)
 
 

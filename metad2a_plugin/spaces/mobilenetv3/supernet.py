@@ -60,13 +60,13 @@ class MobileNetV3Supernet(MobileNetV3):
             architecture: the network.
             classes: outputs that the classifier keeps, int64 ``[k]``, in that order; None keeps all.
         """
-        mine = dict(self.named_parameters()) | dict(self.named_buffers())
-        taken = {name: value for name, value in mine.items() if not _BLOCK.match(name) or name.startswith("blocks.0.")}
+        state = dict(self.named_parameters()) | dict(self.named_buffers())
+        taken = {name: value for name, value in state.items() if not _BLOCK.match(name) or name.startswith("blocks.0.")}
         if classes is not None:
             for part in ("weight", "bias"):
-                taken[f"classifier.linear.{part}"] = mine[f"classifier.linear.{part}"][classes]
+                taken[f"classifier.linear.{part}"] = state[f"classifier.linear.{part}"][classes]
         parts: dict[str, dict[str, torch.Tensor]] = {}
-        for name, value in mine.items():
+        for name, value in state.items():
             if found := _BLOCK.match(name):
                 parts.setdefault(found[1], {})[found[2]] = value
         channels = layout(self.width)

@@ -9,7 +9,6 @@ import torch
 # Operation indices of each input-output path: 3<-0; 3<-1<-0; 3<-2<-0; 3<-2<-1<-0.
 PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))
 _NONE, _SKIP, _CONV1, _CONV3, _POOL = range(5)
-NUM_CELLS = 5**6
 
 STRUCTURE = (
     *(f"count_{op}" for op in ("skip", "conv1", "conv3", "pool")),
@@ -36,21 +35,18 @@ def rank(vertices: torch.Tensor) -> torch.Tensor:
 
 def prune(ops: torch.Tensor) -> torch.Tensor:
     """Replace operations on no input-output path by `none`; int64 ``[n, 6]`` to ``[n, 6]``."""
-    on = ops != _NONE
-    reach1, reach2 = on[:, 0], on[:, 1] | (on[:, 0] & on[:, 2])
-    leave2, leave1 = on[:, 5], on[:, 4] | (on[:, 2] & on[:, 5])
-    useful = torch.stack(
-        [
-            on[:, 0] & leave1,
-            on[:, 1] & leave2,
-            on[:, 2] & reach1 & leave2,
-            on[:, 3],
-            on[:, 4] & reach1,
-            on[:, 5] & reach2,
-        ],
-        dim=1,
-    )
-    return torch.where(useful, ops, torch.zeros_like(ops))
+    edges = (ops != _NONE).unbind(1)
+    reach1, reach2 = edges[0], edges[1] | (edges[0] & edges[2])
+    leave2, leave1 = edges[5], edges[4] | (edges[2] & edges[5])
+    useful = [
+        edges[0] & leave1,
+        edges[1] & leave2,
+        edges[2] & reach1 & leave2,
+        edges[3],
+        edges[4] & reach1,
+        edges[5] & reach2,
+    ]
+    return torch.where(torch.stack(useful, dim=1), ops, torch.zeros_like(ops))
 
 
 def structure(ops: torch.Tensor) -> torch.Tensor:

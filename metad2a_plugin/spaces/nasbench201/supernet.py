@@ -102,12 +102,12 @@ class NASBench201Supernet(nn.Module):
         train it, or pass data through it, before it is used.
         """
         network = NASBench201Network(choices, self.num_classes, self.channels, self.cells)
-        mine = self.state_dict()
+        state = self.state_dict()
         wanted = network.state_dict()
         for name in wanted:
             source = _shared_name(name, choices)
-            if source in mine:
-                wanted[name] = mine[source]
+            if source in state:
+                wanted[name] = state[source]
         network.load_state_dict(wanted)
         return network
 
