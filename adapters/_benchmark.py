@@ -65,9 +65,10 @@ class Benchmark(ABC):
         splits: the splits that the source has, by dataset.
     """
 
+    space = NASBench201()
+
     def __init__(self, source: str, splits: Mapping[str, Iterable[str]] = SPLITS) -> None:
         self.source = source
-        self.space = NASBench201()
         self._splits = {dataset: tuple(names) for dataset, names in splits.items()}
 
     # -- what there is -----------------------------------------------------------------------

@@ -181,10 +181,10 @@ def meta_train(
         database = data_folder() / "metad2a"
     benchmark = {}
     if tables is not None:
-        if config.space != DEFAULT_SPACE:
-            raise ConfigError(f"--tables are of {DEFAULT_SPACE!r} cells; leave them out for {config.space!r}")
         from metad2a_plugin.adapters.nas_bench_201 import NASBench201Table
 
+        if config.space != (own := NASBench201Table.space.name):
+            raise ConfigError(f"--tables are of {own!r} cells; leave them out for {config.space!r}")
         table = NASBench201Table.load(tables)
         benchmark = {name: table.training_table(name) for name in table_datasets.split(",") if name}
     source = images or opt.own_images("--images and --database")
