@@ -23,6 +23,8 @@ from metad2a_plugin.spaces.interfaces import weight_sharing
 from metad2a_plugin.utils.checks import one_of
 from metad2a_plugin.utils.progress import Progress
 
+_RANKED = 10**6  # most architectures of a space, all of which are listed to be ranked
+
 
 class DARTSStrategy(Strategy):
     """Asks for architectures in the order of their probability under the mixture that DARTS finds on a dataset.
@@ -43,7 +45,7 @@ class DARTSStrategy(Strategy):
         **settings: those of `one_shot.config.SearchConfig`, but for the seed, and the options of the space's networks.
 
     Raises:
-        ConfigError: no dataset, no supernet, or a setting is unknown or out of range.
+        ConfigError: no dataset, no supernet, too large a space, or a setting is unknown or out of range.
         DatasetError: the dataset cannot be used.
     """
 
@@ -62,6 +64,8 @@ class DARTSStrategy(Strategy):
     ) -> None:
         super().__init__(space, seed=seed)
         whole = weight_sharing(space)
+        if whole.size > _RANKED:
+            raise ConfigError(f"{whole.name!r} has {whole.size:.1e} architectures; at most {_RANKED:,} can be ranked")
         known = (self.config_class().to_dict() | whole.all_options({})).keys() - {"seed"}
         for name in settings:
             one_of("setting", name, sorted(known))

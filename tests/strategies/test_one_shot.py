@@ -187,6 +187,8 @@ def test_it_needs_a_dataset_and_its_space(name: str) -> None:
         make(name, dataset=None)
     with pytest.raises(ConfigError, match="'mobilenetv3' has no supernet"):
         get_strategy(name)(get_space("mobilenetv3"), dataset=IMAGES)
+    with pytest.raises(ConfigError, match=r"1.6e\+06 architectures; at most 1,000,000 can be ranked"):
+        get_strategy(name)(SharedChains(length=13), dataset=IMAGES)
 
 
 @pytest.mark.parametrize(

@@ -38,14 +38,8 @@ def prune(ops: torch.Tensor) -> torch.Tensor:
     edges = (ops != _NONE).unbind(1)
     reach1, reach2 = edges[0], edges[1] | (edges[0] & edges[2])
     leave2, leave1 = edges[5], edges[4] | (edges[2] & edges[5])
-    useful = [
-        edges[0] & leave1,
-        edges[1] & leave2,
-        edges[2] & reach1 & leave2,
-        edges[3],
-        edges[4] & reach1,
-        edges[5] & reach2,
-    ]
+    useful = [edges[0] & leave1, edges[1] & leave2, edges[2] & reach1 & leave2]
+    useful += [edges[3], edges[4] & reach1, edges[5] & reach2]
     return torch.where(torch.stack(useful, dim=1), ops, torch.zeros_like(ops))
 
 
