@@ -204,7 +204,7 @@ def area_rows(found: Mapping[str, np.ndarray], dataset: str) -> list[list[str]]:
 def straightforward(predictor: NASWOTPredictor, cell: Architecture) -> float:
     """The score, one ReLU after the other; networks and images are those of the predictor."""
     with seeded((predictor.seed, *cell.choices), torch.device("cpu")):
-        network = common.SPACE.build(cell, predictor.num_classes, **predictor.options)
+        network = common.SPACE.build(cell, predictor.num_classes, **predictor.network)
     count = len(predictor.images)
     kernel = torch.zeros(count, count, dtype=torch.float64)
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from metad2a_plugin.utils.lazy import resolver
 
 if TYPE_CHECKING:
+    from metad2a_plugin.candidates.find import Effort
+    from metad2a_plugin.candidates.limits import Limits
     from metad2a_plugin.data import Task, extract_task, load_dataset
-    from metad2a_plugin.plugins.predictor import Predictor
+    from metad2a_plugin.plugins.predictor import Prediction, Predictor
     from metad2a_plugin.plugins.registry import available, get_predictor, get_space, get_strategy
     from metad2a_plugin.plugins.strategy import Strategy, maximize
     from metad2a_plugin.search.metad2a import MetaD2A, pareto_space, search_space
@@ -27,38 +29,17 @@ if TYPE_CHECKING:
     from metad2a_plugin.training.run import train_architecture, train_many
 
 __all__ = [
-    "Architecture",
-    "Candidate",
-    "ChoiceSpace",
-    "Front",
-    "MetaD2A",
-    "Predictor",
-    "SearchResult",
-    "SearchSpace",
-    "Strategy",
-    "Task",
-    "TrainConfig",
-    "TrainResult",
-    "available",
-    "export_network",
-    "export_onnx",
-    "extract_task",
-    "get_predictor",
-    "get_space",
-    "get_strategy",
-    "load_dataset",
-    "load_network",
-    "maximize",
-    "pareto_space",
-    "search_space",
-    "train_architecture",
-    "train_many",
-    "train_search",
-]
+    "Architecture", "Candidate", "ChoiceSpace", "Effort", "Front", "Limits", "MetaD2A", "Prediction", "Predictor",
+    "SearchResult", "SearchSpace", "Strategy", "Task", "TrainConfig", "TrainResult", "available", "export_network",
+    "export_onnx", "extract_task", "get_predictor", "get_space", "get_strategy", "load_dataset", "load_network",
+    "maximize", "pareto_space", "search_space", "train_architecture", "train_many", "train_search",
+]  # fmt: skip
 # Names are resolved on first use, so that importing the package does not import torch.
 _NAMES = {
+    "candidates.find": ("Effort",),
+    "candidates.limits": ("Limits",),
     "data": ("Task", "extract_task", "load_dataset"),
-    "plugins.predictor": ("Predictor",),
+    "plugins.predictor": ("Prediction", "Predictor"),
     "plugins.registry": ("available", "get_predictor", "get_space", "get_strategy"),
     "plugins.strategy": ("Strategy", "maximize"),
     "search.metad2a": ("MetaD2A", "pareto_space", "search_space"),

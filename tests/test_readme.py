@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -100,5 +103,41 @@ def test_a_script_prints_what_the_page_says(page: str, name: str, script: str, o
 
 
 def test_every_script_is_found() -> None:
-    names = ["encoder.py", "limits.py", "loop.py", "predictor.py", "python.py", "space.py", "strategy.py", "train.py"]
-    assert sorted(name for _, name, *_ in SCRIPTS) == names
+    names = ["encoder", "limits", "loop", "predictor", "python", "space", "strategy", "strategy_state", "train"]
+    assert sorted(name for _, name, *_ in SCRIPTS) == [f"{name}.py" for name in names]
+
+
+@pytest.mark.slow
+def test_the_whole_plug_in_installs_is_found_and_passes_its_tests(tmp_path: Path) -> None:
+    text = (DOCS / "extending" / "index.md").read_text(encoding="utf-8")
+    files = dict(re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", text, re.DOTALL))
+    assert sorted(files) == ["pyproject.toml", "tests/test_greedy.py"]
+    [script] = [script for _, name, script, _ in SCRIPTS if name == "strategy.py"]
+    kept = [part for part in ast.parse(script).body if isinstance(part, ast.ImportFrom) or _name(part) == "Greedy"]
+    files |= {"my_package/__init__.py": "", "my_package/greedy.py": "\n".join(map(ast.unparse, kept))}
+    for name, content in files.items():
+        path = tmp_path / "source" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=tmp_path / "source" / "tests",
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "installed"), str(ROOT)])},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    # Nothing is fetched: what it needs is there.
+    offline = ("--no-deps", "--no-index", "--no-build-isolation")
+    run("pip", "install", "--quiet", *offline, "--target", str(tmp_path / "installed"), str(tmp_path / "source"))
+    assert "greedy" in run("metad2a_plugin.cli", "list", "strategies")
+    assert "16 passed" in run("pytest", "-q", "-p", "no:cacheprovider")
+
+
+def _name(part: ast.stmt) -> str:
+    return part.name if isinstance(part, ast.ClassDef) else ""

@@ -41,7 +41,7 @@ def export(
     else:
         searched, given = get_space(space or DEFAULT_SPACE), opt.network_options(options, width=width)
         classifier = ImageClassifier(
-            searched, searched.parse(network), num_classes, input_size=input_size, seed=seed, **given
+            searched, searched.parse(network), num_classes, input_size=input_size, seed=seed, options=given
         )
     write = export_onnx if out.suffix == ".onnx" else export_network
     write(out, classifier)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.registry import DEFAULT_SPACE
+from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space
 from metad2a_plugin.utils.checks import parse_options
 from metad2a_plugin.utils.files import check_writable, check_writable_folder, data_folder
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 # -- what is worked on ---------------------------------------------------------------------------
 _FORMATS = "A folder of class folders, a .zip of one, an .npz with images and labels, or 'sklearn:digits'"
-_NO_DATASET = "As for the other commands; may be left out with a --predictor that needs none."
+_NO_DATASET = f"{_FORMATS}; may be left out with a --predictor that needs none."
 Dataset = Annotated[str, typer.Argument(help=f"{_FORMATS}.")]
 MaybeDataset = Annotated[str | None, typer.Argument(help=_NO_DATASET)]
 DatasetOption = Annotated[str | None, typer.Option("--dataset", "-d", help=_NO_DATASET)]
@@ -174,10 +174,13 @@ def load_searcher(model: str | None, space: str | None, device: str) -> MetaD2A:
     """The model, checked to be of the space."""
     from metad2a_plugin.search.metad2a import MetaD2A
 
+    if space is not None:
+        get_space(space)  # a name that is wrong is no checkpoint either
     name = model or space or DEFAULT_SPACE
     searcher = MetaD2A.from_pretrained(name, device)
     if space is not None and space != searcher.space.name:
-        raise ConfigError(f"the model {name!r} is of the space {searcher.space.name!r}, not {space!r}")
+        own = searcher.space.name
+        raise ConfigError(f"the model {name!r} is of the space {own!r}, not {space!r}; leave --space out")
     return searcher
 
 

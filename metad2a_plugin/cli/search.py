@@ -15,10 +15,11 @@ from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space, predictor_
 from metad2a_plugin.spaces.base import random_live
 
 if TYPE_CHECKING:
+    from metad2a_plugin.candidates.limits import Limits
     from metad2a_plugin.data import ImageDataset
     from metad2a_plugin.plugins.predictor import Predictor
+    from metad2a_plugin.search.metad2a import MetaD2A
     from metad2a_plugin.search.result import SearchResult
-    from metad2a_plugin.spaces.base import SearchSpace
 
 
 @app.command()
@@ -51,21 +52,22 @@ def search(
         require("draw", "drawing an architecture", "matplotlib")
     limits = opt.limit_options(settings)
     from metad2a_plugin.candidates.find import Effort
+    from metad2a_plugin.candidates.limits import Limits
     from metad2a_plugin.cli.tables import print_search
     from metad2a_plugin.data import load_dataset
     from metad2a_plugin.search.metad2a import search_space
 
     effort = opt.configured(Effort, settings)
-    if dataset is not None:
-        searcher = opt.load_searcher(model, space, device)
-        # Once, for a predictor made here and for the features.
-        images = load_dataset(dataset) if option else dataset
-        ranker = _with_options(predictor, option, searcher.space, input_size, images, seed)
+    searcher = _searcher(dataset, model, space, predictor, device)
+    searched = searcher.space if searcher else get_space(space or DEFAULT_SPACE)
+    # Once, for a predictor made here and for the features.
+    images = load_dataset(dataset) if dataset and option else dataset
+    ranker = _with_options(predictor, option, Limits.of(searched, limits), images, seed)
+    if searcher:
         result = searcher.search(images, predictor=ranker, top=top, effort=effort, **limits)
     else:
-        searched, named = _without_dataset(model, space, predictor)
-        ranker = _with_options(named, option, searched, input_size, None, seed)
-        result = search_space(searched, ranker or named, top=top, effort=effort, **limits)
+        assert ranker is not None  # else there is a searcher
+        result = search_space(searched, ranker, images, top=top, effort=effort, **limits)
     report = Report(json)
     print_search(report.console, result)
     report.values("result", result.to_dict())
@@ -83,7 +85,7 @@ def _export(result: SearchResult, folder: Path, seed: int) -> None:
     space, size = get_space(result.space), result.input_size
     for candidate in result.candidates:
         network = ImageClassifier(
-            space, candidate.architecture, result.num_classes, input_size=size, seed=seed, **result.options
+            space, candidate.architecture, result.num_classes, input_size=size, seed=seed, options=result.options
         )
         export_network(folder / f"{candidate.rank:02d}.safetensors", network)
 
@@ -130,12 +132,11 @@ def pareto(
     from metad2a_plugin.search.metad2a import pareto_space
 
     effort = opt.configured(Effort, settings)
-    if dataset is not None:
-        searcher = opt.load_searcher(model, space, device)
+    if searcher := _searcher(dataset, model, space, predictor, device):
         front = searcher.pareto(dataset, cost, predictor=predictor, effort=effort, **limits)
     else:
-        searched, named = _without_dataset(model, space, predictor)
-        front = pareto_space(searched, named, cost, effort=effort, **limits)
+        assert predictor is not None  # else there is a searcher
+        front = pareto_space(space or DEFAULT_SPACE, predictor, cost, dataset, effort=effort, **limits)
     report = Report(json)
     print_front(report.console, front)
     report.values("front", front.to_dict())
@@ -148,28 +149,30 @@ def pareto(
 
 
 def _with_options(
-    predictor: str | None,
-    option: list[str] | None,
-    space: SearchSpace,
-    input_size: int | None,
-    images: ImageDataset | str | None,
-    seed: int,
+    predictor: str | None, option: list[str] | None, limits: Limits, images: ImageDataset | str | None, seed: int
 ) -> Predictor | str | None:
     """The predictor made with its options; its name where there are none."""
     if not option:
         return predictor
     if predictor is None:
         raise ConfigError("--option is for a --predictor")
-    return predictor_of(predictor, space, input_size, images, seed, **opt.predictor_options(option))
+    options = opt.predictor_options(option)
+    return predictor_of(predictor, limits.space, limits.size, images, seed, limits.options, **options)
 
 
-def _without_dataset(model: str | None, space: str | None, predictor: str | None) -> tuple[SearchSpace, str]:
-    """The space and the predictor of a search that needs no dataset."""
-    if predictor is None or model is not None:
+def _searcher(
+    dataset: str | None, model: str | None, space: str | None, predictor: str | None, device: str
+) -> MetaD2A | None:
+    """The model; None where a predictor ranks without one: there is no dataset, or no model of the space."""
+    from metad2a_plugin.models.checkpoint import shipped
+
+    if dataset is None and (predictor is None or model is not None):
         raise ConfigError(
             "give a dataset; only --space with a --predictor that needs none, such as ofa-imagenet, does without"
         )
-    return get_space(space or DEFAULT_SPACE), predictor
+    if dataset is None or (predictor and model is None and (space or DEFAULT_SPACE) not in shipped()):
+        return None
+    return opt.load_searcher(model, space, device)
 
 
 @app.command()

@@ -128,8 +128,7 @@ def train(
         data = prepare(images, config)
     if searcher:
         # Only the training part is shown to the search: the validation images stay unseen.
-        width = options.get("width")
-        ranking = searcher.search(data.train, top=top, input_size=config.input_size, width=width, seed=seed)
+        ranking = searcher.search(data.train, top=top, input_size=config.input_size, seed=seed, **options)
         named = _ranks(ranking.architectures)
     rng = randomness.Random(seed)
     named |= {f"random {i}": random_live(searched, rng) for i in range(1, random + 1)}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,8 @@ class Predictor(ABC):
         scale: a sentence on what the scores are, for those who read a search's result.
         candidates: networks that a search scores unless told, of a predictor that takes its time; None where it can
             score thousands.
+        network: options of the networks that it builds; None where it builds none. One that does takes them as
+            ``**options``, and is given those that a search counts costs for.
     """
 
     name: str = ""
@@ -72,6 +75,7 @@ class Predictor(ABC):
     unit: str = ""
     scale: str = ""
     candidates: int | None = None
+    network: Mapping[str, Any] | None = None
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -267,6 +267,7 @@ def predictor_of(
     input_size: int | None = None,
     dataset: Any = None,
     seed: int | None = None,
+    network: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Predictor:
     """The object itself, or one of the class of that name.
@@ -280,6 +281,7 @@ def predictor_of(
         input_size: side of the images, in pixels; None leaves it to the predictor.
         dataset: anything that `load_dataset` takes.
         seed: of what the predictor draws.
+        network: options of the networks, for a class that builds some (`Predictor.network`).
         **options: for the class; an object takes none.
 
     Raises:
@@ -293,6 +295,8 @@ def predictor_of(
             raise ConfigError(f"a predictor that is an object takes no options, got {', '.join(options)}")
         return given
     found = entry("predictors", given)
+    if network and found.load().network is not None:
+        options = {**network, **options}
     offered = {"resolution": input_size, "input_size": input_size, "dataset": dataset, "seed": seed}
     options = {k: v for k, v in offered.items() if found.takes(k) and v is not None} | options
     predictor: Predictor = found.bind(**options)(space)

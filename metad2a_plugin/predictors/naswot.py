@@ -5,6 +5,8 @@ Mellor, Turner, Storkey and Crowley, *Neural Architecture Search without Trainin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -140,6 +142,7 @@ class NASWOTPredictor(Predictor):
         "and say nothing about accuracy."
     )
     candidates = 100
+    network: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self,
@@ -164,7 +167,7 @@ class NASWOTPredictor(Predictor):
             )
         if input_size is not None:
             integer("input_size", input_size, 1)
-        self.seed, self.progress, self.options = seed, progress, options
+        self.seed, self.progress, self.network = seed, progress, options
         self.device = usable(device)
         try:
             space.check_options(options)  # before the images are read
@@ -188,7 +191,7 @@ class NASWOTPredictor(Predictor):
     def _score(self, architecture: Architecture) -> float:
         agreement = Agreement(len(self.images), self.device)
         with seeded((self.seed, *architecture.choices), self.device):
-            network = self.space.build(architecture, self.num_classes, **self.options).to(self.device)
+            network = self.space.build(architecture, self.num_classes, **self.network).to(self.device)
             self.space.visit_relus(network, self.images, agreement.add)
         return agreement.score()
 

@@ -7,14 +7,6 @@ from metad2a_plugin.search.result import FAR, LEVEL, Candidate, SearchResult
 from metad2a_plugin.search.scoring import score_architectures
 
 __all__ = [
-    "FAR",
-    "LEVEL",
-    "Candidate",
-    "Front",
-    "MetaD2A",
-    "Ranking",
-    "SearchResult",
-    "pareto_space",
-    "score_architectures",
+    "FAR", "LEVEL", "Candidate", "Front", "MetaD2A", "Ranking", "SearchResult", "pareto_space", "score_architectures",
     "search_space",
-]
+]  # fmt: skip

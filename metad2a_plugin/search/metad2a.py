@@ -30,6 +30,7 @@ from metad2a_plugin.search.pareto import Front, costed, front
 from metad2a_plugin.search.predictor import CheckpointPredictor
 from metad2a_plugin.search.ranking import Origin, Ranking, rank
 from metad2a_plugin.search.result import SearchResult
+from metad2a_plugin.search.scoring import task_of
 from metad2a_plugin.spaces.base import Architectures, SearchSpace
 from metad2a_plugin.utils.checks import integer, one_of
 from metad2a_plugin.utils.torch_device import usable
@@ -175,7 +176,7 @@ class MetaD2A:
             dataset: a folder, a file, arrays, a torch Dataset (see `load_dataset`), or a `Task`.
             top: how many to return.
             predictor: ranks instead of the checkpoint's own: a name (``metad2a list predictors``), or an object. One
-                that takes a ``resolution`` gets the size of the images.
+                made by name is told the size of images and networks.
             limits: hard limits, and the size of the networks.
             effort: how much is searched, and the seed.
             progress: show progress bars if stderr is a terminal.
@@ -246,16 +247,11 @@ class MetaD2A:
         """What ranks, and for what; the dataset is read once."""
         begin, task = time.perf_counter(), None
         ranker: Predictor = self.predictor
-        # What can be refused without images is, before they are read; and they are read once.
-        looks = isinstance(predictor, str) and entry("predictors", predictor).takes("dataset")
-        if predictor is not None and not looks:
-            ranker = predictor_of(predictor, self.space, limits.size, seed=effort.seed)
-        if dataset is not None and not isinstance(dataset, Task):
-            dataset = load_dataset(dataset)
-        if predictor is not None and looks:
-            images = None if isinstance(dataset, Task) else dataset
-            ranker = predictor_of(predictor, self.space, limits.size, images, effort.seed)
-        if dataset is not None:
+        if predictor is not None:
+            ranker, dataset = _ranker(predictor, limits, effort, dataset)
+        if dataset is None:
+            task_of(ranker, None, effort.seed)  # refuses a predictor that needs one
+        else:
             task = self.task(dataset, seed=effort.seed, progress=progress, **options)
         features = time.perf_counter() - begin
         draw = None if task is None or self.checkpoint.generator is None else self.source(task, effort.seed)
@@ -274,13 +270,14 @@ class MetaD2A:
 def search_space(
     space: SearchSpace | str,
     predictor: Predictor | str,
+    dataset: Any = None,
     *,
     top: int = 10,
     limits: Limits | None = None,
     effort: Effort | None = None,
     **options: Any,
 ) -> SearchResult:
-    """Rank architectures by a predictor that needs no dataset, such as ``ofa-imagenet``.
+    """Rank architectures by a predictor, without a generator.
 
     >>> result = search_space("mobilenetv3", "ofa-imagenet", max_flops=200, candidates=100, refine=100)
     >>> result.best.accuracy > 75, result.best.flops <= 200, result.queries
@@ -289,40 +286,63 @@ def search_space(
     Args:
         space: a search space, or its name.
         predictor: a predictor, or its name (``metad2a list predictors``).
+        dataset: as in `MetaD2A.search`; None for a predictor that needs none, such as ``ofa-imagenet``.
         top, limits, effort: as in `MetaD2A.search`; candidates are drawn at random.
         **options: in place of `limits` and `effort`, as there.
 
     Raises:
         ConfigError: an option is wrong, the predictor needs a dataset, or no architecture is within the limits.
+        DatasetError: the dataset cannot be used.
     """
     integer("top", top, 1)
     limits, effort, _ = requested(_space(space), limits, effort, options)
-    return rank(limits, _without_dataset(predictor, limits, effort), effort, Origin()).result(slice(top))
+    ranker, origin = _origin(predictor, limits, effort, dataset)
+    return rank(limits, ranker, effort, origin).result(slice(top))
 
 
 def pareto_space(
     space: SearchSpace | str,
     predictor: Predictor | str,
     cost: str = "flops",
+    dataset: Any = None,
     *,
     limits: Limits | None = None,
     effort: Effort | None = None,
     **options: Any,
 ) -> Front:
-    """The best networks from the smallest to the largest, by a predictor that needs no dataset.
+    """The best networks from the smallest to the largest, by a predictor, without a generator.
 
     Args:
-        space, predictor, limits, effort, options: as in `search_space`.
+        space, predictor, dataset, limits, effort, options: as in `search_space`.
         cost: as in `MetaD2A.pareto`.
     """
     limits, effort, _ = requested(_space(space), limits, effort, options)
     limits = costed(limits, cost)
-    return front(limits, _without_dataset(predictor, limits, effort), cost, effort, Origin())
+    ranker, origin = _origin(predictor, limits, effort, dataset)
+    return front(limits, ranker, cost, effort, origin)
 
 
 def _space(space: SearchSpace | str) -> SearchSpace:
     return get_space(space) if isinstance(space, str) else space
 
 
-def _without_dataset(predictor: Predictor | str, limits: Limits, effort: Effort) -> Predictor:
-    return predictor_of(predictor, limits.space, limits.size, seed=effort.seed)
+def _ranker(predictor: Predictor | str, limits: Limits, effort: Effort, dataset: Any) -> tuple[Predictor, Any]:
+    """The predictor, and the dataset, read once: what can be refused without images is, before that."""
+    looks = isinstance(predictor, str) and entry("predictors", predictor).takes("dataset")
+    about: dict[str, Any] = {"input_size": limits.size, "seed": effort.seed, "network": limits.options}
+    made = None if looks else predictor_of(predictor, limits.space, **about)
+    if dataset is not None and not isinstance(dataset, Task):
+        dataset = load_dataset(dataset)
+    images = None if isinstance(dataset, Task) else dataset
+    return made or predictor_of(predictor, limits.space, dataset=images, **about), dataset
+
+
+def _origin(
+    predictor: Predictor | str, limits: Limits, effort: Effort, dataset: Any
+) -> tuple[Predictor, Origin]:
+    begin = time.perf_counter()
+    ranker, dataset = _ranker(predictor, limits, effort, dataset)
+    if isinstance(dataset, Task):
+        return ranker, Origin(dataset)
+    task = task_of(ranker, dataset, effort.seed)
+    return ranker, Origin(task, images=dataset, features=time.perf_counter() - begin)

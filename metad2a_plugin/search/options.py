@@ -9,6 +9,7 @@ from typing import Any
 from metad2a_plugin.candidates.find import Effort
 from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.registry import option_names
 from metad2a_plugin.spaces.base import SearchSpace
 
 
@@ -26,6 +27,10 @@ def requested(
     """
     names = [field.name for field in fields(Effort)]
     of_effort = {name: value for name, value in options.items() if name in names}
+    for name in of_effort:
+        if name in option_names(space.build):
+            ways = "give effort=Effort(...) and limits=Limits(space, options=...)"
+            raise ConfigError(f"{name!r} is of a search and of the networks of {space.name!r}; {ways}")
     left = {name: value for name, value in options.items() if name in others}
     of_limits = {name: value for name, value in options.items() if name not in of_effort and name not in left}
     for what, given, named in (("limits", limits, of_limits), ("effort", effort, of_effort)):

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-
-from metad2a_plugin.utils.figures import write_figure
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 import csv
 import io
-import json
 import math
+import os
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,12 +17,14 @@ from metad2a_plugin.candidates.find import EXHAUSTIVE, Effort
 from metad2a_plugin.candidates.front import best_within, ratios, spaced, sweep
 from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.search.ranking import Origin, Ranking, rank
 from metad2a_plugin.search.result import Candidate, SearchResult, Source
-from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.figures import write_figure
+from metad2a_plugin.utils.files import json_text, write_atomically
 
 if TYPE_CHECKING:
-    from metad2a_plugin.plugins.predictor import Predictor
+    from matplotlib.figure import Figure
 
 COSTS = ("flops", "params")
 
@@ -69,7 +63,7 @@ class Front:
         Raises:
             ConfigError: the file cannot be written.
         """
-        text = self._csv() if os.fspath(path).endswith(".csv") else json.dumps(self.to_dict(), indent=1) + "\n"
+        text = self._csv() if os.fspath(path).endswith(".csv") else json_text(self.to_dict())
         write_atomically(path, text.encode())
 
     def draw(
@@ -122,7 +116,6 @@ def front(limits: Limits, predictor: Predictor, cost: str, effort: Effort, origi
     Raises:
         ConfigError: no architecture is within the limits, or the predictor needs a task.
     """
-    origin.check(predictor)
     space, classes = limits.space, origin.classes(limits.space)
     hard = limits.limits(classes)
     most = next((limit.most for limit in hard if limit.label == cost), math.inf)

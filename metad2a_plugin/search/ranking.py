@@ -14,7 +14,7 @@ from metad2a_plugin.candidates.find import Effort, find
 from metad2a_plugin.candidates.generate import Draw
 from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.candidates.refine import Scored
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.search.result import LEVEL, Candidate, SearchResult, Source
@@ -29,25 +29,23 @@ class Origin(NamedTuple):
         draw: of candidates; None draws them at random.
         model: name of the checkpoint whose generator draws.
         features: seconds that reading the dataset took.
+        images: the dataset, where it has no task.
     """
 
     task: Task | None = None
     draw: Draw | None = None
     model: str | None = None
     features: float = 0.0
+    images: ImageDataset | None = None
+
+    @property
+    def dataset(self) -> Task | ImageDataset | None:
+        """In either form."""
+        return self.images if self.task is None else self.task
 
     def classes(self, space: SearchSpace) -> int:
         """That costs are counted for: the dataset's, or the space's own number."""
-        return space.num_classes if self.task is None else self.task.num_classes
-
-    def check(self, predictor: Predictor) -> None:
-        """Refuse a predictor that has no dataset to predict for.
-
-        Raises:
-            ConfigError: it needs one.
-        """
-        if predictor.needs_task and self.task is None:
-            raise ConfigError(f"the predictor {predictor.name!r} needs a dataset; give one")
+        return space.num_classes if self.dataset is None else self.dataset.num_classes
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Ranking:
         limits, predictor, task = self.limits, self.predictor, self.task
         return SearchResult(
             candidates=tuple(self._candidates(chosen)),
-            dataset=None if task is None else task.name,
+            dataset=None if self.origin.dataset is None else self.origin.dataset.name,
             num_classes=self.origin.classes(limits.space),
             space=limits.space.name,
             model=self.origin.model,
@@ -143,7 +141,6 @@ def rank(limits: Limits, predictor: Predictor, effort: Effort, origin: Origin) -
     Raises:
         ConfigError: no architecture is within the limits, or the predictor needs a task.
     """
-    origin.check(predictor)
     begin, effort, space = time.perf_counter(), effort.unless_told(predictor.candidates), limits.space
     hard = limits.limits(origin.classes(space))
     scored = find(space, partial(predictor.predict, origin.task), origin.draw, hard, effort)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.registry import get_space
-from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.interfaces import Drawable
 from metad2a_plugin.utils.files import write_json
 
@@ -146,14 +146,16 @@ class SearchResult:
         """
         write_json(path, self.to_dict())
 
-    def draw(self, directory: str | os.PathLike[str], suffix: str = ".svg") -> list[Path]:
-        """Draw each candidate as ``01.svg``, ``02.svg``, ...; returns the files.
+    def draw(
+        self, directory: str | os.PathLike[str], suffix: str = ".svg", space: SearchSpace | None = None
+    ) -> list[Path]:
+        """Draw each candidate as ``01.svg``, ``02.svg``, ...; returns the files. An unregistered space must be given.
 
         Raises:
             ConfigError: the space cannot be drawn, or a file cannot be written.
             MissingExtraError: matplotlib is not installed (extra ``draw``).
         """
-        space, files = get_space(self.space), []
+        space, files = space or get_space(self.space), []
         if not isinstance(space, Drawable):
             raise ConfigError(f"architectures of {self.space!r} cannot be drawn")
         for c in self.candidates:

@@ -99,9 +99,8 @@ def score_architectures(
     classes = space.num_classes if images is None else images.num_classes
     made = predictor_of(predictor, space, size, images, seed, **options)
     task = task_of(made, images, seed)
-    # Costs are counted for the size of the predictor's networks too.
-    network = {name: value for name, value in options.items() if _of_network(space, name, value)}
-    params, flops = space.costs(space.encode(wanted), num_classes=classes, input_size=size, **network)
+    # Costs are those of the predictor's own networks, where it builds some.
+    params, flops = space.costs(space.encode(wanted), num_classes=classes, input_size=size, **made.network or {})
     values = made.predict(task, wanted).mean.tolist()
     order = sorted(range(len(wanted)), key=lambda i: -values[i])
     return Scores(
@@ -118,14 +117,6 @@ def score_architectures(
             for rank, i in enumerate(order, 1)
         ),
     )
-
-
-def _of_network(space: SearchSpace, name: str, value: Any) -> bool:
-    try:
-        space.check_options({name: value})
-    except ConfigError:
-        return False
-    return True
 
 
 def task_of(predictor: Predictor, images: ImageDataset | None, seed: int) -> Task | None:

@@ -240,18 +240,25 @@ class SearchSpace(ABC):
     def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options of `build` besides the number of classes, as they were given.
 
-        Known are those that the signature of `build` names; a space may check their values too.
+        Known are those that the signature of `build` names, with values of the type of their default; a space may check
+        more.
 
         Raises:
-            ConfigError: the space has no such option; names those that it has. Or a value is out of range.
+            ConfigError: the space has no such option; names those that it has. Or a value is of another type or out of
+                range.
         """
         named = inspect.signature(self.build).parameters.values()
-        known = [p.name for p in named if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)][2:]
+        known = {p.name: p.default for p in named if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        known = dict(list(known.items())[2:])
         anything = any(p.kind is p.VAR_KEYWORD for p in named)
-        for name in options:
+        for name, value in options.items():
             if name not in known and not anything:
                 has = f"those of the space {self.name!r} are {', '.join(known)}" if known else "the space has none"
                 raise ConfigError(f"unknown option {name!r} of the network; {has}")
+            kind = type(known.get(name))
+            allowed = (int, float) if kind is float else (kind,)
+            if kind in (bool, int, float, str) and type(value) not in allowed:
+                raise ConfigError(f"{name} must be of type {kind.__name__}, such as {known[name]!r}, got {value!r}")
         return dict(options)
 
     def cost_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -275,7 +282,11 @@ class SearchSpace(ABC):
         key = (self.validate(architecture), repr(sorted(network.items())))
         if key not in self._counted:
             size = network.pop("input_size")
-            params, macs = count_cost(lambda: self.build(architecture, **network), size)
+            try:
+                params, macs = count_cost(lambda: self.build(architecture, **network), size)
+            except (RuntimeError, TypeError, ValueError) as error:
+                text = ", ".join(f"{name}={value!r}" for name, value in network.items())
+                raise ConfigError(f"no network of the space {self.name!r} can be built with {text}: {error}") from error
             self._counted[key] = Cost(params / 1e6, macs / 1e6)
         return self._counted[key]
 

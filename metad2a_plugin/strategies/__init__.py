@@ -12,15 +12,6 @@ from metad2a_plugin.strategies.task_similarity import TaskSimilarityStrategy
 from metad2a_plugin.strategies.trained_search import TrainedSearch, train_search
 
 __all__ = [
-    "AREA",
-    "MDENAS",
-    "LocalSearch",
-    "MetaD2AStrategy",
-    "NASWOTStrategy",
-    "OFAEvolution",
-    "RandomSearch",
-    "RegularizedEvolution",
-    "TaskSimilarityStrategy",
-    "TrainedSearch",
-    "train_search",
-]
+    "AREA", "MDENAS", "LocalSearch", "MetaD2AStrategy", "NASWOTStrategy", "OFAEvolution", "RandomSearch",
+    "RegularizedEvolution", "TaskSimilarityStrategy", "TrainedSearch", "train_search",
+]  # fmt: skip

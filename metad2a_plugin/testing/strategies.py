@@ -85,7 +85,7 @@ class StrategyConformance:
 
     def test_resumes_from_a_json_state(self) -> None:
         space = self.make_space()
-        for cut in (0, 1, self.rounds // 2, self.rounds):
+        for cut in (0, 1, 2, 3, 5, self.rounds // 2, self.rounds):
             strategy = self.make(space, 0)
             self._drive(strategy, cut)
             pending = strategy.ask(2)

@@ -26,20 +26,8 @@ _NAMES = {
 }
 
 __all__ = [
-    "Epoch",
-    "ImageClassifier",
-    "NormalizedNetwork",
-    "TrainConfig",
-    "TrainResult",
-    "TrainingData",
-    "augmented",
-    "export_network",
-    "export_onnx",
-    "load_network",
-    "prepare",
-    "train_architecture",
-    "train_many",
-    "train_network",
+    "Epoch", "ImageClassifier", "NormalizedNetwork", "TrainConfig", "TrainResult", "TrainingData", "augmented",
+    "export_network", "export_onnx", "load_network", "prepare", "train_architecture", "train_many", "train_network",
     "wilson_interval",
-]
+]  # fmt: skip
 __getattr__ = resolver(__name__, _NAMES)

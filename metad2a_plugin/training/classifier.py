@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -47,7 +47,7 @@ class ImageClassifier(NormalizedNetwork):
         input_size: side of the square images, in pixels; None takes the space's own.
         mean, std: of each colour channel, for pixels scaled to 0..1.
         seed: of the initial weights, which do not depend on, or change, the global generator.
-        **options: further options of ``space.build``, such as NAS-Bench-201's `channels` and `cells` or the
+        options: further ones of ``space.build``, such as NAS-Bench-201's `channels` and `cells` or the
             `width` of MobileNetV3.
 
     Attributes:
@@ -60,7 +60,7 @@ class ImageClassifier(NormalizedNetwork):
     >>> from metad2a_plugin.plugins.registry import get_space
     >>> space = get_space("nasbench201")
     >>> cell = space.parse("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|")
-    >>> classifier = ImageClassifier(space, cell, num_classes=3, channels=4, cells=1).eval()
+    >>> classifier = ImageClassifier(space, cell, num_classes=3, options={"channels": 4, "cells": 1}).eval()
     >>> classifier(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape
     torch.Size([2, 3])
     """
@@ -76,8 +76,9 @@ class ImageClassifier(NormalizedNetwork):
         mean: Sequence[float] = (0.5, 0.5, 0.5),
         std: Sequence[float] = (0.25, 0.25, 0.25),
         seed: int = 0,
-        **options: Any,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
+        options = dict(options or {})
         size = space.input_size if input_size is None else input_size
         cost = space.cost(space.validate(architecture), num_classes=num_classes, input_size=size, **options)
         names = tuple(str(name) for name in (range(num_classes) if class_names is None else class_names))

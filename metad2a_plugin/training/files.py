@@ -128,7 +128,7 @@ def _rebuild(
         input_size=side,
         mean=described["mean"],
         std=described["std"],
-        **options,
+        options=options,
     )
     classifier.network.load_state_dict(weights)
     return classifier

@@ -116,7 +116,7 @@ class _Run(Fit):
             mean=data.mean,
             std=data.std,
             seed=config.seed,
-            **config.options,
+            options=config.options,
         )
         super().__init__(network, data, config, device, space.format(architecture))
         self.space = space

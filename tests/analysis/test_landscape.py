@@ -38,7 +38,7 @@ def pixels(n: int = 24, size: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def classifier(cell: str = CELL) -> ImageClassifier:
-    return ImageClassifier(SPACE, SPACE.parse(cell), 3, channels=4, cells=1, input_size=8)
+    return ImageClassifier(SPACE, SPACE.parse(cell), 3, options={"channels": 4, "cells": 1}, input_size=8)
 
 
 def test_the_middle_is_the_trained_network_and_the_network_stays_as_it_is() -> None:

@@ -109,7 +109,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     config = partial(FitConfig, members=2, iterations=3, folds=2, fold_members=1)
     paper = replace(train.PREDICTOR, epochs=1)
     small = partial(papers.PaperPredictor, hidden=16, latent=8)
-    monkeypatch.setattr(papers._PredictorRun, "build", lambda self, feature_dim: small(feature_dim=feature_dim))
+    monkeypatch.setattr(papers.PaperPredictor, "of_space", lambda space, **sizes: small(**sizes))
     for module in (train, meta_seeds):
         monkeypatch.setattr(module, "FitConfig", config)
         monkeypatch.setattr(module, "PREDICTOR", paper)

@@ -464,7 +464,8 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
     "model of nobody": (["search", "images.npz", "--model", "~nobody-here/m"], "no checkpoint", nothing),
     "model is no checkpoint": (["search", "images.npz", "--model", "."], "no checkpoint '.'", nothing),
     "damaged model": (["search", "images.npz", "--model", "."], "cannot be read", text("config.json", "{}")),
-    "unknown space": ([*SEARCH, "--space", "darts"], "is of the space 'nasbench201', not 'darts'", nothing),
+    "unknown space": ([*SEARCH, "--space", "darts"], "no 'darts' among the spaces", nothing),
+    "another space": ([*SEARCH, "--space", "mobilenetv3"], "is of the space 'nasbench201', not 'mobilenetv3'", nothing),
     "unknown device": ([*SEARCH, "--device", "abacus"], "device 'abacus' cannot be used here", nothing),
     "top 0": ([*SEARCH, "--top", "0"], "top must be an integer of 1 or more, got 0", nothing),
     "top is text": ([*SEARCH, "--top", "many"], "Invalid value for '--top'", nothing),
@@ -493,7 +494,7 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
     "train a network of another space": ([*TRAIN, "-a", MOBILE], "expected 3 nodes joined by '+', got 5", nothing),
     "train with another space's option": ([*TRAIN, "-a", CELL, "--width", "1.2"], "unknown option 'width'", nothing),
     "train in an unknown space": ([*TRAIN, "-a", CELL, "--space", "darts"], "no 'darts' among the spaces", nothing),
-    "no model of a space": (["search", "images.npz", "--space", "darts"], "no checkpoint 'darts'", nothing),
+    "no such space": (["search", "images.npz", "--space", "darts"], "no 'darts' among the spaces", nothing),
     "result of another space": (
         [*TRAIN, "--result", "r.json", "--space", "mobilenetv3"],
         "is of the space 'nasbench201', not 'mobilenetv3'",

@@ -67,7 +67,7 @@ class TestOnMobileNetV3(OnNoise):
 
 def straightforward(predictor: NASWOTPredictor, cell: Architecture) -> float:
     with seeded((predictor.seed, *cell.choices), torch.device("cpu")):
-        network = SPACE.build(cell, predictor.num_classes, **predictor.options)
+        network = SPACE.build(cell, predictor.num_classes, **predictor.network)
     kernel = plain_kernel(network, predictor.images.contiguous())
     return float(torch.linalg.eigvalsh(kernel).clamp(min=1).log().sum())
 

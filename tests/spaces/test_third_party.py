@@ -7,6 +7,7 @@ import pytest
 from torch import nn
 
 from metad2a_plugin import search_space
+from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import ArchitectureError, ConfigError
 from metad2a_plugin.plugins.registry import get_predictor, get_strategy
@@ -85,3 +86,46 @@ def test_it_is_ranked_by_naswot(images) -> None:
     assert places["d3-w8-k3"] < places["d1-w4-k3"]
     with pytest.raises(ConfigError, match="'channels'"):
         get_predictor("naswot")(space, images, channels=4)
+
+
+def test_a_search_ranks_and_counts_the_same_networks(images) -> None:
+    """By a predictor that builds them, without a model of the space."""
+    found, plain = (search_space(Towers(), "naswot", images, input_size=8, top=24, **o) for o in ({"stride": 1}, {}))
+    predictor = get_predictor("naswot")(Towers(), images, input_size=8, progress=False, stride=1)
+    scores = predictor.predict(None, found.architectures).mean.tolist()
+    assert [c.score for c in found.candidates] == pytest.approx(scores) and found.options == {"stride": 1}
+    assert found.dataset == images.name and found.num_classes == 2
+    assert found.best.score != plain.best.score and found.best.flops > plain.best.flops
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stride": "two"}, "stride must be of type int, such as 2, got 'two'"),
+        ({"stride": 1.5}, "stride must be of type int"),
+        ({"stride": True}, "stride must be of type int"),
+        ({"stride": -1}, "no network of the space 'towers' can be built with .*stride=-1"),
+    ],
+)
+def test_wrong_values_of_its_options_are_refused(images, options, message) -> None:
+    space = Towers()
+    with pytest.raises(ConfigError, match=message):
+        space.cost(space.parse("d2-w4-k3"), **options)
+    with pytest.raises(ConfigError, match=message):
+        search_space(space, "params", **options)
+
+
+class Pointed(Towers):
+    """With options of its networks that others have names for, too."""
+
+    def build(self, architecture, num_classes, *, points: int = 1, std: float = 1.0):
+        return super().build(architecture, num_classes, stride=points)
+
+
+def test_options_of_networks_may_have_any_name(images) -> None:
+    space, config = Pointed(), TrainConfig(epochs=1, input_size=8, options={"points": 2, "std": 0.5}, device="cpu")
+    assert train_architecture(space, space.parse("d1-w4-k3"), images, config, progress=False).accuracy >= 0
+    with pytest.raises(ConfigError, match="'points' is of a search and of the networks of 'towers'"):
+        search_space(space, "params", points=2)
+    limits = Limits(space, options={"points": 2})
+    assert search_space(space, "params", limits=limits, top=1).options == {"points": 2}

@@ -24,7 +24,8 @@ IMAGES = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8, generator=torc
 
 def classifier(**options: Any) -> ImageClassifier:
     """A small one whose running statistics look trained."""
-    settings: dict[str, Any] = {"num_classes": 3, "input_size": 16, "channels": 4, "cells": 1, **options}
+    small = {"channels": 4, "cells": 1}
+    settings: dict[str, Any] = {"num_classes": 3, "input_size": 16, "options": small, **options}
     made = ImageClassifier(SPACE, CELL, **settings).eval()
     generator = torch.Generator().manual_seed(1)
     for layer in made.modules():
@@ -88,8 +89,14 @@ def test_pixels_are_normalised_inside() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"class_names": ["one"]}, {"std": (0, 1, 1)}, {"mean": (0.5,)}, {"channels": 0}, {"colour": 1}],
-    ids=lambda options: next(iter(options)),
+    [
+        {"class_names": ["one"]},
+        {"std": (0, 1, 1)},
+        {"mean": (0.5,)},
+        {"options": {"channels": 0}},
+        {"options": {"colour": 1}},
+    ],
+    ids=str,
 )
 def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
@@ -188,8 +195,8 @@ def test_onnx_computes_the_same_for_any_batch(tmp_path: Path) -> None:
 def test_networks_of_another_space_are_exported_alike(path: Path, tmp_path: Path) -> None:
     space = get_space("mobilenetv3")
     network = space.parse("k5e4-k3e3+k7e6-k3e3+k3e3-k5e6+k7e3-k3e3+k3e6-k5e3")
-    assert ImageClassifier(space, network, 2, width=0.1).input_size == 224
-    written = ImageClassifier(space, network, 3, width=0.1, input_size=16).eval()
+    assert ImageClassifier(space, network, 2, options={"width": 0.1}).input_size == 224
+    written = ImageClassifier(space, network, 3, options={"width": 0.1}, input_size=16).eval()
     export_network(path, written)
     read = load_network(path)
     assert torch.equal(read(IMAGES), written(IMAGES)) and read.metadata() == written.metadata()

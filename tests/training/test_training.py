@@ -68,7 +68,7 @@ def same_weights(a: TrainResult, b: TrainResult) -> bool:
 def test_any_network_trains_by_the_same_recipe(dataset: ImageDataset) -> None:
     data = prepare(dataset, CONFIG)
     network = ImageClassifier(
-        SPACE, CELL, 3, input_size=8, mean=data.mean, std=data.std, seed=CONFIG.seed, **CONFIG.options
+        SPACE, CELL, 3, input_size=8, mean=data.mean, std=data.std, seed=CONFIG.seed, options=CONFIG.options
     )
     seen: list[Any] = []
     history = train_network(network, data, CONFIG, seen.append)
