@@ -294,9 +294,8 @@ class MobileNetV3Space(SearchSpace, Drawable):
         return MobileNetV3(self.layers(architecture), num_classes, width)
 
     def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        checked = super().check_options(options)
-        check_width(checked.get("width", 1.0))
-        return checked
+        check_width(options.get("width", 1.0))
+        return super().check_options(options)
 
     def host_config(self, architecture: Architecture, input_size: int) -> Mapping[str, Any] | None:
         """`to_config`, where OFA's supernets were trained on images of that size."""

@@ -183,10 +183,9 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
         return NASBench201Supernet(num_classes, channels, cells)
 
     def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        checked = super().check_options(options)
-        for name, value in checked.items():
-            integer(name, value, 1)
-        return checked
+        for name in {"channels", "cells"}.intersection(options):
+            integer(name, options[name], 1)
+        return super().check_options(options)
 
     def visit_relus(self, network: nn.Module, images: torch.Tensor, visit: Visit) -> None:
         from metad2a_plugin.spaces.nasbench201.network import NASBench201Network
