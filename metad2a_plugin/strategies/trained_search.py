@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.one_shot.shared_weights import SharedWeights
-from metad2a_plugin.plugins.registry import entry
+from metad2a_plugin.plugins.registry import entry, get_predictor
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.interfaces import weight_sharing
@@ -131,7 +131,8 @@ def _maker(
         given: dict[str, Any] = {"dataset": data.train} if looks else {}
         if keeps:
             given["run_dir"] = run_dir
-        if options.get("predictor", "naswot") == "naswot":  # others may have no networks
+        predictor = options.get("predictor")
+        if predictor is None or (isinstance(predictor, str) and get_predictor(predictor).network is not None):
             given |= config.part(registered.load().network_settings)
         return bound(space, **given | dict(options))
 
