@@ -50,7 +50,7 @@ def search(
     opt.check_outputs(json, folders=(draw, export))
     if draw is not None:
         require("draw", "drawing an architecture", "matplotlib")
-    limits = opt.limit_options(settings)
+    asked = opt.limit_options(settings)
     from metad2a_plugin.candidates.find import Effort
     from metad2a_plugin.candidates.limits import Limits
     from metad2a_plugin.cli.tables import print_search
@@ -60,14 +60,15 @@ def search(
     effort = opt.configured(Effort, settings)
     searcher = _searcher(dataset, model, space, predictor, device)
     searched = searcher.space if searcher else get_space(space or DEFAULT_SPACE)
+    limits = Limits.of(searched, asked)
     # Once, for a predictor made here and for the features.
     images = load_dataset(dataset) if dataset and option else dataset
-    ranker = _with_options(predictor, option, Limits.of(searched, limits), images, seed)
+    ranker = _with_options(predictor, option, limits, images, seed)
     if searcher:
-        result = searcher.search(images, predictor=ranker, top=top, effort=effort, **limits)
+        result = searcher.search(images, predictor=ranker, top=top, limits=limits, effort=effort)
     else:
         assert ranker is not None  # else there is a searcher
-        result = search_space(searched, ranker, images, top=top, effort=effort, **limits)
+        result = search_space(searched, ranker, images, top=top, limits=limits, effort=effort)
     report = Report(json)
     print_search(report.console, result)
     report.values("result", result.to_dict())
@@ -126,17 +127,21 @@ def pareto(
     opt.check_outputs(json)
     if draw is not None:
         require("draw", "drawing a front", "matplotlib")
-    limits = opt.limit_options(settings)
+    asked = opt.limit_options(settings)
     from metad2a_plugin.candidates.find import Effort
+    from metad2a_plugin.candidates.limits import Limits
     from metad2a_plugin.cli.tables import print_front
     from metad2a_plugin.search.metad2a import pareto_space
 
     effort = opt.configured(Effort, settings)
-    if searcher := _searcher(dataset, model, space, predictor, device):
-        front = searcher.pareto(dataset, cost, predictor=predictor, effort=effort, **limits)
+    searcher = _searcher(dataset, model, space, predictor, device)
+    searched = searcher.space if searcher else get_space(space or DEFAULT_SPACE)
+    limits = Limits.of(searched, asked)
+    if searcher:
+        front = searcher.pareto(dataset, cost, predictor=predictor, limits=limits, effort=effort)
     else:
         assert predictor is not None  # else there is a searcher
-        front = pareto_space(space or DEFAULT_SPACE, predictor, cost, dataset, effort=effort, **limits)
+        front = pareto_space(searched, predictor, cost, dataset, limits=limits, effort=effort)
     report = Report(json)
     print_front(report.console, front)
     report.values("front", front.to_dict())

@@ -84,6 +84,8 @@ def train(
     integer("top", top, 1)
     if onnx:
         require("onnx", "ONNX export", "onnx", "onnxscript")
+    from metad2a_plugin.candidates.find import Effort
+    from metad2a_plugin.candidates.limits import Limits
     from metad2a_plugin.cli.tables import print_training
     from metad2a_plugin.data import load_dataset
     from metad2a_plugin.strategies.trained_search import train_search
@@ -128,7 +130,8 @@ def train(
         data = prepare(images, config)
     if searcher:
         # Only the training part is shown to the search: the validation images stay unseen.
-        ranking = searcher.search(data.train, top=top, input_size=config.input_size, seed=seed, **options)
+        limits = Limits(searched, input_size=config.input_size, options=options)
+        ranking = searcher.search(data.train, top=top, limits=limits, effort=Effort(seed=seed))
         named = _ranks(ranking.architectures)
     rng = randomness.Random(seed)
     named |= {f"random {i}": random_live(searched, rng) for i in range(1, random + 1)}

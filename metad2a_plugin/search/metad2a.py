@@ -330,11 +330,14 @@ def _ranker(predictor: Predictor | str, limits: Limits, effort: Effort, dataset:
     """The predictor, and the dataset, read once: what can be refused without images is, before that."""
     looks = isinstance(predictor, str) and entry("predictors", predictor).takes("dataset")
     about: dict[str, Any] = {"input_size": limits.size, "seed": effort.seed, "network": limits.options}
-    made = None if looks else predictor_of(predictor, limits.space, **about)
+    if not looks:
+        ranker = predictor_of(predictor, limits.space, **about)
     if dataset is not None and not isinstance(dataset, Task):
         dataset = load_dataset(dataset)
-    images = None if isinstance(dataset, Task) else dataset
-    return made or predictor_of(predictor, limits.space, dataset=images, **about), dataset
+    if looks:
+        images = None if isinstance(dataset, Task) else dataset
+        ranker = predictor_of(predictor, limits.space, dataset=images, **about)
+    return ranker, dataset
 
 
 def _origin(
