@@ -223,11 +223,11 @@ def _search_path(taken: list[str]) -> Iterator[None]:
 
 
 _DURING_THE_IMPORT: tuple[Callable[[list[str]], AbstractContextManager[None]], ...] = (
-    _search_path,
     _collections,
     _unused_names,
     _torchvision,
     _single_predictors,
+    _search_path,  # last: what the others import may add folders too (setuptools for `distutils`), which stay
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -45,6 +46,18 @@ def test_nothing_is_done_where_nothing_is_needed(stand_in: Any) -> None:
     # These two are NASLib's own: the stand-in imports neither.
     assert not needed & {compat.reason(compat._single_predictors), compat.reason(compat._search_path)}
     assert compat.prepare() is compat.prepare()
+
+
+def test_folders_that_other_packages_put_on_the_path_stay(stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def imported(name: str) -> Any:  # setuptools, which stands behind `distutils`, adds those that it carries
+        if name == "distutils":
+            sys.path.append("carried")
+        return import_module(name)
+
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(compat, "import_module", imported)
+    assert compat.reason(compat._search_path) not in compat.prepare()
+    assert "carried" in sys.path
 
 
 @pytest.mark.parametrize(
