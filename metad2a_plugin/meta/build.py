@@ -15,11 +15,7 @@ However many processes measure, the rows are the same, and on other machines wit
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import time
-from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,19 +24,13 @@ import numpy as np
 import torch
 
 from metad2a_plugin.data import extract_task, get_encoder
-from metad2a_plugin.errors import CheckpointError, ConfigError, require
+from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.meta.config import PlanConfig, SupernetConfig
 from metad2a_plugin.meta.plan import Plan
-from metad2a_plugin.meta.rows import alone, append, finished, written
+from metad2a_plugin.meta.rows import alone, check_folder, finished, row_files
+from metad2a_plugin.meta.subnets import COLUMNS, SubnetAssignment, readable, without_warnings
 from metad2a_plugin.meta.supernet import LabelledImages, train_supernet
-from metad2a_plugin.meta.workers import (
-    Assignment,
-    readable,
-    rows_here,
-    rows_of_processes,
-    rows_of_ray,
-    without_warnings,
-)
+from metad2a_plugin.meta.workers import append_rows, check_workers
 from metad2a_plugin.spaces.mobilenetv3.supernet import MobileNetV3Supernet, load_supernet, save_supernet
 from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.files import write_atomically, write_json
@@ -88,14 +78,9 @@ def build_database(
         MissingExtraError: Ray is not installed.
     """
     config, supernet = config or PlanConfig(), supernet or SupernetConfig()
-    integer("workers", workers, 1)
+    files = row_files(shard)
     integer("input_size", input_size, 32)
-    if not 1 <= shard[0] <= shard[1]:
-        raise ConfigError(f"the shard must be I of N with 1 <= I <= N, such as 1/4, got {shard[0]}/{shard[1]}")
-    if ray is not None:
-        require("ray", "measuring on a cluster", "ray")
-        if workers > 1:
-            raise ConfigError("a Ray cluster has its own workers; leave out workers, or ray")
+    check_workers(workers, ray)
     usable(device)
     # Workers may run elsewhere.
     images, out = os.path.abspath(os.path.expanduser(images)), Path(out).expanduser().absolute()
@@ -105,17 +90,16 @@ def build_database(
     side = supernet.input_size if isinstance(supernet, SupernetConfig) else input_size
     plan = Plan(readable(images, side if own else None), config)
     made_of = _made_of(plan, supernet, side)
-    files = [f"rows.{i}-of-{shard[1]}.csv" if shard[1] > 1 else "rows.csv" for i in range(1, shard[1] + 1)]
     path, numbers = out / files[shard[0] - 1], range(shard[0] - 1, len(plan), shard[1])
     with alone(out / f"{path.name}.lock"):
-        _check_folder(out, made_of, files)
-        done = finished(path, set(numbers))
+        check_folder(out, made_of, files)
+        done = finished(path, set(numbers), COLUMNS)
         progress("images", 1, 1, f"{len(plan.usable):,} of {plan.images.num_classes:,} classes have enough images")
         _write_plan(plan, out, made_of)
         with alone(out / "supernet.lock", wait=True):
             weights = _supernet(plan, out, supernet, progress)
-        assignment = Assignment(images, os.fspath(weights), config, side, own, device)
-        _measure(assignment, path, numbers, done, workers, ray, progress)
+        assignment = SubnetAssignment(images, os.fspath(weights), config, side, own, device)
+        append_rows(assignment, path, numbers, done, workers=workers, ray=ray, progress=progress)
     return path
 
 
@@ -144,34 +128,6 @@ def _made_of(plan: Plan, supernet: SupernetConfig | Path, input_size: int) -> di
         "images": {"sha256": content, "input_size": input_size},
         "supernet": weights,
     }
-
-
-def _check_folder(out: Path, made_of: dict[str, Any], files: Sequence[str]) -> None:
-    """Refuse a folder of something else, before anything is written; says what it holds, or which setting differs."""
-    path = out / "build.json"
-    held = [found.name for kind in ("tasks.csv*", "map_clsloc.txt", "rows*.csv*") for found in sorted(out.glob(kind))]
-    held = [name for name in held if not name.endswith(".lock")]
-    if not path.exists():
-        if held:
-            raise ConfigError(f"{str(out)!r} holds {held[0]} of another database; choose another folder")
-        return
-    try:
-        before = json.loads(path.read_bytes())
-        pairs = [
-            (part, name, before[part].get(name), value)
-            for part in ("tasks", "images", "supernet")
-            for name, value in made_of[part].items()
-        ]
-    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
-        raise ConfigError(f"{str(path)!r} cannot be read ({error}); choose another folder, or remove it") from error
-    for part, name, was, value in pairs:
-        if was != value:
-            raise ConfigError(
-                f"{str(out)!r} holds a database with other {part}: {name} is {was!r} there and {value!r} here; choose "
-                "another folder, or the same settings"
-            )
-    if other := [name for name in held if name.startswith("rows") and name not in files]:
-        raise ConfigError(f"{str(out)!r} holds {other[0]}, of another division into shards; go on with that one")
 
 
 def _write_plan(plan: Plan, out: Path, made_of: dict[str, Any]) -> None:
@@ -222,31 +178,3 @@ def _supernet(plan: Plan, out: Path, supernet: SupernetConfig | Path, progress: 
 def _labelled(plan: Plan, indices: np.ndarray, size: int) -> LabelledImages:
     labels = np.searchsorted(plan.usable, plan.images.labels[indices])
     return LabelledImages(plan.images.images(indices, size), torch.from_numpy(labels))
-
-
-def _measure(
-    assignment: Assignment,
-    path: Path,
-    numbers: Sequence[int],
-    done: set[int],
-    workers: int,
-    ray: str | None,
-    progress: Progress,
-) -> None:
-    """Append the rows that are not there."""
-    left = [number for number in numbers if number not in done]
-    progress("rows", len(done), len(numbers), "")
-    if not left:
-        return
-    if ray is not None:
-        measured = rows_of_ray(assignment, left, ray)
-    elif workers > 1:
-        measured = rows_of_processes(assignment, left, workers)
-    else:
-        measured = rows_here(assignment, left)
-    begin = time.perf_counter()
-    with closing(measured), written(path), path.open("ab", buffering=0) as file:
-        for count, row in enumerate(measured, 1):
-            append(file, row)
-            each = (time.perf_counter() - begin) / count
-            progress("rows", len(done) + count, len(numbers), f"{each:.2f} s a row")

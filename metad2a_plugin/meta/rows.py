@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import csv
 import errno
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
 from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.utils.files import write_atomically
-
-COLUMNS = ("row", "task", "arch_str", "accuracy", "split")
 
 
 def append(file: IO[bytes], row: Sequence[str]) -> None:
@@ -36,13 +35,18 @@ def written(path: Path) -> Iterator[None]:
         raise ConfigError(f"cannot write {str(path)!r}: {reason}; mend that and run the same command again") from error
 
 
-def finished(path: Path, numbers: set[int]) -> set[int]:
+def finished(path: Path, numbers: Container[int], columns: Sequence[str]) -> set[int]:
     """Numbers of the rows in a file, of which a last line without an end is cut off.
+
+    Args:
+        path: written with nothing but the names of the columns where it is not there.
+        numbers: that rows may have.
+        columns: their names; the first is ``row``, the number.
 
     Raises:
         DatasetError: the file holds something else; nothing of it is changed.
     """
-    header = ",".join(COLUMNS) + "\n"
+    header = ",".join(columns) + "\n"
     if not path.exists():
         with written(path):
             write_atomically(path, header.encode())
@@ -53,7 +57,7 @@ def finished(path: Path, numbers: set[int]) -> set[int]:
         found = [int(line[0]) for line in lines[1:]]
     except (ValueError, IndexError):
         lines, found = [], []
-    if lines[:1] != [list(COLUMNS)] or len(set(found)) < len(found) or not numbers.issuperset(found):
+    if lines[:1] != [list(columns)] or len(set(found)) < len(found) or not all(n in numbers for n in found):
         raise DatasetError(
             f"{str(path)!r} holds something else than rows of this database; move it away, and the rows are measured "
             "again"
@@ -61,6 +65,52 @@ def finished(path: Path, numbers: set[int]) -> set[int]:
     if whole != content:
         os.truncate(path, len(whole))
     return set(found)
+
+
+def row_files(shard: tuple[int, int]) -> list[str]:
+    """Names of the files of all shards, of which ``shard[0] - 1`` is one's own.
+
+    Raises:
+        ConfigError: `shard` is not ``(i, n)`` with ``1 <= i <= n``.
+    """
+    if not 1 <= shard[0] <= shard[1]:
+        raise ConfigError(f"the shard must be I of N with 1 <= I <= N, such as 1/4, got {shard[0]}/{shard[1]}")
+    return [f"rows.{i}-of-{shard[1]}.csv" if shard[1] > 1 else "rows.csv" for i in range(1, shard[1] + 1)]
+
+
+def check_folder(out: Path, made_of: Mapping[str, Any], files: Sequence[str]) -> None:
+    """Refuse a folder of something else, before anything is written; says what it holds, or which setting differs.
+
+    Args:
+        out: the database's folder.
+        made_of: what its ``build.json`` must hold: parts, and the settings of each.
+        files: that rows may be in.
+    """
+    path = out / "build.json"
+    held = [found.name for kind in ("tasks.csv*", "map_clsloc.txt", "rows*.csv*") for found in sorted(out.glob(kind))]
+    held = [name for name in held if not name.endswith(".lock")]
+    if not path.exists():
+        if held:
+            raise ConfigError(f"{str(out)!r} holds {held[0]} of another database; choose another folder")
+        return
+    parts = {part: settings for part, settings in made_of.items() if isinstance(settings, dict)}
+    try:
+        before = json.loads(path.read_bytes())
+        pairs = [
+            (part, name, before[part].get(name), value)
+            for part, settings in parts.items()
+            for name, value in settings.items()
+        ]
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+        raise ConfigError(f"{str(path)!r} cannot be read ({error}); choose another folder, or remove it") from error
+    for part, name, was, value in pairs:
+        if was != value:
+            raise ConfigError(
+                f"{str(out)!r} holds a database with other {part}: {name} is {was!r} there and {value!r} here; choose "
+                "another folder, or the same settings"
+            )
+    if other := [name for name in held if name.startswith("rows") and name not in files]:
+        raise ConfigError(f"{str(out)!r} holds {other[0]}, of another division into shards; go on with that one")
 
 
 @contextmanager

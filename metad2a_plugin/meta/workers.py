@@ -6,103 +6,35 @@ import os
 import signal
 import threading
 import time
-import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
+from contextlib import closing, contextmanager
 from itertools import islice
 from multiprocessing import get_context
+from pathlib import Path
+from typing import Protocol
 
-import numpy as np
 import torch
 
-from metad2a_plugin.data import DatasetWarning, ImageDataset, load_dataset
-from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.meta.config import PlanConfig
-from metad2a_plugin.meta.plan import Plan
-from metad2a_plugin.meta.supernet import LabelledImages, accuracy
-from metad2a_plugin.spaces.mobilenetv3.supernet import load_supernet
-
-_CACHE = 2**30  # bytes of decoded images that a process keeps
+from metad2a_plugin.errors import ConfigError, require
+from metad2a_plugin.meta.rows import append, written
+from metad2a_plugin.utils.checks import integer
+from metad2a_plugin.utils.progress import Progress
 
 
-@dataclass(frozen=True)
-class Assignment:
-    """What a process needs to measure rows.
-
-    Attributes:
-        images: path of the images.
-        supernet: path of the weights.
-        config: settings.
-        input_size: side of the images, in pixels.
-        own: the supernet's outputs are the usable classes, and not all classes of the images.
-        device: where networks run.
-    """
-
-    images: str
-    supernet: str
-    config: PlanConfig
-    input_size: int
-    own: bool
-    device: str
-
-
-class Worker:
-    """Measures rows; one thread, so that the same row always gives the same number."""
-
-    def __init__(self, assignment: Assignment) -> None:
-        self.assignment = assignment
-        size = assignment.input_size if assignment.own else None
-        self.plan = Plan(readable(assignment.images, size), assignment.config)
-        self.supernet = load_supernet(assignment.supernet).to(assignment.device)
-        channels = 3 * assignment.input_size**2 * (assignment.config.test_images + assignment.config.calibration_images)
-        self._class = lru_cache(maxsize=max(assignment.config.classes, _CACHE // channels))(self._decode)
+class Worker(Protocol):
+    """Measures rows, each from its number alone."""
 
     def measure(self, number: int) -> list[str]:
-        """A row of the file, by its number."""
-        with one_thread():
-            row = self.plan.row(number)
-            classes = self.plan.task_classes[row.task]
-            outputs = np.searchsorted(self.plan.usable, classes) if self.assignment.own else classes
-            network = self.supernet.extract(row.architecture, torch.from_numpy(outputs).to(self.assignment.device))
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            calibration, tested = zip(*(self._class(int(label)) for label in classes), strict=True)
-            labels = torch.arange(len(classes)).repeat_interleave(self.assignment.config.test_images)
-            percent = accuracy(
-                network,
-                torch.cat(calibration).to(self.assignment.device),
-                LabelledImages(torch.cat(tested).to(self.assignment.device), labels.to(self.assignment.device)),
-            )
-        text = self.supernet.space.format(row.architecture)
-        split = "valid" if self.plan.is_valid(row.task) else "train"
-        return [str(number), str(row.task), text, f"{percent:.4f}", split]
-
-    def _decode(self, label: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images of a class to calibrate on and to test on, uint8 ``[n, 3, size, size]`` each."""
-        train, test = self.plan.parts[label]
-        chosen = np.concatenate([train[: self.assignment.config.calibration_images], test])
-        decoded = self.plan.images.images(chosen, self.assignment.input_size)
-        first, second = decoded.split([self.assignment.config.calibration_images, len(test)])
-        return first, second
+        """A row of the file."""
 
 
-def readable(path: str, size: int | None) -> ImageDataset:
-    """With `size`, the images that can be decoded."""
-    with without_warnings():
-        images = load_dataset(path)
-    return images if size is None else images.verified(size)
+class Assignment(Protocol):
+    """What a process needs to measure rows; it is sent to others."""
 
-
-@contextmanager
-def without_warnings() -> Iterator[None]:
-    """Classes of few images are left out on purpose."""
-    with warnings.catch_warnings():
-        for message in (".* have a single image", ".* has a single image", ".* have no usable image"):
-            warnings.filterwarnings("ignore", message, DatasetWarning)
-        yield
+    def worker(self) -> Worker:
+        """Ready to measure, in the process that calls it."""
 
 
 @contextmanager
@@ -116,12 +48,68 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def check_workers(workers: int, ray: str | None) -> None:
+    """Refuse what cannot measure.
+
+    Raises:
+        ConfigError: no number of processes, or a cluster besides.
+        MissingExtraError: Ray is not installed.
+    """
+    integer("workers", workers, 1)
+    if ray is not None:
+        require("ray", "measuring on a cluster", "ray")
+        if workers > 1:
+            raise ConfigError("a Ray cluster has its own workers; leave out workers, or ray")
+
+
+def append_rows(
+    assignment: Assignment,
+    path: Path,
+    numbers: Sequence[int],
+    done: Collection[int],
+    *,
+    workers: int = 1,
+    ray: str | None = None,
+    progress: Progress = lambda stage, done, total, note: None,
+) -> None:
+    """Measure the rows that are not there, and append each to the file as it comes.
+
+    Args:
+        assignment: makes the workers.
+        path: of the file.
+        numbers: of its rows.
+        done: numbers that are there.
+        workers: processes that measure.
+        ray: address of a Ray cluster that measures instead.
+        progress: see `Progress`.
+
+    Raises:
+        ConfigError: a row cannot be written, or a worker died.
+    """
+    left = [number for number in numbers if number not in done]
+    progress("rows", len(numbers) - len(left), len(numbers), "")
+    if not left:
+        return
+    if ray is not None:
+        measured = rows_of_ray(assignment, left, ray)
+    elif workers > 1:
+        measured = rows_of_processes(assignment, left, workers)
+    else:
+        measured = rows_here(assignment, left)
+    begin = time.perf_counter()
+    with closing(measured), written(path), path.open("ab", buffering=0) as file:
+        for count, row in enumerate(measured, 1):
+            append(file, row)
+            each = (time.perf_counter() - begin) / count
+            progress("rows", len(numbers) - len(left) + count, len(numbers), f"{each:.2f} s a row")
+
+
 Rows = Generator[list[str], None, None]
 
 
 def rows_here(assignment: Assignment, numbers: Sequence[int]) -> Rows:
     """Rows measured by this process."""
-    worker = Worker(assignment)
+    worker = assignment.worker()
     for number in numbers:
         yield worker.measure(number)
 
@@ -165,7 +153,7 @@ _worker: Worker
 def _start(assignment: Assignment, parent: int) -> None:
     global _worker  # noqa: PLW0603 - what the process is for
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-    _worker = Worker(assignment)
+    _worker = assignment.worker()
 
 
 def _die_with(parent: int) -> None:
@@ -179,6 +167,16 @@ def _measure_here(number: int) -> list[str]:
     return _worker.measure(number)
 
 
+class _Measuring:
+    """A worker as Ray wants it, a class that is made where it runs."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._worker = assignment.worker()
+
+    def measure(self, number: int) -> list[str]:
+        return self._worker.measure(number)
+
+
 def rows_of_ray(assignment: Assignment, numbers: Sequence[int], address: str) -> Rows:
     """One actor for each CPU of the cluster that is free."""
     import ray
@@ -188,7 +186,7 @@ def rows_of_ray(assignment: Assignment, numbers: Sequence[int], address: str) ->
     try:
         if started:
             ray.init(address=address, log_to_driver=False)
-        actor = ray.remote(num_cpus=1)(Worker)
+        actor = ray.remote(num_cpus=1)(_Measuring)
         actors = [actor.remote(assignment) for _ in range(max(1, int(ray.available_resources().get("CPU", 1))))]
         yield from ActorPool(actors).map_unordered(lambda a, number: a.measure.remote(number), numbers)
     except (ConnectionError, ray.exceptions.RayError) as error:

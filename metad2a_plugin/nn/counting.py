@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,3 +20,25 @@ def count_cost(build: Callable[[], nn.Module], input_size: int) -> tuple[int, in
         network = build().eval()
         network(torch.zeros(1, 3, input_size, input_size))
     return sum(p.numel() for p in network.parameters() if p.requires_grad), counter.get_total_flops() // 2
+
+
+def count_activations(build: Callable[[], nn.Module], input_size: int) -> int:
+    """Numbers that the layers of a network give for one image: what training has to move through memory.
+
+    Args:
+        build: makes the network.
+        input_size: side of the square image, in pixels.
+    """
+    given = 0
+
+    def hear(layer: nn.Module, arguments: Any, output: Any) -> None:
+        nonlocal given
+        given += output.numel()
+
+    with torch.device("meta"):
+        network = build().eval()
+        for layer in network.modules():
+            if not any(True for _ in layer.children()):
+                layer.register_forward_hook(hear)
+        network(torch.zeros(1, 3, input_size, input_size))
+    return given

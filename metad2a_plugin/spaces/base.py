@@ -86,6 +86,8 @@ class SearchSpace(ABC):
     linear in the parts learn from few networks. Empty where types have no parts."""
     input_size: int = 32
     """Side of the square images, in pixels, that costs are counted for and networks used on unless said otherwise."""
+    sizes: Mapping[str, tuple[Any, ...]] = {}
+    """Options of `build` that make networks larger, and values of each worth trying, the smallest first."""
     num_classes: int = 10
     """Classes that costs are counted for unless said otherwise."""
 

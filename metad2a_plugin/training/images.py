@@ -64,6 +64,23 @@ def prepare(dataset: ImageDataset, config: TrainConfig) -> TrainingData:
     train, validation = dataset.subset(~held_out), dataset.subset(held_out)
     images, validation_images = pixels[torch.from_numpy(~held_out)], pixels[torch.from_numpy(held_out)]
     del pixels
+    mean, std = pixel_statistics(images)
+    return TrainingData(
+        images=images,
+        labels=torch.from_numpy(train.labels),
+        validation_images=validation_images,
+        validation_labels=torch.from_numpy(validation.labels),
+        mean=mean,
+        std=std,
+        class_names=dataset.class_names,
+        split=split_settings(config),
+        train=train,
+        validation=validation,
+    )
+
+
+def pixel_statistics(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, for pixels scaled to 0..1, of uint8 ``[n, 3, h, w]``."""
     # Sums of bytes and of their squares are exact in int64; chunks keep the wide copy small.
     chunks = [chunk.long() for chunk in images.split(1024)]
     count = images.numel() // 3
@@ -71,18 +88,7 @@ def prepare(dataset: ImageDataset, config: TrainConfig) -> TrainingData:
     square = sum(chunk.square().sum((0, 2, 3)) for chunk in chunks) / count
     # Images of a single colour have no spread.
     std = (square - mean**2).clamp(min=1).sqrt()
-    return TrainingData(
-        images=images,
-        labels=torch.from_numpy(train.labels),
-        validation_images=validation_images,
-        validation_labels=torch.from_numpy(validation.labels),
-        mean=tuple((mean / 255).tolist()),
-        std=tuple((std / 255).tolist()),
-        class_names=dataset.class_names,
-        split=split_settings(config),
-        train=train,
-        validation=validation,
-    )
+    return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
 
 def augmented(images: torch.Tensor, flip: bool) -> torch.Tensor:

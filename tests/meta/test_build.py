@@ -26,7 +26,8 @@ from metad2a_plugin.meta.build import build_database
 from metad2a_plugin.meta.config import PlanConfig, SupernetConfig
 from metad2a_plugin.meta.database import load_database
 from metad2a_plugin.meta.plan import Plan
-from metad2a_plugin.meta.rows import COLUMNS, alone
+from metad2a_plugin.meta.rows import alone
+from metad2a_plugin.meta.subnets import COLUMNS
 from metad2a_plugin.meta.supernet import LabelledImages, accuracy, train_supernet
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.spaces.mobilenetv3.supernet import MobileNetV3Supernet, load_supernet, save_supernet

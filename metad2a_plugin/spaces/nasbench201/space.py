@@ -59,6 +59,7 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
 
     name = "nasbench201"
     options = (len(OPS),) * len(CELL_EDGES)
+    sizes = {"channels": (8, 16, 24, 32), "cells": (1, 2, 3, 5)}  # noqa: RUF012
     operations = OPS
     reference = (CONV3,) * len(CELL_EDGES)
     cell_edges = CELL_EDGES
