@@ -78,7 +78,7 @@ def load_trainings(folder: Path | str) -> Trainings:
     """
     folder = Path(folder)
     space = _space(folder / "build.json")
-    sets = []
+    sets: list[str] = []
     for place, row in table_rows(table_file(folder, "tasks"), ("task", "set")):
         if row["task"] != str(len(sets)):
             raise DatasetError(f"{place}: tasks must be numbered from 0, got {row['task']!r}")
