@@ -14,15 +14,34 @@ from metad2a_plugin.cli.app import app
 from metad2a_plugin.cli.report import Report
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.meta.config import MetaTrainConfig, PlanConfig, SupernetConfig
+from metad2a_plugin.meta.trainings.config import TrainingsConfig
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space
 from metad2a_plugin.utils.files import data_folder
 
 
 @app.command("build-database")
 def build_database(
+    context: typer.Context,
     out: Annotated[Path, typer.Argument(help="The database's folder.")],
-    images: opt.Images = None,
-    space: Annotated[str, typer.Option(help="Search space; mobilenetv3 has a supernet.")] = "mobilenetv3",
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Images, a folder of class folders or a zip of one; METAD2A_DATA/images/imagenet64.zip. Several, each "
+            "with the option before it, for trainings."
+        ),
+    ] = None,
+    space: Annotated[
+        str,
+        typer.Option(help="Search space. Of mobilenetv3, networks of a supernet are measured; of others, trained."),
+    ] = "mobilenetv3",
+    trainings: Annotated[
+        int, typer.Option(help="Networks to train; more may be asked for later.")
+    ] = TrainingsConfig.trainings,
+    tasks_per_set: Annotated[
+        int, typer.Option(help="Subsets of each image set to train on, the first of which is all of it.")
+    ] = TrainingsConfig.tasks_per_set,
+    shortest: Annotated[float, typer.Option(help="Least seconds of a training, roughly.")] = TrainingsConfig.shortest,
+    longest: Annotated[float, typer.Option(help="Most seconds of a training, roughly.")] = TrainingsConfig.longest,
     supernet: Annotated[
         str | None,
         typer.Option(
@@ -63,24 +82,35 @@ def build_database(
     seed: opt.Seed = 0,
     device: opt.Device = "cpu",
 ) -> None:
-    """Measure random networks of a supernet on random tasks.
+    """Measure random networks on random tasks: those of a supernet, or each really trained.
 
     That makes a meta-database. The same command goes on after an interruption; no row is lost or measured twice.
     """
-    settings = locals()
+    settings = {name: value for name, value in locals().items() if name != "context"}
     from metad2a_plugin.meta.build import build_database
+    from metad2a_plugin.meta.trainings.build import build_trainings
     from metad2a_plugin.spaces.mobilenetv3.supernet import MobileNetV3Supernet
     from metad2a_plugin.utils.progress import stages
 
-    if get_space(space).name != (built := MobileNetV3Supernet.space.name):
-        raise ConfigError(f"databases are built of the space {built!r}, which has a supernet, not of {space!r}")
-    part = _shard(shard)
+    part, measured = _shard(shard), get_space(space).name == MobileNetV3Supernet.space.name
+    _refuse_options(context, _OF_TRAININGS if measured else _OF_SUPERNETS, space)
+    opt.check_outputs(folders=(out,))
+    sets = images or [str(opt.own_images("--images"))]
+    if not measured:
+        trainings_config = opt.configured(TrainingsConfig, settings)
+        with stages() as progress:
+            rows = build_trainings(
+                sets, out, trainings_config, workers=workers, ray=ray, shard=part, device=device, progress=progress
+            )
+        Report().note(f"rows: {rows}")
+        return
+    if len(sets) > 1:
+        raise ConfigError(f"a supernet is trained on one image set, got {len(sets)}; give --images once")
     config = opt.configured(PlanConfig, settings)
     trained = opt.configured(SupernetConfig, settings, teacher=None if teacher == "none" else teacher)
-    opt.check_outputs(folders=(out,))
     with stages() as progress:
         rows = build_database(
-            images or opt.own_images("--images"),
+            sets[0],
             out,
             config,
             trained if supernet is None else _supernet_file(supernet),
@@ -92,6 +122,22 @@ def build_database(
             progress=progress,
         )
     Report().note(f"rows: {rows}")
+
+
+_OF_TRAININGS = ("trainings", "tasks_per_set", "shortest", "longest")
+_OF_SUPERNETS = (
+    *("supernet", "tasks", "valid_tasks", "rows_per_task", "classes", "related", "test_images", "calibration_images"),
+    *("width", "input_size", "epochs", "teacher"),
+)
+
+
+def _refuse_options(context: typer.Context, names: tuple[str, ...], space: str) -> None:
+    """Refuse what was given and has no meaning for a space."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            how = "are each trained" if names is _OF_SUPERNETS else "are measured in a supernet"
+            raise ConfigError(f"--{name.replace('_', '-')} has no meaning for {space!r}, whose networks {how}")
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from metad2a_plugin import search
 from metad2a_plugin.cli.main import main
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.meta import train
+from metad2a_plugin.meta.trainings.database import load_trainings
 from metad2a_plugin.models.checkpoint import load_checkpoint
 from metad2a_plugin.plugins.registry import get_strategy
 from metad2a_plugin.predictors.supernet import SupernetPredictor
@@ -285,6 +286,22 @@ def test_build_database_writes_rows_and_goes_on(work: Path, capsys: Any) -> None
     assert len((work / "made" / "rows.2-of-2.csv").read_text().splitlines()) == 1 + 3
 
 
+def test_build_database_trains_networks_of_other_spaces(work: Path, capsys: Any) -> None:
+    sets = []
+    for name in ("reds", "blues"):
+        images, labels = coloured(2, 12)
+        np.savez(f"{name}.npz", images=images, labels=labels)
+        sets += ["--images", f"{name}.npz"]
+    command = ["build-database", "made", "--space", "nasbench201", *sets, "--trainings"]
+    quick = ["--shortest", "0.01", "--longest", "0.02", "--tasks-per-set", "2"]
+    assert main([*command, "1", *quick]) == 0
+    before = (work / "made" / "rows.csv").read_text()
+    assert main([*command, "2", *quick]) == 0, "more may be asked for"
+    assert (work / "made" / "rows.csv").read_text().startswith(before)
+    assert len(load_trainings("made")) == 2
+    assert "made/rows.csv" in capsys.readouterr().out
+
+
 # -- meta-train ----------------------------------------------------------------------------------
 @pytest.fixture
 def quick(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -548,7 +565,17 @@ BAD: dict[str, tuple[list[str], str, Callable[[Path], Any]]] = {
     "unknown targets": ([*META, "--targets", "best"], "unknown generator targets 'best'", nothing),
     "missing database": ([*META, "--database", "gone"], "no tasks.csv or tasks.csv.gz in gone", nothing),
     "bad row": ([*META, "--database", "database"], "rows.csv, line 82: accuracy must be 0 to 100", bad_row),
-    "a space without a supernet": (["build-database", "a", "--space", "nasbench201"], "which has a supernet", nothing),
+    "an option of a supernet": (
+        ["build-database", "a", "--space", "nasbench201", "--teacher", "none"],
+        "--teacher has no meaning for 'nasbench201', whose networks are each trained",
+        nothing,
+    ),
+    "an option of trainings": (["build-database", "a", "--longest", "9"], "--longest has no meaning", nothing),
+    "two image sets for a supernet": (
+        ["build-database", "a", "--images", "images.npz", "--images", "images.npz"],
+        "trained on one image set, got 2",
+        nothing,
+    ),
     "half a shard": ([*BUILD, "--shard", "2"], "--shard '2' must be I/N", nothing),
     "too few classes": (BUILD, "too few for tasks of 2 classes", nothing),
     "no supernet": ([*BUILD, "--supernet", "gone", "--tasks", "1"], "cannot read the supernet", enough),

@@ -1,0 +1,79 @@
+"""The tables of a meta-database's folder: CSV files that may be compressed, or in several parts."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from metad2a_plugin.errors import DatasetError
+
+Place = tuple[str, dict[str, str]]
+"""A row of a file, and where it is, for messages."""
+_SHARD = re.compile(r"rows\.(\d+)-of-(\d+)\.csv(\.gz)?")
+
+
+def table_file(folder: Path, name: str) -> Path:
+    """A file that may be compressed."""
+    path = next((p for p in (folder / f"{name}.csv.gz", folder / f"{name}.csv") if p.exists()), None)
+    if path is None:
+        raise DatasetError(f"no {name}.csv or {name}.csv.gz in {folder}; a meta-database needs it")
+    return path
+
+
+def _row_files(folder: Path) -> list[Path]:
+    """``rows.csv``, or all of its shards in order."""
+    found = sorted((int(m[2]), int(m[1]), p) for p in folder.glob("rows.*") if (m := _SHARD.fullmatch(p.name)))
+    if not found:
+        return [table_file(folder, "rows")]
+    whole = [p.name for p in (folder / "rows.csv", folder / "rows.csv.gz") if p.exists()]
+    names, total = ", ".join([*whole, *(p.name for _, _, p in found)]), found[0][0]
+    shards = [i for _, i, _ in found]
+    if whole or found[-1][0] != total or len(set(shards)) < len(shards):
+        raise DatasetError(f"{folder} holds rows more than once: {names}; keep one set of files")
+    if missing := set(range(1, total + 1)) - set(shards):
+        lacking = ", ".join(f"rows.{i}-of-{total}.csv" for i in sorted(missing))
+        raise DatasetError(f"{folder} lacks {lacking}; it has {names}")
+    if len(shards) > total:
+        raise DatasetError(f"{folder} has {names}, of which some are numbered otherwise than 1 to {total}; rename them")
+    return [path for _, _, path in found]
+
+
+def table_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Place]:
+    """Each row of a file."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8", newline="") as lines:
+            reader = csv.DictReader(lines)
+            names = reader.fieldnames or ()
+            missing = set(columns) - set(names)
+            if missing:
+                raise DatasetError(f"{path.name} lacks the columns {sorted(missing)}; it has {list(names)}")
+            for row in reader:
+                place = f"{path.name}, line {reader.line_num}"
+                if None in row or None in row.values():
+                    raise DatasetError(f"{place}: expected {len(names)} values, one for each column of the first line")
+                yield place, row
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
+        raise DatasetError(f"{path} cannot be read ({type(error).__name__}: {error}); is it damaged?") from error
+
+
+def database_rows(folder: Path, columns: tuple[str, ...]) -> list[Place]:
+    """The rows of all files, in the order of their numbers where they have such."""
+    files = _row_files(folder)
+    rows = [row for path in files for row in table_rows(path, columns)]
+    if not any("row" in row for _, row in rows):
+        return rows
+    numbered: dict[int, Place] = {}
+    for place, row in rows:
+        try:
+            number = int(row["row"])
+        except (KeyError, ValueError):
+            raise DatasetError(f"{place}: row must be an integer, got {row.get('row')!r}") from None
+        if number in numbered:
+            raise DatasetError(f"{place}: row {number} is there already ({numbered[number][0]}); remove one")
+        numbered[number] = place, row
+    return [numbered[number] for number in sorted(numbered)]
