@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeAlias, Union
 
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.utils import files
 from metad2a_plugin.utils.checks import FINITE, TINY, integer, settings
 
 VALIDATION = 0.2
@@ -19,6 +20,9 @@ VALIDATION = 0.2
 
 _LEAST = {"epochs": 1, "batch_size": 2, "input_size": 8}
 _RANGES: dict[str, tuple[float, float, str]] = {"lr": (TINY, FINITE, "a positive number, such as 0.1")}
+
+AnyBudget: TypeAlias = Union["Budget", Mapping[str, Any], None]
+"""A budget, its settings by name as `Budget.from_dict` reads them, or None, which is long training."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Budget:
         return tuple(setting.name for setting in fields(cls))
 
     @classmethod
-    def of(cls, given: Budget | Mapping[str, Any] | None) -> Budget | None:
+    def of(cls, given: AnyBudget) -> Budget | None:
         """A budget itself, one of its `to_dict`, or None.
 
         Raises:
@@ -111,6 +115,12 @@ class Budget:
             raise ConfigError("how many images a network is trained on is not known; give the budget's images")
         return replace(self, images=max(1, round(images * (1 - validation))))
 
+    def __str__(self) -> str:
+        images = "" if self.images is None else f" of {self.images:,} images ({self.steps:,} steps)"
+        details = [f"{self.input_size} pixels", f"batch {self.batch_size}", f"learning rate {self.lr:g}"]
+        details += ["flips"] * self.flip + [f"{name} {value}" for name, value in self.options.items()]
+        return f"{self.epochs} epoch{'s' * (self.epochs != 1)}{images}, {', '.join(details)}"
+
     @property
     def steps_per_epoch(self) -> int:
         """Of the optimiser; needs `images`.
@@ -135,3 +145,38 @@ class Budget:
         if self.images is None:
             raise ConfigError("a budget without images has no steps; call resolved(images) with those of the dataset")
         return self.images
+
+
+def budget_model(space: str) -> str | None:
+    """Name of the shipped checkpoint of a space whose model knows budgets; None where there is none."""
+    name = f"{space}-budget"
+    return name if (files.PRETRAINED / name / "config.json").is_file() else None
+
+
+def default_model(space: str, budgeted: bool) -> str:
+    """Name of the checkpoint that is taken where none was given: named like the space, or the one that knows budgets.
+
+    Args:
+        space: name of the search space.
+        budgeted: whether there is a budget.
+
+    Raises:
+        ConfigError: there is a budget, and no shipped model of the space knows any.
+    """
+    if not budgeted:
+        return space
+    if (name := budget_model(space)) is None:
+        raise ConfigError(f"no shipped model of the space {space!r} knows budgets; leave the budget out")
+    return name
+
+
+def refused(what: str, space: str) -> ConfigError:
+    """The error where a budget was given to what cannot use one.
+
+    Args:
+        what: was given the budget.
+        space: name of the search space.
+    """
+    name = budget_model(space)
+    other = f"leave the budget out, or take the model {name!r}, which does" if name else "leave the budget out"
+    return ConfigError(f"{what} knows no budgets; {other}")
