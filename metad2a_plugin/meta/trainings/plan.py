@@ -9,7 +9,7 @@ architectures, of which a quarter is repeated.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, cached_property, lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -36,6 +36,7 @@ _DIMENSIONS = 10
 # What one core does in a second, and seconds that a step costs besides; no more than a way to plan.
 _FLOPS, _ACTIVATIONS, _PER_STEP = 60e9, 400e6, 3e-3
 _REFERENCE = 32  # pixels
+_SAMPLED = 4  # architectures that stand for the average one
 
 
 class Row(NamedTuple):
@@ -145,27 +146,10 @@ class Plan:
 
     def nominal_seconds(self, options: Mapping[str, Any], input_size: int, batch_size: int, images: int) -> float:
         """Of an epoch, roughly, on one core: of arithmetic, memory and steps, for an average architecture."""
-        flops, activations = self._work(tuple(sorted(options.items())))
+        flops, activations = _work(self.config.space, tuple(sorted(options.items())))
         pixels = (input_size / _REFERENCE) ** 2
         each = pixels * (6 * flops / _FLOPS + activations / _ACTIVATIONS)
         return images * each + -(-images // batch_size) * _PER_STEP
-
-    @cached_property
-    def _work(self) -> Callable[[tuple[tuple[str, Any], ...]], tuple[float, float]]:
-        rng = random.Random(0)
-        architectures = [self.space.sample(rng) for _ in range(4)]
-
-        @cache
-        def work(options: tuple[tuple[str, Any], ...]) -> tuple[float, float]:
-            """Multiply-accumulates and activations of an image of `_REFERENCE` pixels a side."""
-            flops = activations = 0.0
-            for architecture in architectures:
-                build = partial(self.space.build, architecture, self.space.num_classes, **dict(options))
-                flops += self.space.cost(architecture, input_size=_REFERENCE, **dict(options)).flops * 1e6
-                activations += count_activations(build, _REFERENCE)
-            return flops / len(architectures), activations / len(architectures)
-
-        return work
 
     def _alive(self, rng: random.Random) -> Architecture:
         """A random architecture; one that cannot learn is in only one case in twenty left as it is."""
@@ -184,6 +168,18 @@ class Plan:
         sobol = torch.quasirandom.SobolEngine(_DIMENSIONS, scramble=True, seed=self.config.seed)
         points: np.ndarray = sobol.draw(contexts, dtype=torch.float64).numpy()
         return points.clip(0, 1 - 1e-9)
+
+
+@cache
+def _work(name: str, options: tuple[tuple[str, Any], ...]) -> tuple[float, float]:
+    """Multiply-accumulates and activations of an image of `_REFERENCE` pixels a side, of an average architecture."""
+    space, rng = get_space(name), random.Random(0)
+    flops = activations = 0.0
+    for architecture in (space.sample(rng) for _ in range(_SAMPLED)):
+        build = partial(space.build, architecture, space.num_classes, **dict(options))
+        flops += space.cost(architecture, input_size=_REFERENCE, **dict(options)).flops * 1e6
+        activations += count_activations(build, _REFERENCE)
+    return flops / _SAMPLED, activations / _SAMPLED
 
 
 def _power_law(u: float, low: float, high: float, steepness: float) -> float:
