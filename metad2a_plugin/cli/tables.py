@@ -82,6 +82,8 @@ def _print_search_notes(console: Console, result: SearchResult) -> None:
         f"({left_out} left out) in {result.seconds['search']:.2f} s{read}."
     )
     console.print(result.scale)
+    if result.budget is not None:
+        console.print(f"Ranked for {result.budget}.")
     for note in result.notes:
         console.print(note)
     if result.far:

@@ -105,6 +105,7 @@ class Ranking:
             notes=limits.notes(),
             input_size=limits.size,
             options=limits.options,
+            budget=predictor.training(task),
             distance=None if task is None else predictor.distance(task),
             seconds=self.seconds,
         )

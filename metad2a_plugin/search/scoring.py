@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.data import ImageDataset, Task, extract_task, load_dataset
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.budget import AnyBudget
 from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.plugins.registry import predictor_of
+from metad2a_plugin.search.options import sized
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.files import write_json
 
 
@@ -43,6 +45,7 @@ class Scores:
         quantity, unit, scale: of the scores; see `Predictor`.
         dataset: name of the images; None where none were given.
         num_classes, input_size: that costs are counted for; classes, and pixels.
+        budget: that scores are for, in plain values; None is long training.
         scores: one each, best first, the earlier among equals first.
     """
 
@@ -54,6 +57,7 @@ class Scores:
     dataset: str | None
     num_classes: int
     input_size: int
+    budget: Mapping[str, Any] | None
     scores: tuple[Score, ...]
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -72,6 +76,7 @@ def score_architectures(
     dataset: Any = None,
     *,
     input_size: int | None = None,
+    budget: AnyBudget = None,
     seed: int = 0,
     **options: Any,
 ) -> Scores:
@@ -83,6 +88,7 @@ def score_architectures(
         predictor: a predictor, or its name (``metad2a list predictors``).
         dataset: anything that `load_dataset` reads; None where the predictor needs none.
         input_size: side of the images the networks see, in pixels; None takes the space's own.
+        budget: that scores are to be for; None is long training.
         seed: of the choice of images, and of a predictor that draws.
         **options: for the predictor's class.
 
@@ -93,15 +99,16 @@ def score_architectures(
     if not architectures:
         raise ConfigError("there is no architecture to score")
     wanted = list(dict.fromkeys(space.validate(a) for a in architectures))
-    size = space.input_size if input_size is None else input_size
-    integer("input_size", size, 8)
+    limits, budget = sized(Limits(space, input_size=input_size), budget)
+    size = limits.size
     images = None if dataset is None else load_dataset(dataset)
     classes = space.num_classes if images is None else images.num_classes
-    made = predictor_of(predictor, space, size, images, seed, **options)
+    made = predictor_of(predictor, space, size, images, seed, budget=budget, **options)
     task = task_of(made, images, seed)
     # Costs are those of the predictor's own networks, where it builds some.
-    params, flops = space.costs(space.encode(wanted), num_classes=classes, input_size=size, **made.network or {})
+    params, flops = space.costs(space.encode(wanted), **limits.cost_options(classes) | dict(made.network or {}))
     values = made.predict(task, wanted).mean.tolist()
+    trained = made.training(task)
     order = sorted(range(len(wanted)), key=lambda i: -values[i])
     return Scores(
         space=space.name,
@@ -112,6 +119,7 @@ def score_architectures(
         dataset=None if images is None else images.name,
         num_classes=classes,
         input_size=size,
+        budget=None if trained is None else trained.to_dict(),
         scores=tuple(
             Score(rank, space.format(wanted[i]), values[i], float(params[i]), float(flops[i]))
             for rank, i in enumerate(order, 1)
