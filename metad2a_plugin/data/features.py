@@ -16,8 +16,8 @@ from safetensors.torch import save
 
 from metad2a_plugin.data.dataset import ImageDataset, drop_empty_classes, report_broken
 from metad2a_plugin.data.encoders import get_encoder
-from metad2a_plugin.data.statistics import StatisticsOf
 from metad2a_plugin.data.pixels import DatasetWarning
+from metad2a_plugin.data.statistics import StatisticsOf
 from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.plugins.encoder import ImageEncoder
 from metad2a_plugin.plugins.task import Task
@@ -85,7 +85,15 @@ def extract_task(
     labels, class_names = drop_empty_classes(chosen.name, chosen.labels[found.kept.numpy()], chosen.class_names)
     if path and not cached:
         _store(path, found)
-    return Task(found.features, torch.from_numpy(labels), chosen.name, class_names, model.name, len(dataset))
+    return Task(
+        found.features,
+        torch.from_numpy(labels),
+        chosen.name,
+        class_names,
+        model.name,
+        len(dataset),
+        found.statistics,
+    )
 
 
 def _encode(dataset: ImageDataset, encoder: ImageEncoder, batch_size: int, progress: bool) -> _Features:
@@ -149,7 +157,8 @@ def _load(path: Path, count: int, dim: int) -> _Features | None:
 def _store(path: Path, found: _Features) -> None:
     tensors = {"features": found.features, "kept": found.kept}
     try:
-        write_atomically(path, save(tensors, metadata={"broken": json.dumps(found.broken), "statistics": json.dumps(found.statistics)}))
+        told = {name: json.dumps(getattr(found, name)) for name in ("broken", "statistics")}
+        write_atomically(path, save(tensors, metadata=told))
     except ConfigError as error:
         warnings.warn(
             f"features could not be cached in {path.parent} and will be computed again next time ({error.__cause__}); "

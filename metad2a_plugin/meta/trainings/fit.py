@@ -56,7 +56,7 @@ class BudgetFitConfig:
 
     Attributes:
         learned_from: rows that the variances of the last accuracy are learned from, at the most.
-        curves_from: the same of the other points of curves.
+        curves_from: the same of the other points of curves; 0 leaves these as they start, for those who ask for none.
         iterations: of L-BFGS, for each.
         descriptors: principal components of the descriptors of architectures.
         table_rows: architectures of each table that become rows.
@@ -114,9 +114,12 @@ def fit_budget_model(
         first = Hyper.start(len(made.budget_center), len(DATASET), made.columns.shape[1])
         hyper = first if start is None else start[number]
         most = config.curves_from if number else config.learned_from
-        if config.iterations:
+        if config.iterations and most:
             hyper = learn(hyper, made.evidence, rows, target, known, most, config)
         head = Head(hyper, rows, target, known, target.mean()[None], torch.ones(1).double())
+        if not most:
+            heads.append(head)
+            continue
         left = made.left_out(head)
         scale = left[made.real[rows]].abs().quantile(0.9) / 1.645
         heads.append(replace(head, scale=scale[None]))
@@ -133,7 +136,7 @@ def fit_budget_model(
         descriptor_center=made.descriptor_center,
         descriptor_map=made.descriptor_map,
         columns=made.columns,
-        correlation=_correlation(torch.stack(residuals, 1)),
+        correlation=_correlation(torch.stack(residuals, 1)) if config.curves_from else torch.eye(len(HEADS)).double(),
         wiggle=made.wiggle(),
     )
 
