@@ -221,7 +221,6 @@ def score(
 ) -> None:
     """Score given architectures, without training any."""
     import random as randomness
-    from dataclasses import asdict
 
     settings = locals()
     options = opt.predictor_options(option)
@@ -244,4 +243,4 @@ def score(
     )
     report = Report(json)
     print_scores(report.console, scores)
-    report.values("scores", asdict(scores))
+    report.values("scores", scores.to_dict())

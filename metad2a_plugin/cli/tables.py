@@ -190,6 +190,10 @@ def print_scores(console: Console, scores: Scores) -> None:
         f"{scores.dataset or scores.space}: {scores.num_classes:,} classes, {scores.input_size} pixels; "
         f"scored by {scores.predictor}. {scores.scale}".rstrip()
     )
+    if scores.budget is not None:
+        console.print(f"Scored for {scores.budget}.")
+    for note in scores.notes:
+        console.print(note)
 
 
 def print_findings(console: Console, findings: Sequence[Finding]) -> None:

@@ -64,6 +64,7 @@ class Predictor(ABC):
         quantity: what scores are: ``accuracy``, or ``score`` where they only rank.
         unit: of the scores, such as ``%``; empty where they have none.
         scale: a sentence on what the scores are, for those who read a search's result.
+        notes: further sentences, on what scores are for.
         candidates: networks that a search scores unless told, of a predictor that takes its time; None where it can
             score thousands.
         network: options of the networks that it builds; None where it builds none. One that does takes them as
@@ -77,6 +78,7 @@ class Predictor(ABC):
     quantity: str = "score"
     unit: str = ""
     scale: str = ""
+    notes: tuple[str, ...] = ()
     candidates: int | None = None
     network: Mapping[str, Any] | None = None
     knows_budgets: bool = False

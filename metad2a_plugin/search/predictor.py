@@ -52,10 +52,9 @@ class CheckpointPredictor(Predictor):
             space.check_options(self.budget.options)
         self.name, self.scale = checkpoint.name, scale_of(checkpoint)
         if self.budget is None:
-            advice = ""
-            if self.knows_budgets or budget_model(space.name):
-                advice = "; give a budget (--epochs) for yours"
-            self.scale += f" They are ranked for long training{advice}."
+            known = self.knows_budgets or budget_model(space.name)
+            advice = "; give a budget (--epochs and what goes with it) for yours" if known else ""
+            self.notes = (f"Networks are ranked for long training{advice}.",)
 
     def predict(self, task: Task | None, architectures: Architectures) -> Prediction:
         vertices = self.space.encode(architectures)

@@ -102,7 +102,7 @@ class Ranking:
             rejected=self.scored.rejected,
             bounds=limits.to_dict(),
             units=limits.units(),
-            notes=limits.notes(),
+            notes=(*limits.notes(), *predictor.notes),
             input_size=limits.size,
             options=limits.options,
             budget=predictor.training(task),

@@ -90,7 +90,7 @@ class SearchResult:
         rejected: how many of the networks listed or drawn were left out, by reason: ``dead``, ``duplicate``, ``bound``.
         bounds: the limits that were asked for.
         units: of the devices' latencies or energies.
-        notes: what to know of the devices, in sentences.
+        notes: what to know of the devices and of what networks are ranked for, in sentences.
         input_size: side of the images that costs are counted for, in pixels.
         options: further options of the networks, such as ``width``.
         budget: what networks are ranked for, with its number of training images; None is long training.

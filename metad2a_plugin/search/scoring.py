@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.data import ImageDataset, Task, extract_task, load_dataset
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.budget import AnyBudget
+from metad2a_plugin.plugins.budget import AnyBudget, Budget
 from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.plugins.registry import predictor_of
 from metad2a_plugin.search.options import sized
@@ -42,10 +42,10 @@ class Scores:
 
     Attributes:
         space, predictor: their names.
-        quantity, unit, scale: of the scores; see `Predictor`.
+        quantity, unit, scale, notes: of the scores; see `Predictor`.
         dataset: name of the images; None where none were given.
         num_classes, input_size: that costs are counted for; classes, and pixels.
-        budget: that scores are for, in plain values; None is long training.
+        budget: that scores are for; None is long training.
         scores: one each, best first, the earlier among equals first.
     """
 
@@ -54,19 +54,24 @@ class Scores:
     quantity: str
     unit: str
     scale: str
+    notes: tuple[str, ...]
     dataset: str | None
     num_classes: int
     input_size: int
-    budget: Mapping[str, Any] | None
+    budget: Budget | None
     scores: tuple[Score, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"budget": None if self.budget is None else self.budget.to_dict()}
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything as JSON.
+        """Write `to_dict` as JSON.
 
         Raises:
             ConfigError: the file cannot be written.
         """
-        write_json(path, asdict(self))
+        write_json(path, self.to_dict())
 
 
 def score_architectures(
@@ -108,7 +113,6 @@ def score_architectures(
     # Costs are those of the predictor's own networks, where it builds some.
     params, flops = space.costs(space.encode(wanted), **limits.cost_options(classes) | dict(made.network or {}))
     values = made.predict(task, wanted).mean.tolist()
-    trained = made.training(task)
     order = sorted(range(len(wanted)), key=lambda i: -values[i])
     return Scores(
         space=space.name,
@@ -116,10 +120,11 @@ def score_architectures(
         quantity=made.quantity,
         unit=made.unit,
         scale=made.scale,
+        notes=made.notes,
         dataset=None if images is None else images.name,
         num_classes=classes,
         input_size=size,
-        budget=None if trained is None else trained.to_dict(),
+        budget=made.training(task),
         scores=tuple(
             Score(rank, space.format(wanted[i]), values[i], float(params[i]), float(flops[i]))
             for rank, i in enumerate(order, 1)
