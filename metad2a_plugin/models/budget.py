@@ -1,9 +1,10 @@
 """`BudgetModel`: what a network reaches, by its architecture, its budget and the dataset; a Gaussian process.
 
-What it learned is a few thousand trainings, which it keeps, and the variances of `budget_kernel`; its answers are those of
-Gaussian process regression (Rasmussen and Williams, 2006, section 2.2) on the logit of the accuracy. The noise of an accuracy
-is known from the number of held-out images; that between seeds is learned. A curve is the last accuracy and how far
-those at a few shares of the training are from it, a process each; so a partial curve tells the rest in closed form.
+What it learned is a few thousand trainings, which it keeps, and the variances of `budget_kernel`; its answers are
+those of Gaussian process regression (Rasmussen and Williams, 2006, section 2.2) on the logit of the accuracy. The noise
+of an accuracy is known from the number of held-out images; that between seeds is learned. A curve is the last accuracy
+and how far those at a few shares of the training are from it, a process each; so a partial curve tells the rest in
+closed form.
 
 Without a budget it answers as the predictor of long training that it carries.
 """
@@ -11,8 +12,8 @@ Without a budget it answers as the predictor of long training that it carries.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import ClassVar
 
 import torch
@@ -20,7 +21,7 @@ import torch
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.models.budget_curve import SHARES, binomial, condition, percent
 from metad2a_plugin.models.budget_inputs import DATASET, budget_features, budget_names, dataset_features
-from metad2a_plugin.models.budget_kernel import Contexts, Hyper, Networks
+from metad2a_plugin.models.budget_kernel import Contexts, Hyper, Networks, joined
 from metad2a_plugin.models.budget_process import Evidence, Fitted, Head
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
 from metad2a_plugin.plugins.budget import Budget
@@ -32,7 +33,9 @@ from metad2a_plugin.utils.last_use import LastUse
 HEADS = ("last", *(f"after_{share:g}" for share in SHARES))
 """Names of the processes."""
 _LONG, _HELD_OUT = "long.", 0.25
-_STEPS = 6  # how many doublings of the images an interval must be at least as wide as
+_IMAGES = (50, 200, 800, 3200, 12_800, 51_200)
+"""Training images for which the width of intervals is computed; between them it is interpolated."""
+_AT_ONCE = 256  # designs
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +111,7 @@ class BudgetModel:
         places = state["places"].long()
         prior = tensors["columns"]
         described = sum(part.shape[1] for part in space.describe(space.encode([])))
-        for what, found, expected in (
+        for what, has, expected in (
             ("features of a budget", len(tensors["budget_center"]), len(budget_names(space))),
             ("features of a dataset", len(tensors["dataset_center"]), len(DATASET)),
             ("descriptors of an architecture", len(tensors["descriptor_center"]), described),
@@ -117,20 +120,20 @@ class BudgetModel:
             ("trainings", len(state["context"]), len(places)),
             ("errors' correlations", len(tensors["correlation"]), len(HEADS)),
         ):
-            if found != expected:
-                raise CheckpointError(f"it has {found} {what}, expected are {expected}")
+            if has != expected:
+                raise CheckpointError(f"it has {has} {what}, expected are {expected}")
         ids = {name: state[f"contexts.{name}"].long() for name in ("image_set", "task", "number")}
         floats = {name: state[f"contexts.{name}"].double() for name in ("budget", "dataset")}
         contexts, context = Contexts(**floats, **ids), state["context"].long()
         heads = tuple(Head.of(_part(state, f"{name}.")) for name in HEADS)
         if context.max() >= len(contexts) or max(int(head.rows.max()) for head in heads) >= len(context):
             raise CheckpointError("its trainings are of contexts that it does not have")
-        if places.min() < 0 or places.max() >= space.size:
+        if int(places.min()) < 0 or int(places.max()) >= space.size:
             raise CheckpointError(f"its trainings are of architectures that the space {space.name!r} does not have")
         vertices = _vertices(space, places)
-        described = _describe(space, vertices, tensors["descriptor_center"], tensors["descriptor_map"])
+        features = _describe(space, vertices, tensors["descriptor_center"], tensors["descriptor_map"])
         kind = space.places(space.simplify(vertices))
-        networks = Networks(described, state["networks.columns"].double(), kind)
+        networks = Networks(features, state["networks.columns"].double(), kind)
         return cls(space, long, Evidence(contexts, context, networks, places), heads, **tensors)
 
     # -- inputs ------------------------------------------------------------------------------
@@ -171,27 +174,69 @@ class BudgetModel:
         if budget is None:
             return self.long.predict_task(task, vertices)
         budget = budget.resolved(None if task is None else _images(task))
-        networks, live = self.networks(vertices), ~self.space.dead_mask(vertices)
-        mean, variance = self._last(task, budget, networks)
-        middle, std = percent(mean, variance)
-        for step in range(1, _STEPS + 1):
-            # More images never make an interval wider: the fewer there are, the more is left to chance.
-            more = Budget(**{**vars(budget), "images": (budget.images or 1) * 2**step})
-            std = std.maximum(percent(*self._last(task, more, networks))[1])
-        blind = _chance(task)
-        middle, std = torch.where(live, middle, blind), torch.where(live, std, std.new_tensor(2.0))
-        return Prediction(middle.float(), std.float(), percent=True)
+        networks, context = self.networks(vertices), partial(self.context, task)
+        mean = self._answer(context(budget), networks, budget.images or 1)[0]
+        widths = [self._answer(context(replace(budget, images=n)), networks, n)[1] for n in _IMAGES]
+        return self._prediction(
+            task, vertices, mean, torch.stack(widths), torch.full((len(mean),), float(budget.images or 1))
+        )
 
-    def predict_designs(self, task: Task | None, designs: Sequence[tuple[torch.Tensor, Budget]]) -> list[Prediction]:
-        """`predict_task` of architectures ``[n, vertices]`` with a budget each."""
-        return [self.predict_task(task, vertices, budget) for vertices, budget in designs]
+    @torch.inference_mode()
+    def predict_designs(self, task: Task | None, vertices: torch.Tensor, budgets: Sequence[Budget]) -> Prediction:
+        """`predict_task` of architectures with a budget each.
 
-    def _last(self, task: Task | None, budget: Budget, networks: Networks) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and variance of the logit of one measured value, ``[n]`` each."""
-        context, fitted = self.context(task, budget), self._fitted(0)
-        mean, variance = fitted.posterior(context, networks)
-        variance = (variance + fitted.draw_noise(context)) * fitted.head.scale.square()
-        return mean, variance + binomial(mean.sigmoid(), _HELD_OUT * (budget.images or 1))
+        Args:
+            task: the dataset; None for one of which nothing is known.
+            vertices: encoded architectures, int64 ``[n, vertices]``.
+            budgets: ``n``, each given.
+
+        Raises:
+            ConfigError: there are not as many budgets as architectures, or how many images there are is not known.
+        """
+        if len(budgets) != len(vertices):
+            raise ConfigError(f"a budget each is needed for {len(vertices)} architectures, got {len(budgets)}")
+        images = None if task is None else _images(task)
+        numbers: dict[Budget, int] = {}
+        index = torch.tensor([numbers.setdefault(b.resolved(images), len(numbers)) for b in budgets], dtype=torch.int64)
+        resolved, networks = list(numbers), self.networks(vertices)
+        told = torch.tensor([float(budget.images or 1) for budget in resolved], dtype=torch.float64)[index]
+        contexts = joined([self.context(task, budget) for budget in resolved])
+        others = [joined([self.context(task, replace(b, images=n)) for b in resolved]) for n in _IMAGES]
+        found = []
+        for rows in torch.arange(len(vertices)).split(_AT_ONCE):
+            at, some = index[rows], networks[rows]
+            mean = self._answer(contexts, some, told[rows], at)[0]
+            widths = [self._answer(other, some, n, at)[1] for other, n in zip(others, _IMAGES, strict=True)]
+            found.append(self._prediction(task, vertices[rows], mean, torch.stack(widths), told[rows]))
+        return sum(found[1:], found[0]) if found else Prediction(torch.zeros(0), torch.zeros(0), percent=True)
+
+    def _answer(
+        self, contexts: Contexts, networks: Networks, images: torch.Tensor | float, at: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation in percent of one measured value of each network, ``[n]``; `at`: its context."""
+        fitted = self._fitted(0)
+        if at is None:
+            mean, variance = fitted.posterior(contexts, networks)
+        else:
+            mean, variance = fitted.of_each(contexts, at, networks)
+        seeds = fitted.draw_noise(contexts if at is None else contexts[at])
+        variance = (variance + seeds) * fitted.head.scale.square()
+        return percent(mean, variance + binomial(mean.sigmoid(), _HELD_OUT * images))
+
+    def _prediction(
+        self, task: Task | None, vertices: torch.Tensor, mean: torch.Tensor, widths: torch.Tensor, images: torch.Tensor
+    ) -> Prediction:
+        """Widths ``[_IMAGES, n]`` never grow with the images; networks that cannot learn are at chance."""
+        widths = widths.flip(0).cummax(0).values.flip(0)
+        grid = torch.tensor(_IMAGES, dtype=torch.float64).log()
+        at = images.double().log().clamp(grid[0], grid[-1])
+        right = torch.searchsorted(grid, at).clamp(1, len(grid) - 1)
+        part = (at - grid[right - 1]) / (grid[right] - grid[right - 1])
+        every = torch.arange(len(mean))
+        std = (1 - part) * widths[right - 1, every] + part * widths[right, every]
+        live = ~self.space.dead_mask(vertices)
+        mean, std = torch.where(live, mean, _chance(task)), torch.where(live, std, std.new_tensor(2.0))
+        return Prediction(mean.float(), std.float(), percent=True)
 
     @torch.inference_mode()
     def curve(
@@ -254,8 +299,8 @@ class BudgetModel:
 
 
 _TENSORS = (
-    "budget_center", "budget_scale", "dataset_center", "dataset_scale", "descriptor_center", "descriptor_map", "columns",
-    "correlation", "wiggle",
+    "budget_center", "budget_scale", "dataset_center", "dataset_scale", "descriptor_center", "descriptor_map",
+    "columns", "correlation", "wiggle",
 )  # fmt: skip
 _CONTEXTS = ("budget", "dataset", "image_set", "task", "number")
 

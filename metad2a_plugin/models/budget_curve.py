@@ -56,7 +56,7 @@ def percent(mean: torch.Tensor, variance: torch.Tensor) -> tuple[torch.Tensor, t
     return middle, ((values - middle[..., None]).square() @ _WEIGHTS).sqrt()
 
 
-def binomial(share: torch.Tensor, images: float) -> torch.Tensor:
-    """Variance of the logit of a share that was counted on so many images."""
+def binomial(share: torch.Tensor, images: torch.Tensor | float) -> torch.Tensor:
+    """Variance of the logit of a share that was counted on so many images, one or more."""
     share = share.clamp(1e-2, 1 - 1e-2)
-    return 1 / (max(images, 1.0) * share * (1 - share))
+    return 1 / (images * share * (1 - share))

@@ -1,14 +1,15 @@
 """The covariance of `BudgetModel`: of what two trainings reach, by their budgets, datasets and architectures.
 
-It is a sum of effects with learned variances. Effects of the context (all but the architecture) are linear and smooth in
-the budget, in the dataset, and in both together, and each image set, task and context has one of its own. Effects of the
-architecture are linear in its descriptors and in its prior columns, each TIMES a covariance over contexts: what is
+It is a sum of effects with learned variances. Effects of the context (all but the architecture) are linear and smooth
+in the budget, in the dataset, and in both together, and each image set, task and context has one of its own. Effects of
+the architecture are linear in its descriptors and in its prior columns, each TIMES a covariance over contexts: what is
 common to all contexts, what changes smoothly with the budget, what with the budget and the kind of data, and what a
 single image set has of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -96,6 +97,11 @@ class Contexts:
         return Contexts(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
+def joined(parts: Sequence[Contexts]) -> Contexts:
+    """All of them."""
+    return Contexts(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Contexts)))
+
+
 @dataclass(frozen=True)
 class Networks:
     """Architectures as the model reads them.
@@ -160,7 +166,7 @@ def shared(hyper: Hyper, a: Contexts, b: Contexts) -> Shared:
 
 
 def own(hyper: Hyper, contexts: Contexts) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Variance of the effects of each context ``[n]``, and of descriptors ``[n]`` and columns ``[n, columns]`` there."""
+    """Variance of the effects of contexts ``[n]``, and of descriptors ``[n]`` and columns ``[n, columns]`` there."""
     unknown = ~contexts.dataset.isfinite().all(1)
     slopes = (2 * hyper.dataset_slope).exp()
     # Standardised features of an unknown dataset deviate by 1.

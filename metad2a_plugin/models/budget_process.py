@@ -93,10 +93,22 @@ class Fitted:
         mean = self.head.mean + features @ (cross @ self.weight)
         whitened = torch.linalg.solve_triangular(self.factor, cross.T, upper=False)
         explained = ((features @ (whitened.T @ whitened)) * features).sum(1)
-        alone, descriptors, columns = own(hyper, context)
+        return mean, (self._prior(context, networks) - explained).clamp(min=1e-6)
+
+    def of_each(self, contexts: Contexts, index: torch.Tensor, networks: Networks) -> tuple[torch.Tensor, torch.Tensor]:
+        """`posterior` of networks in a context each, whose numbers are `index`, int64 ``[n]``."""
+        hyper = self.head.hyper
+        between = shared(hyper, contexts, self.contexts)
+        cross = covariance(hyper, between, networks, self.networks, index, self.index)
+        whitened = torch.linalg.solve_triangular(self.factor, cross.T, upper=False)
+        variance = self._prior(contexts[index], networks) - whitened.square().sum(0)
+        return self.head.mean + cross @ self.weight, variance.clamp(min=1e-6)
+
+    def _prior(self, contexts: Contexts, networks: Networks) -> torch.Tensor:
+        """Variance of networks in a context each, or all in one, ``[n]``."""
+        alone, descriptors, columns = own(self.head.hyper, contexts)
         prior = alone + descriptors * networks.descriptors.square().sum(1)
-        prior = prior + (networks.columns.square() * columns).sum(1) + (2 * hyper.architecture).exp()
-        return mean, (prior - explained).clamp(min=1e-6)
+        return prior + (networks.columns.square() * columns).sum(1) + (2 * self.head.hyper.architecture).exp()
 
     def draw_noise(self, context: Contexts) -> torch.Tensor:
         return noise(self.head.hyper, context)

@@ -29,8 +29,8 @@ from metad2a_plugin.utils.files import PRETRAINED, json_text, write_atomically
 
 FORMAT = "metad2a-checkpoint-1"
 _HALF = (
-    "generator.",
-    *(f"predictor.{name}" for name in ("network.", "anchors", "interaction", "long.anchors", "long.interaction", "columns")),
+    *("generator.", "predictor.network.", "predictor.anchors", "predictor.interaction"),
+    *("predictor.long.anchors", "predictor.long.interaction", "predictor.columns"),
 )
 AccuracyModel: TypeAlias = SubspaceEnsemble | PaperAccuracy | BudgetModel
 """What a checkpoint's predictor can be."""
