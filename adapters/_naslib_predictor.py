@@ -12,12 +12,8 @@ import torch
 
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import ConfigError
-<<<<<<< HEAD
-from metad2a_plugin.models.residual import LEARN_FROM, ResidualProcess
-from metad2a_plugin.plugins.budget import AnyBudget, default_model
-=======
 from metad2a_plugin.models.residual import LEARN_FROM, Describe, ResidualProcess, structure_of
->>>>>>> strategy
+from metad2a_plugin.plugins.budget import AnyBudget, default_model
 from metad2a_plugin.plugins.predictor import Prediction
 from metad2a_plugin.plugins.registry import predictor_of
 from metad2a_plugin.search.metad2a import MetaD2A
