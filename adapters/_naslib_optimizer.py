@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.plugins.budget import AnyBudget, Budget, default_model
 from metad2a_plugin.plugins.registry import bind_strategy, get_space
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.search.metad2a import MetaD2A
@@ -217,12 +218,25 @@ class MetaD2AOptimizer(StrategyOptimizer):
         dataset: images of what to search for: anything `MetaD2A.search` takes. None ranks for the average
             meta-training task. (`config.dataset` is the table's name of the dataset that is looked up.)
         model: a shipped checkpoint, its folder, or a `MetaD2A`. The default has never seen the tables;
-            ``"nasbench201"`` has learned from them, and is for searches that really train.
+            ``"nasbench201"`` has learned from them, and is for searches that really train. For a budget the default
+            is the one that knows budgets.
+        budget: what networks are trained with, a `Budget` or its settings by name, such as ``{"epochs": 12}``; by
+            default `config.search.budget`, where there is one; None is long training.
         **options: as in `MetaD2AStrategy`: `adapt`, limits.
     """
 
-    def __init__(self, config: Any, dataset: Any = None, model: str | MetaD2A = MODEL, **options: Any) -> None:
-        super().__init__(config, "metad2a", model=model, **options, dataset=dataset)
+    def __init__(
+        self,
+        config: Any,
+        dataset: Any = None,
+        model: str | MetaD2A | None = None,
+        budget: AnyBudget = None,
+        **options: Any,
+    ) -> None:
+        given = Budget.of(getattr(config.search, "budget", None) if budget is None else budget)
+        if model is None:
+            model = MODEL if given is None else default_model("nasbench201", budgeted=True)
+        super().__init__(config, "metad2a", model=model, budget=given, **options, dataset=dataset)
 
 
 class _State(torch.nn.Module):

@@ -13,9 +13,11 @@ import torch
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.models.residual import LEARN_FROM, Describe, ResidualProcess, structure_of
+from metad2a_plugin.plugins.budget import AnyBudget, default_model
 from metad2a_plugin.plugins.predictor import Prediction
 from metad2a_plugin.plugins.registry import predictor_of
 from metad2a_plugin.search.metad2a import MetaD2A
+from metad2a_plugin.search.predictor import CheckpointPredictor
 from metad2a_plugin.search.scoring import task_of
 
 from ._naslib_host import Predictor
@@ -51,7 +53,7 @@ class NamedPredictor(_CellPredictor):
         dataset: images, for predictors that look at some; anything that `load_dataset` takes.
         seed: of the choice of images, and of the predictor.
         encoding_type, ss_type, hpo_wrapper: NASLib's, as in `MetaD2APredictor`.
-        **options: for the predictor.
+        **options: for the predictor; also ``budget``, for one that knows budgets.
 
     Raises:
         ConfigError: no such predictor, it does not take these options, or it needs a dataset and has none.
@@ -90,6 +92,7 @@ class MetaD2APredictor(_CellPredictor):
     Args:
         dataset: images of the dataset, as in `MetaD2AOptimizer`.
         model: as in `MetaD2AOptimizer`.
+        budget: what networks are trained with, a `Budget` or its settings by name; None is long training.
         seed: of the choice of images.
         encoding_type, ss_type, hpo_wrapper: NASLib's; encodings are read as they come, and nothing is to be tuned.
 
@@ -101,8 +104,9 @@ class MetaD2APredictor(_CellPredictor):
     def __init__(
         self,
         dataset: Any = None,
-        model: str | MetaD2A = MODEL,
+        model: str | MetaD2A | None = None,
         *,
+        budget: AnyBudget = None,
         seed: int = 0,
         encoding_type: Any = None,
         ss_type: str | None = None,
@@ -110,7 +114,10 @@ class MetaD2APredictor(_CellPredictor):
     ) -> None:
         super().__init__(ss_type, encoding_type, hpo_wrapper)
         self.dataset, self.seed = dataset, seed
+        if model is None:
+            model = MODEL if budget is None else default_model(SPACE.name, budgeted=True)
         self._searcher = model if isinstance(model, MetaD2A) else MetaD2A.from_pretrained(model)
+        self._ranker = CheckpointPredictor(SPACE, self._searcher.checkpoint, budget)
         self._process: ResidualProcess | None = None
 
     def pre_process(self) -> None:
@@ -170,7 +177,7 @@ class MetaD2APredictor(_CellPredictor):
     def _predicted(self) -> Prediction:
         """Of every cell, in official order: a search asks for them one by one, and often; float64 ``[15625]``."""
         task = None if self.dataset is None else self._searcher.task(self.dataset, seed=self.seed)
-        found = self._searcher.checkpoint.predictor.predict_task(task, SPACE.all_vertices())
+        found = self._ranker.predict(task, SPACE.all_vertices())
         return Prediction(found.mean.double(), None if found.std is None else found.std.double())
 
 

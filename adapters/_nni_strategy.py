@@ -18,7 +18,8 @@ from nni.nas.space import ExecutableModelSpace, ModelStatus
 from nni.nas.strategy.base import Strategy, StrategyStatus
 
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.registry import bind_strategy
+from metad2a_plugin.plugins.budget import AnyBudget, default_model
+from metad2a_plugin.plugins.registry import DEFAULT_SPACE, bind_strategy
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.utils.files import write_atomically
 
@@ -299,6 +300,9 @@ class MetaD2AStrategy(SearchStrategy):
         dataset: what to search for: anything `MetaD2A.search` takes; None ranks for the average meta-training task.
         model: a shipped checkpoint, its folder, or a `MetaD2A`, of the experiment's search space. Where metrics are
             those of the benchmark, take ``"nasbench201-paper"``, which has not learned from them.
+            By default ``"nasbench201"``, for a budget ``"nasbench201-budget"``.
+        budget: what trials train networks with, a `Budget` or its settings by name, such as ``{"epochs": 30}``; None is
+            long training.
         seed: of the choice of images and of the generator.
         adapt: learn from the metrics.
         state_file: see `SearchStrategy`.
@@ -314,7 +318,8 @@ class MetaD2AStrategy(SearchStrategy):
         self,
         dataset: Any,
         *,
-        model: Any = "nasbench201",
+        model: Any = None,
+        budget: AnyBudget = None,
         seed: int = 0,
         adapt: bool = True,
         state_file: str | os.PathLike[str] | None = None,
@@ -322,11 +327,14 @@ class MetaD2AStrategy(SearchStrategy):
     ) -> None:
         from metad2a_plugin.search.metad2a import MetaD2A
 
+        if model is None:
+            model = default_model(DEFAULT_SPACE, budget is not None)
         searcher = model if isinstance(model, MetaD2A) else MetaD2A.from_pretrained(model)
         task = None if dataset is None else searcher.task(dataset, seed=seed)
-        super().__init__(
-            "metad2a", seed=seed, state_file=state_file, model=searcher, dataset=task, adapt=adapt, **options
-        )
+        given = {"model": searcher, "dataset": task, "adapt": adapt, **options}
+        if budget is not None:  # states of before there were budgets have none among their options
+            given["budget"] = budget
+        super().__init__("metad2a", seed=seed, state_file=state_file, **given)
         ranked = self._make(searcher.space)
         self._make = lambda space: ranked
         self._training = searcher.checkpoint.training

@@ -15,6 +15,7 @@ from typing import Any
 from nni.nas.space import ExecutableModelSpace, ModelStatus
 
 from metad2a_plugin.errors import CheckpointError
+from metad2a_plugin.plugins.budget import Budget
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.utils.files import UNREADABLE
@@ -171,6 +172,8 @@ def plain(value: Any) -> Any:
         return hashlib.sha256(value.features.numpy().tobytes() + value.labels.numpy().tobytes()).hexdigest()[:16]
     if isinstance(value, MetaD2A):
         return value.checkpoint.name
+    if isinstance(value, Budget):
+        return plain(value.to_dict())
     if isinstance(value, OwnEvaluator):
         return plain(value._arguments)
     if isinstance(value, Mapping):

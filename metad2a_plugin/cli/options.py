@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.budget import Budget, default_model
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space
+from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.utils.checks import parse_options
 from metad2a_plugin.utils.files import check_writable, check_writable_folder, data_folder
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from metad2a_plugin.candidates.limits import Limits
     from metad2a_plugin.search.metad2a import MetaD2A
 
 Config = TypeVar("Config", bound="DataclassInstance")
@@ -103,6 +106,17 @@ Epochs = Annotated[int, typer.Option(help="Passes over the training part.")]
 BatchSize = Annotated[int, typer.Option(help="Largest batch.")]
 LearningRate = Annotated[float, typer.Option("--lr", help="Highest learning rate.")]
 Flip = Annotated[bool, typer.Option(help="Mirror images at random; for photographs.")]
+_WITH = "to be trained with, beside --epochs"
+ForEpochs = Annotated[
+    int | None, typer.Option("--epochs", help="Rank for a training of so many epochs; by default for long training.")
+]
+WithBatchSize = Annotated[
+    int | None, typer.Option("--batch-size", help=f"Largest batch {_WITH}; {TrainConfig.batch_size} by default.")
+]
+WithLearningRate = Annotated[
+    float | None, typer.Option("--lr", help=f"Highest learning rate {_WITH}; {TrainConfig.lr} by default.")
+]
+WithFlip = Annotated[bool, typer.Option("--flip", help=f"Mirrored images {_WITH}; for photographs.")]
 Validation = Annotated[float, typer.Option(help="Share of the images held out.")]
 
 # -- files ---------------------------------------------------------------------------------------
@@ -167,16 +181,31 @@ def limit_options(settings: Mapping[str, Any]) -> dict[str, Any]:
     latencies = dict(pairs("--max-latency", settings["max_latency"], expected, float))
     limits = {name: settings[name] for name in ("max_params", "max_flops", "input_size")}
     limits |= {"max_latency": latencies, "latency_tables": tables}
-    return given(**limits) | network_options(settings["network"], width=settings["width"])
+    shorthands = {name: settings[name] for name in ("channels", "cells", "width")}
+    return given(**limits) | network_options(settings["network"], **shorthands)
 
 
-def load_searcher(model: str | None, space: str | None, device: str) -> MetaD2A:
-    """The model, checked to be of the space."""
+def budget_of(settings: Mapping[str, Any], limits: Limits) -> Budget | None:
+    """The budget of ``--epochs`` and what goes with it, in the size of the limits; None without.
+
+    Raises:
+        ConfigError: something that goes with it is given alone, or a value is out of range.
+    """
+    options = given(batch_size=settings["batch_size"], lr=settings["lr"], flip=settings["flip"] or None)
+    if settings["epochs"] is None:
+        for name in options:
+            raise ConfigError(f"--{name.replace('_', '-')} is of a training to rank for; give its --epochs too")
+        return None
+    return Budget(epochs=settings["epochs"], input_size=limits.size, options=limits.options, **options)
+
+
+def load_searcher(model: str | None, space: str | None, device: str, budgeted: bool = False) -> MetaD2A:
+    """The model, checked to be of the space; by default the one that knows budgets, if there is a budget."""
     from metad2a_plugin.search.metad2a import MetaD2A
 
     if space is not None:
         get_space(space)  # a name that is wrong is no checkpoint either
-    name = model or space or DEFAULT_SPACE
+    name = model or default_model(space or DEFAULT_SPACE, budgeted)
     searcher = MetaD2A.from_pretrained(name, device)
     if space is not None and space != searcher.space.name:
         own = searcher.space.name

@@ -17,6 +17,7 @@ from metad2a_plugin.spaces.base import random_live
 if TYPE_CHECKING:
     from metad2a_plugin.candidates.limits import Limits
     from metad2a_plugin.data import ImageDataset
+    from metad2a_plugin.plugins.budget import Budget
     from metad2a_plugin.plugins.predictor import Predictor
     from metad2a_plugin.search.metad2a import MetaD2A
     from metad2a_plugin.search.result import SearchResult
@@ -37,8 +38,14 @@ def search(
     max_latency: opt.MaxLatency = None,
     latency_table: opt.LatencyTable = None,
     input_size: opt.InputSize = None,
+    channels: opt.Channels = None,
+    cells: opt.Cells = None,
     width: opt.Width = None,
     network: opt.Network = None,
+    epochs: opt.ForEpochs = None,
+    batch_size: opt.WithBatchSize = None,
+    lr: opt.WithLearningRate = None,
+    flip: opt.WithFlip = False,
     json: opt.Json = None,
     draw: Annotated[Path | None, typer.Option(help="Draw the networks into this folder.")] = None,
     export: Annotated[Path | None, typer.Option(help="Write the networks, untrained, into this folder.")] = None,
@@ -58,17 +65,18 @@ def search(
     from metad2a_plugin.search.metad2a import search_space
 
     effort = opt.configured(Effort, settings)
-    searcher = _searcher(dataset, model, space, predictor, device)
+    searcher = _searcher(dataset, model, space, predictor, device, epochs is not None)
     searched = searcher.space if searcher else get_space(space or DEFAULT_SPACE)
     limits = Limits.of(searched, asked)
+    budget = opt.budget_of(settings, limits)
     # Once, for a predictor made here and for the features.
     images = load_dataset(dataset) if dataset and option else dataset
-    ranker = _with_options(predictor, option, limits, images, seed)
+    ranker = _with_options(predictor, option, limits, images, seed, budget)
     if searcher:
-        result = searcher.search(images, predictor=ranker, top=top, limits=limits, effort=effort)
+        result = searcher.search(images, predictor=ranker, budget=budget, top=top, limits=limits, effort=effort)
     else:
         assert ranker is not None  # else there is a searcher
-        result = search_space(searched, ranker, images, top=top, limits=limits, effort=effort)
+        result = search_space(searched, ranker, images, budget=budget, top=top, limits=limits, effort=effort)
     report = Report(json)
     print_search(report.console, result)
     report.values("result", result.to_dict())
@@ -107,8 +115,14 @@ def pareto(
     max_latency: opt.MaxLatency = None,
     latency_table: opt.LatencyTable = None,
     input_size: opt.InputSize = None,
+    channels: opt.Channels = None,
+    cells: opt.Cells = None,
     width: opt.Width = None,
     network: opt.Network = None,
+    epochs: opt.ForEpochs = None,
+    batch_size: opt.WithBatchSize = None,
+    lr: opt.WithLearningRate = None,
+    flip: opt.WithFlip = False,
     json: opt.Json = None,
     out: Annotated[
         list[Path] | None, typer.Option(help="Write the networks as .json or .csv; may be repeated.")
@@ -134,14 +148,15 @@ def pareto(
     from metad2a_plugin.search.metad2a import pareto_space
 
     effort = opt.configured(Effort, settings)
-    searcher = _searcher(dataset, model, space, predictor, device)
+    searcher = _searcher(dataset, model, space, predictor, device, epochs is not None)
     searched = searcher.space if searcher else get_space(space or DEFAULT_SPACE)
     limits = Limits.of(searched, asked)
+    budget = opt.budget_of(settings, limits)
     if searcher:
-        front = searcher.pareto(dataset, cost, predictor=predictor, limits=limits, effort=effort)
+        front = searcher.pareto(dataset, cost, predictor=predictor, budget=budget, limits=limits, effort=effort)
     else:
         assert predictor is not None  # else there is a searcher
-        front = pareto_space(searched, predictor, cost, dataset, limits=limits, effort=effort)
+        front = pareto_space(searched, predictor, cost, dataset, budget=budget, limits=limits, effort=effort)
     report = Report(json)
     print_front(report.console, front)
     report.values("front", front.to_dict())
@@ -154,7 +169,12 @@ def pareto(
 
 
 def _with_options(
-    predictor: str | None, option: list[str] | None, limits: Limits, images: ImageDataset | str | None, seed: int
+    predictor: str | None,
+    option: list[str] | None,
+    limits: Limits,
+    images: ImageDataset | str | None,
+    seed: int,
+    budget: Budget | None,
 ) -> Predictor | str | None:
     """The predictor made with its options; its name where there are none."""
     if not option:
@@ -162,11 +182,11 @@ def _with_options(
     if predictor is None:
         raise ConfigError("--option is for a --predictor")
     options = opt.predictor_options(option)
-    return predictor_of(predictor, limits.space, limits.size, images, seed, limits.options, **options)
+    return predictor_of(predictor, limits.space, limits.size, images, seed, limits.options, budget, **options)
 
 
 def _searcher(
-    dataset: str | None, model: str | None, space: str | None, predictor: str | None, device: str
+    dataset: str | None, model: str | None, space: str | None, predictor: str | None, device: str, budgeted: bool
 ) -> MetaD2A | None:
     """The model; None where a predictor ranks without one: there is no dataset, or no model of the space."""
     from metad2a_plugin.models.checkpoint import shipped
@@ -177,7 +197,8 @@ def _searcher(
         )
     if dataset is None or (predictor and model is None and (space or DEFAULT_SPACE) not in shipped()):
         return None
-    return opt.load_searcher(model, space, device)
+    # A predictor that is given answers for the budget itself.
+    return opt.load_searcher(model, space, device, budgeted and predictor is None)
 
 
 @app.command()
@@ -189,13 +210,19 @@ def score(
     random: Annotated[int, typer.Option(min=0, help="Also score so many random architectures.")] = 0,
     option: opt.Options = None,
     input_size: opt.InputSize = None,
+    channels: opt.Channels = None,
+    cells: opt.Cells = None,
+    epochs: opt.ForEpochs = None,
+    batch_size: opt.WithBatchSize = None,
+    lr: opt.WithLearningRate = None,
+    flip: opt.WithFlip = False,
     json: opt.Json = None,
     seed: opt.Seed = 0,
 ) -> None:
     """Score given architectures, without training any."""
     import random as randomness
-    from dataclasses import asdict
 
+    settings = locals()
     options = opt.predictor_options(option)
     opt.check_outputs(json)
     if not architecture and not random:
@@ -203,10 +230,17 @@ def score(
     searched, rng = get_space(space or DEFAULT_SPACE), randomness.Random(seed)
     given = [searched.parse(text) for text in architecture or ()]
     given += [random_live(searched, rng) for _ in range(random)]
+    from metad2a_plugin.candidates.limits import Limits
     from metad2a_plugin.cli.tables import print_scores
     from metad2a_plugin.search.scoring import score_architectures
 
-    scores = score_architectures(searched, given, predictor, dataset, input_size=input_size, seed=seed, **options)
+    limits = Limits(searched, input_size=input_size, options=opt.network_options(None, channels=channels, cells=cells))
+    budget = opt.budget_of(settings, limits)
+    if limits.options and budget is None:
+        raise ConfigError(f"--{next(iter(limits.options))} is of a training to score for; give its --epochs too")
+    scores = score_architectures(
+        searched, given, predictor, dataset, input_size=input_size, budget=budget, seed=seed, **options
+    )
     report = Report(json)
     print_scores(report.console, scores)
-    report.values("scores", asdict(scores))
+    report.values("scores", scores.to_dict())

@@ -82,6 +82,8 @@ def _print_search_notes(console: Console, result: SearchResult) -> None:
         f"({left_out} left out) in {result.seconds['search']:.2f} s{read}."
     )
     console.print(result.scale)
+    if result.budget is not None:
+        console.print(f"Ranked for {result.budget}.")
     for note in result.notes:
         console.print(note)
     if result.far:
@@ -188,6 +190,10 @@ def print_scores(console: Console, scores: Scores) -> None:
         f"{scores.dataset or scores.space}: {scores.num_classes:,} classes, {scores.input_size} pixels; "
         f"scored by {scores.predictor}. {scores.scale}".rstrip()
     )
+    if scores.budget is not None:
+        console.print(f"Scored for {scores.budget}.")
+    for note in scores.notes:
+        console.print(note)
 
 
 def print_findings(console: Console, findings: Sequence[Finding]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random as randomness
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -14,6 +15,7 @@ from metad2a_plugin.cli import options as opt
 from metad2a_plugin.cli.app import app
 from metad2a_plugin.cli.report import Report
 from metad2a_plugin.errors import ConfigError, require
+from metad2a_plugin.plugins.budget import budget_model
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space
 from metad2a_plugin.spaces.base import random_live
 from metad2a_plugin.training.config import TrainConfig
@@ -95,7 +97,10 @@ def train(
     from metad2a_plugin.utils.progress import stages
 
     found = _read_result(result, space) if result else {}
-    searcher = None if architecture or result or strategy else opt.load_searcher(model, space, "cpu")
+    searcher = None
+    if not (architecture or result or strategy):
+        # For the budget of this training, where a model of the space knows budgets.
+        searcher = opt.load_searcher(model or budget_model(space or DEFAULT_SPACE), space, "cpu")
     searched = searcher.space if searcher else get_space(found.get("space") or space or DEFAULT_SPACE)
     named = {f"given {i}": searched.parse(text) for i, text in enumerate(architecture or (), 1)}
     if result:
@@ -131,7 +136,8 @@ def train(
     if searcher:
         # Only the training part is shown to the search: the validation images stay unseen.
         limits = Limits(searched, input_size=config.input_size, options=options)
-        ranking = searcher.search(data.train, top=top, limits=limits, effort=Effort(seed=seed))
+        budget = replace(config.budget, images=len(data.labels)) if searcher.predictor.knows_budgets else None
+        ranking = searcher.search(data.train, budget=budget, top=top, limits=limits, effort=Effort(seed=seed))
         named = _ranks(ranking.architectures)
     rng = randomness.Random(seed)
     named |= {f"random {i}": random_live(searched, rng) for i in range(1, random + 1)}

@@ -62,7 +62,8 @@ def extract_task(
         seed: of the choice of images.
 
     Returns:
-        features float32 ``[images, dim]``, labels int64 ``[images]``.
+        features float32 ``[images, dim]``, labels int64 ``[images]``, of the images that were encoded; `Task.images`
+        counts all of the dataset.
 
     Raises:
         DatasetError: more than half of the images are broken, or fewer than two classes are usable.
@@ -82,7 +83,7 @@ def extract_task(
     labels, class_names = drop_empty_classes(chosen.name, chosen.labels[found.kept.numpy()], chosen.class_names)
     if path and not cached:
         _store(path, found)
-    return Task(found.features, torch.from_numpy(labels), chosen.name, class_names, model.name)
+    return Task(found.features, torch.from_numpy(labels), chosen.name, class_names, model.name, len(dataset))
 
 
 def _encode(dataset: ImageDataset, encoder: ImageEncoder, batch_size: int, progress: bool) -> _Features:

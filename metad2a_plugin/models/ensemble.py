@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from typing import ClassVar
 
 import torch
 
@@ -72,6 +73,7 @@ class SubspaceEnsemble:
     second_logit: torch.Tensor
     noise: torch.Tensor
     response: torch.Tensor = field(default_factory=lambda: torch.tensor([CENTER, SCALE]))
+    knows_budgets: ClassVar[bool] = False
     _coded: LastUse[Task, tuple[torch.Tensor, int]] = field(default_factory=LastUse, init=False, repr=False)
 
     @property

@@ -92,6 +92,7 @@ class PaperAccuracy:
     scale: float
     noise: float
 
+    knows_budgets: ClassVar[bool] = False
     DRAWS: ClassVar[int] = 10
     """Image sets whose scores are averaged, as in the release."""
     _coded: LastUse[Task, torch.Tensor] = field(default_factory=LastUse, init=False, repr=False, compare=False)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from metad2a_plugin.plugins.budget import Budget
 from metad2a_plugin.spaces.base import Architectures, SearchSpace
 from metad2a_plugin.utils.lazy import torch
 
@@ -63,10 +64,13 @@ class Predictor(ABC):
         quantity: what scores are: ``accuracy``, or ``score`` where they only rank.
         unit: of the scores, such as ``%``; empty where they have none.
         scale: a sentence on what the scores are, for those who read a search's result.
+        notes: further sentences, on what scores are for.
         candidates: networks that a search scores unless told, of a predictor that takes its time; None where it can
             score thousands.
         network: options of the networks that it builds; None where it builds none. One that does takes them as
             ``**options``, and is given those that a search counts costs for.
+        knows_budgets: whether scores can be those of a `Budget`; a class that does takes it as ``budget``.
+        budget: that scores are for; None is long training.
     """
 
     name: str = ""
@@ -74,8 +78,11 @@ class Predictor(ABC):
     quantity: str = "score"
     unit: str = ""
     scale: str = ""
+    notes: tuple[str, ...] = ()
     candidates: int | None = None
     network: Mapping[str, Any] | None = None
+    knows_budgets: bool = False
+    budget: Budget | None = None
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
@@ -98,6 +105,12 @@ class Predictor(ABC):
     def read(self, images: Any, seed: int) -> Task | None:
         """The images as this predictor wants to see them; None where the default encoder's features will do."""
         return None
+
+    def training(self, task: Task | None) -> Budget | None:
+        """`budget` as it is for a dataset, with its number of training images where that is known."""
+        if self.budget is None or task is None or task.images is None:
+            return self.budget
+        return self.budget.resolved(task.images)
 
     def distance(self, task: Task) -> float | None:
         """How far a dataset is from those that were learned from, of which 99% are within 1; None where not known."""

@@ -27,6 +27,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.budget import AnyBudget, Budget, refused
 from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import SearchSpace
@@ -268,6 +269,7 @@ def predictor_of(
     dataset: Any = None,
     seed: int | None = None,
     network: Mapping[str, Any] | None = None,
+    budget: AnyBudget = None,
     **options: Any,
 ) -> Predictor:
     """The object itself, or one of the class of that name.
@@ -282,19 +284,29 @@ def predictor_of(
         dataset: anything that `load_dataset` takes.
         seed: of what the predictor draws.
         network: options of the networks, for a class that builds some (`Predictor.network`).
+        budget: that scores are to be for, for a class that takes one; None is long training.
         **options: for the class; an object takes none.
 
     Raises:
         ConfigError: no such predictor, it is of another space, it does not know the size, it needs images and has none,
-            or does not take the options.
+            does not take the options, or knows no budgets and is given one.
     """
+    budget = Budget.of(budget)
     if isinstance(given, Predictor):
         if given.space.name != space.name:
             raise ConfigError(f"the predictor is of the space {given.space.name!r}, not {space.name!r}")
         if options:
             raise ConfigError(f"a predictor that is an object takes no options, got {', '.join(options)}")
+        if budget is not None and given.budget != budget:
+            if not given.knows_budgets:
+                raise refused(f"the predictor {given.name!r}", space.name)
+            raise ConfigError("a predictor that is an object has its budget already; make it with this one")
         return given
     found = entry("predictors", given)
+    if budget is not None:
+        if not found.takes("budget"):
+            raise refused(f"the predictor {given!r}", space.name)
+        options = {"budget": budget, **options}
     if network and found.load().network is not None:
         options = {**network, **options}
     offered = {"resolution": input_size, "input_size": input_size, "dataset": dataset, "seed": seed}

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from metad2a_plugin.errors import CheckpointError, ConfigError
@@ -48,6 +48,14 @@ class Strategy(ABC):
 
     @abstractmethod
     def _tell(self, architecture: Architecture, value: float) -> None: ...
+
+    @classmethod
+    def uses_budget(cls, space: SearchSpace, options: Mapping[str, Any]) -> bool:
+        """Whether the strategy, made with these options, takes a `Budget` as ``budget``.
+
+        `train_search` gives it that of its trainings then.
+        """
+        return False
 
     def prepare(self, progress: Progress = lambda stage, done, total, note: None) -> None:  # noqa: B027 - most need none
         """Do what takes long before the first `ask`, which does it otherwise, without a word.

@@ -20,6 +20,7 @@ class Task:
         name: where it came from, for messages and reports.
         class_names: one name per class.
         encoder: name of the image encoder that made the features.
+        images: of the whole dataset, of which `features` can be a sample; None where that is not known.
     """
 
     features: torch.Tensor
@@ -27,6 +28,7 @@ class Task:
     name: str = "task"
     class_names: tuple[str, ...] = ()
     encoder: str = ""
+    images: int | None = None
     _members: tuple[np.ndarray, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

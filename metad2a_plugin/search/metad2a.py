@@ -23,9 +23,10 @@ from metad2a_plugin.data import ImageDataset, Task, extract_task, get_encoder, l
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.models.checkpoint import Checkpoint, load_checkpoint
 from metad2a_plugin.models.generator import TEMPERATURE
+from metad2a_plugin.plugins.budget import AnyBudget, Budget, default_model
 from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.plugins.registry import entry, get_space, predictor_of
-from metad2a_plugin.search.options import requested
+from metad2a_plugin.search.options import requested, sized
 from metad2a_plugin.search.pareto import Front, costed, front
 from metad2a_plugin.search.predictor import CheckpointPredictor
 from metad2a_plugin.search.ranking import Origin, Ranking, rank
@@ -50,7 +51,7 @@ class MetaD2A:
         device: where they run.
 
     Attributes:
-        predictor: of the checkpoint.
+        predictor: of the checkpoint, for long training.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
@@ -69,13 +70,15 @@ class MetaD2A:
         return cls(load_checkpoint(name), device)
 
     @classmethod
-    def of_space(cls, space: SearchSpace, model: str | MetaD2A | None = None) -> MetaD2A:
-        """A model that must be of that space: itself, by name or folder, or the one that is named like the space.
+    def of_space(cls, space: SearchSpace, model: str | MetaD2A | None = None, *, budgeted: bool = False) -> MetaD2A:
+        """A model that must be of that space: itself, by name or folder, or the one of `default_model`.
 
         Raises:
             CheckpointError: it cannot be read.
         """
-        made = model if isinstance(model, MetaD2A) else cls.from_pretrained(space.name if model is None else model)
+        if model is None:
+            model = default_model(space.name, budgeted)
+        made = model if isinstance(model, MetaD2A) else cls.from_pretrained(model)
         if made.space.name != space.name:
             raise ConfigError(
                 f"the model {made.checkpoint.name!r} is of the space {made.space.name!r}, not {space.name!r}; give a "
@@ -118,14 +121,19 @@ class MetaD2A:
         return extract_task(images, encoder, seed=seed, progress=progress, device=self.device, **options)
 
     # -- models ------------------------------------------------------------------------------
-    def predict(self, dataset: Any, architectures: Architectures) -> Prediction:
+    def predict(self, dataset: Any, architectures: Architectures, budget: AnyBudget = None) -> Prediction:
         """Accuracies of architectures, or of encoded ones int64 ``[n, vertices]``; see `Prediction`.
 
         Args:
             dataset: as in `task`; None predicts for the average meta-training task.
             architectures: of the checkpoint's space. Encoded ones are taken as they are.
+            budget: that accuracies are for; None is long training.
         """
-        return self.predictor.predict(None if dataset is None else self.task(dataset), architectures)
+        return self._budgeted(budget).predict(None if dataset is None else self.task(dataset), architectures)
+
+    def _budgeted(self, budget: AnyBudget) -> CheckpointPredictor:
+        """The checkpoint's predictor for a budget; a `ConfigError` where it knows none."""
+        return self.predictor if budget is None else CheckpointPredictor(self.space, self.checkpoint, budget)
 
     def generate(self, task: Task, n: int, *, seed: int = 0, tilt: torch.Tensor | None = None) -> torch.Tensor:
         """Up to `n` different encoded architectures for a dataset, int64 ``[m, vertices]``, likeliest kinds first.
@@ -162,6 +170,7 @@ class MetaD2A:
         *,
         top: int = 10,
         predictor: str | Predictor | None = None,
+        budget: AnyBudget = None,
         limits: Limits | None = None,
         effort: Effort | None = None,
         progress: bool = True,
@@ -176,7 +185,8 @@ class MetaD2A:
             dataset: a folder, a file, arrays, a torch Dataset (see `load_dataset`), or a `Task`.
             top: how many to return.
             predictor: ranks instead of the checkpoint's own: a name (``metad2a list predictors``), or an object. One
-                made by name is told the size of images and networks.
+                made by name is told the budget, and the size of images and networks.
+            budget: what networks will be trained with, in which size; None ranks for long training.
             limits: hard limits, and the size of the networks.
             effort: how much is searched, and the seed.
             progress: show progress bars if stderr is a terminal.
@@ -186,14 +196,15 @@ class MetaD2A:
         integer("top", top, 1)
         if dataset is None and predictor is None:
             raise ConfigError("search needs a dataset; rank(None) orders networks for the average meta-training task")
-        ranking = self.rank(dataset, predictor=predictor, limits=limits, effort=effort, progress=progress, **options)
-        return ranking.result(slice(top))
+        settings: dict[str, Any] = {"predictor": predictor, "budget": budget, "limits": limits, "effort": effort}
+        return self.rank(dataset, **settings, progress=progress, **options).result(slice(top))
 
     def rank(
         self,
         dataset: Any,
         *,
         predictor: str | Predictor | None = None,
+        budget: AnyBudget = None,
         limits: Limits | None = None,
         effort: Effort | None = None,
         progress: bool = True,
@@ -204,7 +215,8 @@ class MetaD2A:
         A `dataset` of None ranks for the average meta-training task; candidates are drawn at random then.
         """
         limits, effort, left = requested(self.space, limits, effort, options, TASK_OPTIONS)
-        ranker, origin = self._origin(dataset, predictor, limits, effort, progress, left)
+        limits, budget = sized(limits, budget)
+        ranker, origin = self._origin(dataset, predictor, budget, limits, effort, progress, left)
         return rank(limits, ranker, effort, origin)
 
     def pareto(
@@ -213,6 +225,7 @@ class MetaD2A:
         cost: str = "flops",
         *,
         predictor: str | Predictor | None = None,
+        budget: AnyBudget = None,
         limits: Limits | None = None,
         effort: Effort | None = None,
         progress: bool = True,
@@ -223,7 +236,7 @@ class MetaD2A:
         Spaces of at most 20,000 architectures are ranked completely.
 
         Args:
-            dataset, predictor, limits, progress, options: as in `search`.
+            dataset, predictor, budget, limits, progress, options: as in `search`.
             cost: ``flops``, ``params`` or a device.
             effort: its `points` are levels of the cost, in equal ratios: the best network within each is on the front;
                 its `queries` are for all of the front.
@@ -231,14 +244,16 @@ class MetaD2A:
         if dataset is None and predictor is None:
             raise ConfigError("a front needs a dataset, or a predictor that needs none")
         limits, effort, left = requested(self.space, limits, effort, options, TASK_OPTIONS)
+        limits, budget = sized(limits, budget)
         limits = costed(limits, cost)
-        ranker, origin = self._origin(dataset, predictor, limits, effort, progress, left)
+        ranker, origin = self._origin(dataset, predictor, budget, limits, effort, progress, left)
         return front(limits, ranker, cost, effort, origin)
 
     def _origin(
         self,
         dataset: Any,
         predictor: str | Predictor | None,
+        budget: Budget | None,
         limits: Limits,
         effort: Effort,
         progress: bool,
@@ -246,9 +261,10 @@ class MetaD2A:
     ) -> tuple[Predictor, Origin]:
         """What ranks, and for what; the dataset is read once."""
         begin, task = time.perf_counter(), None
-        ranker: Predictor = self.predictor
-        if predictor is not None:
-            ranker, dataset = _ranker(predictor, limits, effort, dataset)
+        if predictor is None:
+            ranker: Predictor = self._budgeted(budget)
+        else:
+            ranker, dataset = _ranker(predictor, budget, limits, effort, dataset)
         if dataset is None:
             task_of(ranker, None, effort.seed)  # refuses a predictor that needs one
         else:
@@ -273,6 +289,7 @@ def search_space(
     dataset: Any = None,
     *,
     top: int = 10,
+    budget: AnyBudget = None,
     limits: Limits | None = None,
     effort: Effort | None = None,
     **options: Any,
@@ -287,7 +304,7 @@ def search_space(
         space: a search space, or its name.
         predictor: a predictor, or its name (``metad2a list predictors``).
         dataset: as in `MetaD2A.search`; None for a predictor that needs none, such as ``ofa-imagenet``.
-        top, limits, effort: as in `MetaD2A.search`; candidates are drawn at random.
+        top, budget, limits, effort: as in `MetaD2A.search`; candidates are drawn at random.
         **options: in place of `limits` and `effort`, as there.
 
     Raises:
@@ -296,7 +313,8 @@ def search_space(
     """
     integer("top", top, 1)
     limits, effort, _ = requested(_space(space), limits, effort, options)
-    ranker, origin = _origin(predictor, limits, effort, dataset)
+    limits, budget = sized(limits, budget)
+    ranker, origin = _origin(predictor, budget, limits, effort, dataset)
     return rank(limits, ranker, effort, origin).result(slice(top))
 
 
@@ -306,6 +324,7 @@ def pareto_space(
     cost: str = "flops",
     dataset: Any = None,
     *,
+    budget: AnyBudget = None,
     limits: Limits | None = None,
     effort: Effort | None = None,
     **options: Any,
@@ -313,12 +332,13 @@ def pareto_space(
     """The best networks from the smallest to the largest, by a predictor, without a generator.
 
     Args:
-        space, predictor, dataset, limits, effort, options: as in `search_space`.
+        space, predictor, dataset, budget, limits, effort, options: as in `search_space`.
         cost: as in `MetaD2A.pareto`.
     """
     limits, effort, _ = requested(_space(space), limits, effort, options)
+    limits, budget = sized(limits, budget)
     limits = costed(limits, cost)
-    ranker, origin = _origin(predictor, limits, effort, dataset)
+    ranker, origin = _origin(predictor, budget, limits, effort, dataset)
     return front(limits, ranker, cost, effort, origin)
 
 
@@ -326,10 +346,13 @@ def _space(space: SearchSpace | str) -> SearchSpace:
     return get_space(space) if isinstance(space, str) else space
 
 
-def _ranker(predictor: Predictor | str, limits: Limits, effort: Effort, dataset: Any) -> tuple[Predictor, Any]:
+def _ranker(
+    predictor: Predictor | str, budget: Budget | None, limits: Limits, effort: Effort, dataset: Any
+) -> tuple[Predictor, Any]:
     """The predictor, and the dataset, read once: what can be refused without images is, before that."""
     looks = isinstance(predictor, str) and entry("predictors", predictor).takes("dataset")
     about: dict[str, Any] = {"input_size": limits.size, "seed": effort.seed, "network": limits.options}
+    about["budget"] = budget
     if not looks:
         ranker = predictor_of(predictor, limits.space, **about)
     if dataset is not None and not isinstance(dataset, Task):
@@ -341,10 +364,10 @@ def _ranker(predictor: Predictor | str, limits: Limits, effort: Effort, dataset:
 
 
 def _origin(
-    predictor: Predictor | str, limits: Limits, effort: Effort, dataset: Any
+    predictor: Predictor | str, budget: Budget | None, limits: Limits, effort: Effort, dataset: Any
 ) -> tuple[Predictor, Origin]:
     begin = time.perf_counter()
-    ranker, dataset = _ranker(predictor, limits, effort, dataset)
+    ranker, dataset = _ranker(predictor, budget, limits, effort, dataset)
     if isinstance(dataset, Task):
         return ranker, Origin(dataset)
     task = task_of(ranker, dataset, effort.seed)

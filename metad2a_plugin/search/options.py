@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from metad2a_plugin.candidates.find import Effort
 from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.budget import AnyBudget, Budget
 from metad2a_plugin.plugins.registry import option_names
 from metad2a_plugin.spaces.base import SearchSpace
 
@@ -39,3 +40,27 @@ def requested(
     if limits is not None and limits.space.name != space.name:
         raise ConfigError(f"the limits are of the space {limits.space.name!r}, not {space.name!r}")
     return limits or Limits.of(space, of_limits, [*names, *others]), effort or Effort(**of_effort), left
+
+
+def sized(limits: Limits, budget: AnyBudget) -> tuple[Limits, Budget | None]:
+    """Limits that count costs at the size of a budget's networks, and the budget with the limits' network options.
+
+    Raises:
+        ConfigError: both say the size of the images or the same option of the networks, and not alike.
+    """
+    budget = Budget.of(budget)
+    if budget is None:
+        return limits, None
+    if limits.input_size not in (None, budget.input_size):
+        raise ConfigError(
+            f"the budget is of images of {budget.input_size} pixels and input_size is {limits.input_size}; give the "
+            "budget alone its input_size"
+        )
+    for name in limits.options.keys() & budget.options.keys():
+        if limits.options[name] != budget.options[name]:
+            raise ConfigError(
+                f"{name} is {budget.options[name]!r} in the budget and {limits.options[name]!r} in the limits; give it "
+                "once"
+            )
+    options = {**limits.options, **budget.options}
+    return replace(limits, input_size=budget.input_size, options=options), replace(budget, options=options)

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Protocol, cast
+
 from metad2a_plugin.models.checkpoint import Checkpoint
+from metad2a_plugin.plugins.budget import AnyBudget, Budget, budget_model, refused
 from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.spaces.base import Architectures, SearchSpace
+
+if TYPE_CHECKING:
+    import torch
+
+
+class BudgetedModel(Protocol):
+    """A checkpoint's model that knows budgets: its `knows_budgets` is true."""
+
+    def predict_task(self, task: Task | None, vertices: torch.Tensor, budget: Budget | None = None) -> Prediction:
+        """Accuracies in percent of encoded architectures, int64 ``[n, vertices]``, after a training.
+
+        Args:
+            task: the dataset; None predicts for the average one.
+            vertices: the architectures.
+            budget: with its number of images; None is long training.
+        """
+        ...
 
 
 class CheckpointPredictor(Predictor):
@@ -14,17 +34,34 @@ class CheckpointPredictor(Predictor):
     Args:
         space: the checkpoint's search space.
         checkpoint: the models.
+        budget: that accuracies are for; None is long training.
+
+    Raises:
+        ConfigError: there is a budget, and the model knows none; or the space has no such network.
     """
 
     quantity, unit = "accuracy", "%"
 
-    def __init__(self, space: SearchSpace, checkpoint: Checkpoint) -> None:
+    def __init__(self, space: SearchSpace, checkpoint: Checkpoint, budget: AnyBudget = None) -> None:
         super().__init__(space)
-        self.checkpoint = checkpoint
+        self.checkpoint, self.budget = checkpoint, Budget.of(budget)
+        self.knows_budgets = checkpoint.predictor.knows_budgets
+        if self.budget is not None:
+            if not self.knows_budgets:
+                raise refused(f"the model {checkpoint.name!r}", space.name)
+            space.check_options(self.budget.options)
         self.name, self.scale = checkpoint.name, scale_of(checkpoint)
+        if self.budget is None:
+            known = self.knows_budgets or budget_model(space.name)
+            advice = "; give a budget (--epochs and what goes with it) for yours" if known else ""
+            self.notes = (f"Networks are ranked for long training{advice}.",)
 
     def predict(self, task: Task | None, architectures: Architectures) -> Prediction:
-        return self.checkpoint.predictor.predict_task(task, self.space.encode(architectures))
+        vertices = self.space.encode(architectures)
+        if self.budget is None:
+            return self.checkpoint.predictor.predict_task(task, vertices)
+        budget = self.budget.resolved(None if task is None else task.images)
+        return cast(BudgetedModel, self.checkpoint.predictor).predict_task(task, vertices, budget)
 
     def distance(self, task: Task) -> float | None:
         return self.checkpoint.predictor.distance(task)

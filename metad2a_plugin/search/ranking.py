@@ -102,9 +102,10 @@ class Ranking:
             rejected=self.scored.rejected,
             bounds=limits.to_dict(),
             units=limits.units(),
-            notes=limits.notes(),
+            notes=(*limits.notes(), *predictor.notes),
             input_size=limits.size,
             options=limits.options,
+            budget=predictor.training(task),
             distance=None if task is None else predictor.distance(task),
             seconds=self.seconds,
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.budget import Budget
 from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.interfaces import Drawable
@@ -89,9 +90,10 @@ class SearchResult:
         rejected: how many of the networks listed or drawn were left out, by reason: ``dead``, ``duplicate``, ``bound``.
         bounds: the limits that were asked for.
         units: of the devices' latencies or energies.
-        notes: what to know of the devices, in sentences.
+        notes: what to know of the devices and of what networks are ranked for, in sentences.
         input_size: side of the images that costs are counted for, in pixels.
         options: further options of the networks, such as ``width``.
+        budget: what networks are ranked for, with its number of training images; None is long training.
         distance: of the dataset from those of meta-training, where known; 99% of those lie within 1.
         seconds: wall-clock time, by part: ``features`` (reading and encoding images), ``search``.
     """
@@ -115,6 +117,7 @@ class SearchResult:
     notes: tuple[str, ...]
     input_size: int
     options: Mapping[str, Any]
+    budget: Budget | None
     distance: float | None
     seconds: Mapping[str, float]
 
@@ -136,7 +139,9 @@ class SearchResult:
         """Plain JSON values."""
         plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in vars(self).items()}
         candidates = [candidate.to_dict() for candidate in self.candidates]
-        return plain | {"notes": list(self.notes), "interval_level": LEVEL, "candidates": candidates}
+        budget = None if self.budget is None else self.budget.to_dict()
+        own = {"notes": list(self.notes), "budget": budget, "interval_level": LEVEL, "candidates": candidates}
+        return plain | own
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `to_dict` as JSON.

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.data import ImageDataset, Task, extract_task, load_dataset
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.budget import AnyBudget, Budget
 from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.plugins.registry import predictor_of
+from metad2a_plugin.search.options import sized
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.files import write_json
 
 
@@ -40,9 +42,10 @@ class Scores:
 
     Attributes:
         space, predictor: their names.
-        quantity, unit, scale: of the scores; see `Predictor`.
+        quantity, unit, scale, notes: of the scores; see `Predictor`.
         dataset: name of the images; None where none were given.
         num_classes, input_size: that costs are counted for; classes, and pixels.
+        budget: that scores are for; None is long training.
         scores: one each, best first, the earlier among equals first.
     """
 
@@ -51,18 +54,24 @@ class Scores:
     quantity: str
     unit: str
     scale: str
+    notes: tuple[str, ...]
     dataset: str | None
     num_classes: int
     input_size: int
+    budget: Budget | None
     scores: tuple[Score, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"budget": None if self.budget is None else self.budget.to_dict()}
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything as JSON.
+        """Write `to_dict` as JSON.
 
         Raises:
             ConfigError: the file cannot be written.
         """
-        write_json(path, asdict(self))
+        write_json(path, self.to_dict())
 
 
 def score_architectures(
@@ -72,6 +81,7 @@ def score_architectures(
     dataset: Any = None,
     *,
     input_size: int | None = None,
+    budget: AnyBudget = None,
     seed: int = 0,
     **options: Any,
 ) -> Scores:
@@ -83,6 +93,7 @@ def score_architectures(
         predictor: a predictor, or its name (``metad2a list predictors``).
         dataset: anything that `load_dataset` reads; None where the predictor needs none.
         input_size: side of the images the networks see, in pixels; None takes the space's own.
+        budget: that scores are to be for; None is long training.
         seed: of the choice of images, and of a predictor that draws.
         **options: for the predictor's class.
 
@@ -93,14 +104,14 @@ def score_architectures(
     if not architectures:
         raise ConfigError("there is no architecture to score")
     wanted = list(dict.fromkeys(space.validate(a) for a in architectures))
-    size = space.input_size if input_size is None else input_size
-    integer("input_size", size, 8)
+    limits, budget = sized(Limits(space, input_size=input_size), budget)
+    size = limits.size
     images = None if dataset is None else load_dataset(dataset)
     classes = space.num_classes if images is None else images.num_classes
-    made = predictor_of(predictor, space, size, images, seed, **options)
+    made = predictor_of(predictor, space, size, images, seed, budget=budget, **options)
     task = task_of(made, images, seed)
     # Costs are those of the predictor's own networks, where it builds some.
-    params, flops = space.costs(space.encode(wanted), num_classes=classes, input_size=size, **made.network or {})
+    params, flops = space.costs(space.encode(wanted), **limits.cost_options(classes) | dict(made.network or {}))
     values = made.predict(task, wanted).mean.tolist()
     order = sorted(range(len(wanted)), key=lambda i: -values[i])
     return Scores(
@@ -109,9 +120,11 @@ def score_architectures(
         quantity=made.quantity,
         unit=made.unit,
         scale=made.scale,
+        notes=made.notes,
         dataset=None if images is None else images.name,
         num_classes=classes,
         input_size=size,
+        budget=made.training(task),
         scores=tuple(
             Score(rank, space.format(wanted[i]), values[i], float(params[i]), float(flops[i]))
             for rank, i in enumerate(order, 1)

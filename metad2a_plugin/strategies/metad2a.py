@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 import torch
 
+from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.models.residual import LEARN_FROM, GrowingProcess, structure_of
+from metad2a_plugin.plugins.budget import AnyBudget, Budget, budget_model
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.search.metad2a import MetaD2A
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
@@ -26,12 +29,15 @@ class MetaD2AStrategy(Strategy):
         seed: of the choice of images and of the generator.
         dataset: what to search for: anything `MetaD2A.search` takes. None ranks for the average meta-training
             task, without any dataset.
-        model: a shipped checkpoint, its folder, or a `MetaD2A`; by default the checkpoint named like the space.
+        model: a shipped checkpoint, its folder, or a `MetaD2A`; by default the checkpoint named like the space, for a
+            budget the one that knows budgets.
+        budget: what networks are trained with, or its settings by name; None is long training.
         adapt: learn from the told values.
         **options: for `MetaD2A.rank`: attributes of `Limits` and `Effort`, options of the networks.
 
     Raises:
-        ConfigError: the model is of another space, or no architecture is within the limits.
+        ConfigError: the model is of another space, or knows no budgets and is given one; or no architecture is within
+            the limits.
         CheckpointError: the model cannot be read.
         DatasetError: the dataset cannot be used.
     """
@@ -43,15 +49,24 @@ class MetaD2AStrategy(Strategy):
         seed: int = 0,
         dataset: Any = None,
         model: str | MetaD2A | None = None,
+        budget: AnyBudget = None,
         adapt: bool = True,
         **options: Any,
     ) -> None:
         super().__init__(space, seed=seed)
         self.adapt = adapt
-        self._searcher = MetaD2A.of_space(space, model)
-        self._ranking = self._searcher.rank(dataset, seed=seed, **options)
+        self.budget = Budget.of(budget)
+        self._searcher = MetaD2A.of_space(space, model, budgeted=self.budget is not None)
+        self._ranking = self._searcher.rank(dataset, seed=seed, budget=self.budget, **options)
         self._vertices, self._accuracy = self._ranking.vertices, self._ranking.prediction.mean.double()
         self._asked: set[int] = set()
+
+    @classmethod
+    def uses_budget(cls, space: SearchSpace, options: Mapping[str, Any]) -> bool:
+        model = options.get("model")
+        if model is None:
+            return budget_model(space.name) is not None
+        return MetaD2A.of_space(space, model).predictor.knows_budgets
 
     def _ask(self, n: int) -> list[Architecture]:
         score = self._score()
@@ -66,7 +81,7 @@ class MetaD2AStrategy(Strategy):
             self._asked.add(place)
         if self.adapt:
             if place is None:
-                predicted = self._searcher.predict(self._ranking.task, simplest[None]).mean[0]
+                predicted = self._ranking.predictor.predict(self._ranking.task, simplest[None]).mean[0]
             else:
                 predicted = self._accuracy[place]
             self._process.tell(simplest, float(predicted), value)
@@ -93,9 +108,14 @@ class MetaD2AStrategy(Strategy):
 
     def state_dict(self) -> dict[str, Any]:
         asked = self.space.decode(self._vertices[sorted(self._asked)])
-        return super().state_dict() | {"asked": [self.space.format(a) for a in asked]}
+        plain = None if self.budget is None else self.budget.to_dict()
+        return super().state_dict() | {"asked": [self.space.format(a) for a in asked], "budget": plain}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        # States of before there were budgets are of long training.
+        if isinstance(state, dict) and Budget.of(state.get("budget")) != self.budget:
+            found, own = (budget or "long training" for budget in (Budget.of(state.get("budget")), self.budget))
+            raise CheckpointError(f"this state is of a search for {found}, not for {own}; give that budget")
         super().load_state_dict(state)
         self._asked.clear()
         self.__dict__.pop("_process", None)

@@ -69,7 +69,8 @@ def train_search(
         config: how each is trained; its seed is the strategy's too.
         queries: architectures that the strategy asks for.
         shared_weights: train one supernet for all queries, an epoch each, and on its own only what is recommended.
-        options: of the strategy, by name. One that makes networks of its own gets those of `config` too.
+        options: of the strategy, by name. One that makes networks of its own gets those of `config` too,
+            and one that uses a budget that of `config`.
         run_dir: where everything is kept, so that the same call goes on after an interruption.
         progress: called after each query, and with what the strategy does before the first.
 
@@ -124,16 +125,20 @@ def _maker(
             raise ConfigError("this strategy searches in a supernet of its own; shared weights are for others")
     bound = registered.bind(seed=config.seed, **options)  # refuses what is no option of it
     looks = registered.takes("dataset")
+    kind: type[Strategy] = registered.load()
+    budgeted = "budget" not in options and kind.uses_budget(space, options)
     if not looks:
         bound(space)
 
     def make(data: TrainingData) -> Strategy:
         given: dict[str, Any] = {"dataset": data.train} if looks else {}
+        if budgeted:
+            given["budget"] = replace(config.budget, images=len(data.labels))
         if keeps:
             given["run_dir"] = run_dir
         predictor = options.get("predictor")
         if predictor is None or (isinstance(predictor, str) and get_predictor(predictor).network is not None):
-            given |= config.part(registered.load().network_settings)
+            given |= config.part(kind.network_settings)
         return bound(space, **given | dict(options))
 
     return make

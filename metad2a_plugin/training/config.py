@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
 
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.budget import VALIDATION, Budget
 from metad2a_plugin.utils.checks import BELOW_ONE, FINITE, TINY, settings
 
 _LEAST = {"epochs": 1, "batch_size": 2, "input_size": 8, "seed": 0, "split_seed": 0}
@@ -108,7 +109,7 @@ class TrainConfig(NetworkConfig):
     flip: bool = False
     input_size: int = 32
     options: Mapping[str, Any] = field(default_factory=dict)
-    validation: float = 0.2
+    validation: float = VALIDATION
     seed: int = 0
     split_seed: int = 0
     device: str = "auto"
@@ -116,6 +117,12 @@ class TrainConfig(NetworkConfig):
     def __post_init__(self) -> None:
         settings(self, _LEAST, _RANGES)
         super().__post_init__()
+
+    @property
+    def budget(self) -> Budget:
+        """What a network is trained with, for predictors that know budgets."""
+        shared = {name: getattr(self, name) for name in Budget.names() if hasattr(self, name)}
+        return Budget(**shared)
 
     def part(self, names: Collection[str]) -> dict[str, Any]:
         """Some of the settings; in place of ``options``, each option of the network by its name."""
