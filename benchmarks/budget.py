@@ -24,8 +24,10 @@ from metad2a_plugin.meta.trainings.evidence import budget_of
 from metad2a_plugin.meta.trainings.fit import BudgetFitConfig, fit_budget_model
 from metad2a_plugin.models.budget import BudgetModel
 from metad2a_plugin.models.budget_curve import condition, percent
+from metad2a_plugin.models.budget_inputs import dataset_features
 from metad2a_plugin.models.checkpoint import load_checkpoint
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
+from metad2a_plugin.plugins.task import Task
 
 if TYPE_CHECKING:
     from benchmarks import _common as common
@@ -127,6 +129,7 @@ class Study:
                 columns = len({t.schedule for t in without(self.measured.tables, {one})}) * ("columns" not in left)
                 known = start if start[0].columns.shape[1] == columns else None
                 found[one] = self.model([one], left, curves=curves, start=known)
+            print(f"without {', '.join(left) or 'nothing'}: {len(found)} of {len(self.sets)} image sets", flush=True)
         return found
 
     def left_out(self, models: Mapping[str, BudgetModel]) -> dict[str, LeftOut]:

@@ -135,7 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not isinstance(model, BudgetModel):
         raise SystemExit(f"the checkpoint {options.model!r} knows no budgets")
     first = {measured.trainings.sets[number]: task for number, task in reversed(measured.tasks.items())}
-    speed, found = Speed(measured.trainings), {title: {name: [] for name in DECISIONS} for title in SECONDS}
+    speed = Speed(measured.trainings)
+    found: dict[str, dict[str, list[float]]] = {title: {name: [] for name in DECISIONS} for title in SECONDS}
     for title, seconds in SECONDS.items():
         for number, task in enumerate(first.values()):
             # Of the images of the database's tasks, all are for training.
