@@ -88,7 +88,7 @@ def effects(model: BudgetModel, task: Task, speed: Speed, seconds: float, count:
         return Budget(min(300, max(1, epochs)), batch, design.input_size, lr, flip, images, design.options)
 
     base, other = [draw(rng) for _ in range(count)], [draw(rng) for _ in range(count)]
-    changed = {
+    changed: dict[str, list[tuple[Design, dict[str, Any]]]] = {
         "cell": [(b._replace(cell=o.cell), {}) for b, o in zip(base, other, strict=True)],
         "network size": [(b._replace(options=o.options), {}) for b, o in zip(base, other, strict=True)],
         "resolution": [(b._replace(input_size=o.input_size), {}) for b, o in zip(base, other, strict=True)],
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = load_checkpoint(options.model).predictor
     if not isinstance(model, BudgetModel):
         raise SystemExit(f"the checkpoint {options.model!r} knows no budgets")
-    first = {measured.trainings.sets[number]: task for number, task in reversed(measured.tasks.items())}
+    first = {measured.trainings.sets[number]: task for number, task in sorted(measured.tasks.items(), reverse=True)}
     speed = Speed(measured.trainings)
     found: dict[str, dict[str, list[float]]] = {title: {name: [] for name in DECISIONS} for title in SECONDS}
     for title, seconds in SECONDS.items():

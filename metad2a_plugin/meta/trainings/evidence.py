@@ -111,10 +111,10 @@ class Made:
         places = space.places(vertices)
         own = [self.columns[places[: len(trainings)]]] if kept and tables else [torch.zeros(len(trainings), 0).double()]
         own += [of_table[t][p] if kept else torch.zeros(len(p), 0).double() for t, p in enumerate(picked)]
-        described = (torch.cat(space.describe(vertices), dim=1).double() - self.descriptor_center) @ self.descriptor_map
+        features = (torch.cat(space.describe(vertices), dim=1).double() - self.descriptor_center) @ self.descriptor_map
         context = [trainings.context.unique(return_inverse=True)[1]]
         context += [torch.full((len(p),), len(first) + t) for t, p in enumerate(picked)]
-        networks = Networks(described, torch.cat(own), space.places(space.simplify(vertices)))
+        networks = Networks(features, torch.cat(own), space.places(space.simplify(vertices)))
         self.evidence = Evidence(contexts, torch.cat(context), networks, places)
         self.real = torch.arange(len(vertices)) < len(trainings)
         self._table_values = [(t.accuracy[p].double(), t.held_out) for t, p in zip(tables, picked, strict=True)]
