@@ -61,7 +61,7 @@ DEFAULTS = (
 )
 """Configurations that one could always use; the nearest measured one stands for each."""
 _SHARED = 6  # architectures of a context, from which its order is scored
-_OF_A_TASK = 8  # rows of a task, likewise
+_OF_A_TASK = 5  # contexts of a task, likewise
 SEEN = (0, 1, 3)
 
 
@@ -196,17 +196,24 @@ def cells(
 def configurations(
     trainings: Trainings, left: Mapping[str, LeftOut], score: Callable[[LeftOut], torch.Tensor]
 ) -> dict[str, list[float]]:
-    """Order within a set and within its tasks, and the regret of the first proposal within a task."""
+    """Order within a set and within its tasks, and the regret of the first proposal within a task.
+
+    One row of every context, so that cells of one context are not taken for configurations.
+    """
     found = {}
     for name, one in left.items():
-        accuracy, scores, values = trainings.accuracy[one.rows].double(), score(one).double(), []
-        for task in trainings.task[one.rows].unique():
-            inside = trainings.task[one.rows] == task
+        _, number = trainings.context[one.rows].unique(return_inverse=True)
+        first = torch.tensor([int(torch.nonzero(number == n)[0]) for n in range(int(number.max()) + 1)])
+        tasks, accuracy = trainings.task[one.rows][first], trainings.accuracy[one.rows].double()[first]
+        scores, values = score(one).double()[first], []
+        for task in tasks.unique():
+            inside = tasks == task
             if inside.sum() >= _OF_A_TASK:
                 a, s = accuracy[inside], scores[inside]
                 values.append([spearman(s, a), float(a.max() - a[s.argmax()]), float(a.max() - a.mean())])
-        if values:
-            found[name] = [spearman(scores, accuracy), *np.mean(values, axis=0).tolist()]
+        if len(first) >= _OF_A_TASK:
+            means = np.mean(values, axis=0).tolist() if values else [float("nan")] * 3
+            found[name] = [spearman(scores, accuracy), *means]
     return found
 
 
@@ -268,7 +275,7 @@ def curves(study: Study, models: Mapping[str, BudgetModel]) -> dict[str, dict[st
 
 
 # -- all -----------------------------------------------------------------------------------------
-def run(study: Study, ablations: bool) -> dict[str, Any]:
+def run(study: Study) -> tuple[dict[str, Any], Mapping[str, LeftOut]]:
     trainings = study.trainings
     results: dict[str, Any] = {}
     models = {name: study.models(left, curves=name == "ours") for name, left in VARIANTS.items()}
@@ -293,23 +300,37 @@ def run(study: Study, ablations: bool) -> dict[str, Any]:
     results["intervals"] = inside
     results["curves"] = curves(study, models["ours"])
     results["tables"] = tables(study)
-    if ablations:
-        results["ablations"] = {}
-        for name, inputs in {"nothing": (), **ABLATED}.items():
-            found = left["ours"] if name == "nothing" else study.left_out(study.models(inputs))
-            error = [float((trainings.accuracy[o.rows] - o.mean).abs().mean()) for o in found.values()]
-            order = cells(trainings, found, lambda o: o.mean)
-            whole = configurations(trainings, found, lambda o: o.mean)
-            results["ablations"][name] = [
-                statistics.fmean(v[0] for v in whole.values()),
-                statistics.fmean(v[0] for v in order.values()),
-                statistics.fmean(error),
-            ]
+    return results, left["ours"]
+
+
+def ablations(study: Study, ours: Mapping[str, LeftOut]) -> dict[str, list[float]]:
+    """Without each group of inputs: orders of configurations and of cells, and the error in points."""
+    results = {}
+    for name, inputs in {"nothing": (), **ABLATED}.items():
+        found = ours if name == "nothing" else study.left_out(study.models(inputs))
+        error = [float((study.trainings.accuracy[o.rows] - o.mean).abs().mean()) for o in found.values()]
+        order = cells(study.trainings, found, lambda o: o.mean)
+        whole = configurations(study.trainings, found, lambda o: o.mean)
+        results[name] = [
+            statistics.fmean(v[0] for v in whole.values()),
+            statistics.fmean(v[0] for v in order.values()),
+            statistics.fmean(error),
+        ]
     return results
 
 
 def column(values: Mapping[str, Sequence[float]], place: int, digits: int = 2) -> str:
-    return common.mean_std([v[place] for v in values.values()], digits)
+    known = [v[place] for v in values.values() if v[place] == v[place]]
+    return common.mean_std(known, digits) if known else ""
+
+
+def plain(value: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(value, Mapping):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return None if isinstance(value, float) and value != value else value
 
 
 def texts(results: Mapping[str, Any], study: Study) -> dict[str, str]:
@@ -367,10 +388,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     measured = Measured(common.Data(options.data), options.runs / "features", options.folder)
     study = Study(measured, options.groups, BudgetFitConfig())
-    results = run(study, options.ablations)
+    results, ours = run(study)
     results["metrics"] = metrics(results)
-    given = {name: value for name, value in common.settings(options).items() if name != "folder"}
-    common.write(options.out, "budget", {"settings": given, **results}, texts(results, study))
+    given = {name: value for name, value in common.settings(options).items() if name not in ("folder", "ablations")}
+    common.write(options.out, "budget", {"settings": given, **plain(results)}, texts(results, study))
+    if options.ablations:
+        results["ablations"] = ablations(study, ours)
+        common.write(options.out, "budget", {"settings": given, **plain(results)}, texts(results, study))
 
 
 if __name__ == "__main__":

@@ -55,11 +55,11 @@ class BudgetFitConfig:
         seed: of everything random.
     """
 
-    learned_from: int = 700
+    learned_from: int = 1000
     curves_from: int = 300
-    iterations: int = 20
+    iterations: int = 30
     descriptors: int = 32
-    table_rows: int = 150
+    table_rows: int = 60
     without: tuple[str, ...] = ()
     seed: int = 0
 
