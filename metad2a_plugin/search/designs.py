@@ -166,7 +166,7 @@ def find_designs(
     space, limits = searcher.space, limits or Limits(searcher.space)
     given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
     decided = Budget(lr=lr, flip=flip, **{name: value for name, value in given.items() if value is not None})
-    CheckpointPredictor(space, searcher.checkpoint, decided)  # refuses a model that knows no budgets
+    predictor = CheckpointPredictor(space, searcher.checkpoint, decided)  # refuses a model that knows no budgets
     task = searcher.task(dataset, seed=seed)
     decided = decided.resolved(task.images)
     search = _Search(searcher, task, limits, 60 * minutes, speed, EPOCHS if epochs is None else (epochs,), seed)
@@ -181,11 +181,11 @@ def find_designs(
         images=decided.images or 0,
         space=space.name,
         model=searcher.checkpoint.name,
-        scale=searcher.predictor.scale,
+        scale=predictor.scale,
         minutes=float(minutes),
         settings=len(settings),
         queries=search.queries,
-        distance=searcher.predictor.distance(task),
+        distance=predictor.distance(task),
         seconds=time.perf_counter() - begin,
     )
 
