@@ -77,7 +77,7 @@ class Measured:
                 task = extract_task(self.data.images(source), get_encoder(), cache_dir=self.cache, progress=False)
             for epochs, name in ((12, f"{column}_ep12"), (200, column)):
                 budget = Budget(epochs, 256, side, 0.1, True, images, {"channels": 16, "cells": 5})
-                accuracy = torch.from_numpy(table.column(name))
+                accuracy = torch.tensor(table.column(name))
                 found.append(TableContext(source, image_set, task, budget, accuracy, held_out, str(epochs)))
         return tuple(found)
 

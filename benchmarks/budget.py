@@ -23,8 +23,11 @@ from metad2a_plugin.meta.trainings.database import Trainings
 from metad2a_plugin.meta.trainings.evidence import budget_of
 from metad2a_plugin.meta.trainings.fit import BudgetFitConfig, fit_budget_model
 from metad2a_plugin.models.budget import BudgetModel
+from metad2a_plugin.models.budget_curve import condition, percent
+from metad2a_plugin.models.budget_inputs import dataset_features
 from metad2a_plugin.models.checkpoint import load_checkpoint
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
+from metad2a_plugin.plugins.task import Task
 
 if TYPE_CHECKING:
     from benchmarks import _common as common
@@ -89,6 +92,13 @@ class Study:
         assert isinstance(predictor, SubspaceEnsemble)
         self.long = predictor
         self.owner = np.array(self.trainings.image_set)
+        self._described: dict[int, torch.Tensor] = {}
+
+    def described(self, task: Task) -> torch.Tensor:
+        """`dataset_features`, computed once."""
+        if id(task) not in self._described:
+            self._described[id(task)] = dataset_features(task)
+        return self._described[id(task)]
 
     def model(
         self, sets: Sequence[str], left: tuple[str, ...], *, curves: bool = False, start: Any = None
@@ -100,7 +110,13 @@ class Study:
         rows = torch.from_numpy(~np.isin(self.owner, sets))
         tables = without(self.measured.tables, set(sets))
         return fit_budget_model(
-            self.trainings.rows(rows), self.measured.tasks, self.long, tables=tables, config=config, start=start
+            self.trainings.rows(rows),
+            self.measured.tasks,
+            self.long,
+            tables=tables,
+            config=config,
+            start=start,
+            described=self.described,
         )
 
     def models(self, left: tuple[str, ...], *, curves: bool = False) -> Mapping[str, BudgetModel]:
@@ -113,6 +129,7 @@ class Study:
                 columns = len({t.schedule for t in without(self.measured.tables, {one})}) * ("columns" not in left)
                 known = start if start[0].columns.shape[1] == columns else None
                 found[one] = self.model([one], left, curves=curves, start=known)
+            print(f"without {', '.join(left) or 'nothing'}: {len(found)} of {len(self.sets)} image sets", flush=True)
         return found
 
     def left_out(self, models: Mapping[str, BudgetModel]) -> dict[str, LeftOut]:
@@ -121,7 +138,7 @@ class Study:
         for name, model in models.items():
             rows = torch.from_numpy(np.flatnonzero(self.owner == name))
             mean, std = torch.zeros(len(rows)), torch.zeros(len(rows))
-            for context in self.trainings.context[rows].unique():
+            for context in self.trainings.context[rows[self.trainings.task[rows].argsort()]].unique_consecutive():
                 inside = self.trainings.context[rows] == context
                 some = rows[inside]
                 task = self.measured.tasks[int(self.trainings.task[some[0]])]
@@ -179,7 +196,7 @@ def cells(
 def configurations(
     trainings: Trainings, left: Mapping[str, LeftOut], score: Callable[[LeftOut], torch.Tensor]
 ) -> dict[str, list[float]]:
-    """Order within each image set and within its tasks, and the regret of the first proposal within a task."""
+    """Order within a set and within its tasks, and the regret of the first proposal within a task."""
     found = {}
     for name, one in left.items():
         accuracy, scores, values = trainings.accuracy[one.rows].double(), score(one).double(), []
@@ -217,7 +234,9 @@ def tables(study: Study) -> dict[str, dict[str, float]]:
             rows = torch.from_numpy(study.owner != left.image_set)
             config = replace(study.config, curves_from=0)
             some = study.trainings.rows(rows)
-            model = fit_budget_model(some, study.measured.tasks, study.long, tables=kept, config=config)
+            model = fit_budget_model(
+                some, study.measured.tasks, study.long, tables=kept, config=config, described=study.described
+            )
             predicted = model.predict_task(left.task, every[live], left.budget).mean
             values[how] = spearman(predicted, left.accuracy[live])
         found[f"{left.source}, {left.budget.epochs} epochs"] = values
@@ -230,14 +249,17 @@ def curves(study: Study, models: Mapping[str, BudgetModel]) -> dict[str, dict[st
     trainings, found = study.trainings, {}
     for name, model in models.items():
         errors: dict[str, list[tuple[float, float]]] = {}
-        for row in np.flatnonzero(study.owner == name).tolist():
+        for row in sorted(np.flatnonzero(study.owner == name).tolist(), key=lambda row: int(trainings.task[row])):
             budget = budget_of(trainings, row)
             if budget.epochs < 10:
                 continue
             task, truth = study.measured.tasks[int(trainings.task[row])], trainings.curve[row, : budget.epochs]
             tenth = max(1, round(budget.epochs / 10))
+            context, networks = model.context(task, budget), model.networks(trainings.vertices[row : row + 1])
+            held_out = float(trainings.settings["held_out_images"][row])
+            middle, joint = model.logits(context, networks, held_out)
             for title, seen in (*((f"{n} epochs", n) for n in SEEN), ("a tenth", tenth)):
-                mean, _ = model.curve(task, trainings.vertices[row : row + 1], budget, truth[None, :seen])
+                mean = percent(*condition(middle, joint, budget.epochs, truth[None, :seen], model.wiggle))[0]
                 last = abs(float(truth[seen - 1] - truth[-1])) if seen else float("nan")
                 errors.setdefault(title, []).append((abs(float(mean[0, -1] - truth[-1])), last))
         if errors:
@@ -247,7 +269,8 @@ def curves(study: Study, models: Mapping[str, BudgetModel]) -> dict[str, dict[st
 
 # -- all -----------------------------------------------------------------------------------------
 def run(study: Study, ablations: bool) -> dict[str, Any]:
-    trainings, results = study.trainings, {}
+    trainings = study.trainings
+    results: dict[str, Any] = {}
     models = {name: study.models(left, curves=name == "ours") for name, left in VARIANTS.items()}
     left = {name: study.left_out(one) for name, one in models.items()}
     params, _ = trainings.space.costs(trainings.vertices)
@@ -255,7 +278,8 @@ def run(study: Study, ablations: bool) -> dict[str, Any]:
     def of(name: str) -> Callable[[LeftOut], torch.Tensor]:
         return lambda one: left[name][str(study.owner[int(one.rows[0])])].mean
 
-    scores = {name: of(name) for name in VARIANTS} | {"parameters": lambda one: params[one.rows]}
+    scores: dict[str, Callable[[LeftOut], torch.Tensor]] = {name: of(name) for name in VARIANTS}
+    scores |= {"parameters": lambda one: params[one.rows]}
     results["cells"] = {name: cells(trainings, left["ours"], score) for name, score in scores.items()}
     results["configurations"] = {name: configurations(trainings, left["ours"], of(name)) for name in VARIANTS}
     for number, default in enumerate(DEFAULTS, 1):
@@ -264,8 +288,8 @@ def run(study: Study, ablations: bool) -> dict[str, Any]:
         )
     inside = {}
     for name, one in left["ours"].items():
-        error = (trainings.accuracy[one.rows] - one.mean).abs()
-        inside[name] = [float((error <= 1.645 * one.std).double().mean()), float(error.mean())]
+        wrong = (trainings.accuracy[one.rows] - one.mean).abs()
+        inside[name] = [float((wrong <= 1.645 * one.std).double().mean()), float(wrong.mean())]
     results["intervals"] = inside
     results["curves"] = curves(study, models["ours"])
     results["tables"] = tables(study)
@@ -309,8 +333,8 @@ def texts(results: Mapping[str, Any], study: Study) -> dict[str, str]:
     lines = [[n, *(f"{value:.2f}" for value in v)] for n, v in results.get("ablations", {}).items()]
     left = common.markdown(["without", "configurations", "cells", "error, points"], lines)
     about = (
-        f"{len(study.trainings):,} trainings of {len(study.trainings.context.unique())} contexts, {len(study.sets)} image "
-        f"sets; means over left-out sets ± standard deviation. 90% intervals hold "
+        f"{len(study.trainings):,} trainings of {len(study.trainings.context.unique())} contexts, {len(study.sets)} "
+        f"image sets; means over left-out sets ± standard deviation. 90% intervals hold "
         f"{100 * statistics.fmean(v[0] for v in results['intervals'].values()):.0f}% "
         f"({common.mean_std([100 * v[0] for v in results['intervals'].values()], 0)} by set); mean error "
         f"{column(results['intervals'], 1, 1)} points.\n"

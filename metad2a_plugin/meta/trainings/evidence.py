@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from metad2a_plugin.meta.trainings.database import Trainings
 from metad2a_plugin.models.budget_curve import SHARES, binomial, interpolation
-from metad2a_plugin.models.budget_inputs import DATASET, budget_features, budget_names, dataset_features
+from metad2a_plugin.models.budget_inputs import DATASET, budget_features, budget_names
 from metad2a_plugin.models.budget_kernel import Contexts, Networks, covariance, noise, shared
 from metad2a_plugin.models.budget_process import Evidence, Head
 from metad2a_plugin.plugins.budget import Budget
@@ -68,16 +68,21 @@ class Made:
     """Rows as the model reads them."""
 
     def __init__(
-        self, trainings: Trainings, tasks: Mapping[int, Task], tables: Sequence[TableContext], config: BudgetFitConfig
+        self,
+        trainings: Trainings,
+        tasks: Mapping[int, Task],
+        tables: Sequence[TableContext],
+        config: BudgetFitConfig,
+        described: Callable[[Task], torch.Tensor],
     ) -> None:
         self.trainings, self.config = trainings, config
         space = trainings.space
         first = _first(trainings.context)
         budgets = [budget_of(trainings, int(row)) for row in first]
         numbers = torch.stack([budget_features(space, b) for b in [*budgets, *(t.budget for t in tables)]])
-        told = {task: dataset_features(tasks[task]) for task in set(trainings.task.tolist())}
+        told = {task: described(tasks[task]) for task in set(trainings.task.tolist())}
         datasets = [told[int(trainings.task[row])] for row in first]
-        images = torch.stack([*datasets, *(dataset_features(t.task) for t in tables)])
+        images = torch.stack([*datasets, *(described(t.task) for t in tables)])
         real = slice(len(first))
         self.budget_center, self.budget_scale = _standard(numbers[real], budget_names(space), "budget", config)
         self.dataset_center, self.dataset_scale = _standard(images[real], DATASET, "dataset", config)
@@ -106,10 +111,10 @@ class Made:
         places = space.places(vertices)
         own = [self.columns[places[: len(trainings)]]] if kept and tables else [torch.zeros(len(trainings), 0).double()]
         own += [of_table[t][p] if kept else torch.zeros(len(p), 0).double() for t, p in enumerate(picked)]
-        described = (torch.cat(space.describe(vertices), dim=1).double() - self.descriptor_center) @ self.descriptor_map
+        features = (torch.cat(space.describe(vertices), dim=1).double() - self.descriptor_center) @ self.descriptor_map
         context = [trainings.context.unique(return_inverse=True)[1]]
         context += [torch.full((len(p),), len(first) + t) for t, p in enumerate(picked)]
-        networks = Networks(described, torch.cat(own), space.places(space.simplify(vertices)))
+        networks = Networks(features, torch.cat(own), space.places(space.simplify(vertices)))
         self.evidence = Evidence(contexts, torch.cat(context), networks, places)
         self.real = torch.arange(len(vertices)) < len(trainings)
         self._table_values = [(t.accuracy[p].double(), t.held_out) for t, p in zip(tables, picked, strict=True)]

@@ -8,7 +8,7 @@ which costs nothing more: what all other rows say of those of a set follows from
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -17,7 +17,7 @@ from metad2a_plugin.errors import DatasetError
 from metad2a_plugin.meta.trainings.database import Trainings
 from metad2a_plugin.meta.trainings.evidence import BudgetFitConfig, Made, TableContext
 from metad2a_plugin.models.budget import HEADS, BudgetModel
-from metad2a_plugin.models.budget_inputs import DATASET
+from metad2a_plugin.models.budget_inputs import DATASET, dataset_features
 from metad2a_plugin.models.budget_kernel import Hyper, covariance, noise, shared
 from metad2a_plugin.models.budget_process import Evidence, Head
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
@@ -35,6 +35,7 @@ def fit_budget_model(
     tables: Sequence[TableContext] = (),
     config: BudgetFitConfig | None = None,
     start: Sequence[Hyper] | None = None,
+    described: Callable[[Task], torch.Tensor] = dataset_features,
     progress: Progress = lambda stage, done, total, note: None,
 ) -> BudgetModel:
     """Fit the predictor.
@@ -46,6 +47,7 @@ def fit_budget_model(
         tables: of the same space.
         config: settings.
         start: variances of each head to start from; with ``iterations=0`` they are kept.
+        described: gives `dataset_features`; for those who fit many times, one that remembers them.
         progress: see `Progress`.
 
     Raises:
@@ -60,7 +62,7 @@ def fit_budget_model(
         raise DatasetError(
             f"{len(trainings)} trainings of live networks are too few; make more, of two image sets or more"
         )
-    made = Made(trainings, tasks, tables, config)
+    made = Made(trainings, tasks, tables, config, described)
     heads, residuals = [], []
     for number, name in enumerate(HEADS):
         progress("fit", number, len(HEADS), name)
