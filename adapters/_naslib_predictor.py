@@ -12,7 +12,7 @@ import torch
 
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.models.residual import LEARN_FROM, ResidualProcess
+from metad2a_plugin.models.residual import LEARN_FROM, Describe, ResidualProcess, structure_of
 from metad2a_plugin.plugins.budget import AnyBudget, default_model
 from metad2a_plugin.plugins.predictor import Prediction
 from metad2a_plugin.plugins.registry import predictor_of
@@ -85,8 +85,9 @@ class NamedPredictor(_CellPredictor):
 class MetaD2APredictor(_CellPredictor):
     """MetaD2A's predictor as one of NASLib: scores cells without any labelled one, and learns from those it gets.
 
-    With fewer than five labelled cells, scores are accuracies of the meta-training tasks, in percent; with more, they
-    are on the scale of the labels: a Gaussian process over changed decisions, with the prediction as its mean.
+    With fewer than three labelled cells, scores are accuracies of the meta-training tasks, in percent; with more, they
+    are on the scale of the labels: a Gaussian process of the cell, with the prediction as its mean, see
+    `models.evidence`.
 
     Args:
         dataset: images of the dataset, as in `MetaD2AOptimizer`.
@@ -144,8 +145,9 @@ class MetaD2APredictor(_CellPredictor):
         self._process = None
         if known.sum() >= LEARN_FROM:
             vertices, prior = self._encode(xtrain)
-            spread = self._predicted.mean.std()
-            self._process = ResidualProcess(vertices[known], labels[known], prior.mean[known], spread)
+            self._process = ResidualProcess(
+                vertices[known], labels[known], prior.mean[known], self._predicted.mean, self._describe
+            )
 
     def query(self, xtest: Sequence[Any], info: Any = None) -> np.ndarray:
         """Scores of graphs or encodings, float64 ``[n]``, higher is better."""
@@ -166,6 +168,10 @@ class MetaD2APredictor(_CellPredictor):
         vertices = SPACE.simplify(SPACE.encode([from_naslib(cell) for cell in cells]))
         index = [SPACE.index(cell) for cell in SPACE.decode(vertices)]
         return vertices, self._predicted[index]
+
+    @cached_property
+    def _describe(self) -> Describe:
+        return structure_of(SPACE, SPACE.all_vertices())
 
     @cached_property
     def _predicted(self) -> Prediction:

@@ -1,20 +1,49 @@
-"""What measured values add to predictions: a Gaussian process over changed decisions, with the prediction as its mean.
+"""What measured values add to predictions: a Gaussian process of architectures, with the prediction as its mean.
 
-Values and predictions may be on different scales (another dataset, another training): both are standardised.
+Values and predictions may be on different scales (another dataset, another training): both are standardised. How far
+predictions are believed, how much noise there is and who learns from whom is learned from the values: see `evidence`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 
-LEARN_FROM = 5
+from metad2a_plugin.models.evidence import (
+    SLOPE_VARIANCE,
+    Learned,
+    Pairs,
+    learn,
+    learned_from,
+    log_improvement,
+    squash,
+)
+from metad2a_plugin.spaces.base import SearchSpace
+
+LEARN_FROM = 3
 """Values from which it is worth listening to them."""
-_LENGTH = 1.0
-"""Length scale of the kernel, in changed decisions."""
-_NOISE = 0.3
-"""Standard deviation of a value, in deviations of the values told."""
-_TRUST = 0.5
-"""Slope expected of values on predictions, both standardised."""
+
+Describe = Callable[[torch.Tensor], torch.Tensor]
+"""Standardised structure of encoded architectures: int64 ``[n, vertices]`` to float64 ``[n, k]``."""
+
+
+def structure_of(space: SearchSpace, vertices: torch.Tensor) -> Describe:
+    """The space's descriptors of structure, standardised over some architectures.
+
+    Args:
+        space: whose `describe` is asked.
+        vertices: simplified, encoded architectures, int64 ``[m, vertices]``.
+    """
+    known = space.describe(vertices).structure.double()
+    center, scale = known.mean(0), known.std(0, correction=0)
+    told = scale > 1e-9  # what is the same for all of them tells nothing
+
+    def describe(vertices: torch.Tensor) -> torch.Tensor:
+        return ((space.describe(vertices).structure.double() - center) / scale)[:, told]
+
+    return describe
 
 
 class ResidualProcess:
@@ -24,20 +53,33 @@ class ResidualProcess:
         told: simplified, encoded architectures, int64 ``[n, vertices]``; at least two.
         values: what was measured of them, float64 ``[n]``.
         predicted: what was predicted of them, float64 ``[n]``.
-        spread: standard deviation of the predictions over the whole space.
+        everything: what was predicted over the whole space, float64 ``[m]``: it says what is much and what is little.
+        describe: of `structure_of`, to share strength between architectures of similar structure; None does not.
 
     Attributes:
         center, scale: mean and standard deviation of the values: ``center + scale * mean`` is in their unit.
+        learned: the hyper-parameters.
+        slope: of standardised values on standardised predictions, as it is expected now: the weight of the prediction.
     """
 
-    def __init__(self, told: torch.Tensor, values: torch.Tensor, predicted: torch.Tensor, spread: torch.Tensor) -> None:
-        self._told = told
-        self.center, self.scale = _standard(values)
-        self._prior = _Prior(predicted, spread)
-        covariance = _kernel(told, told) + _NOISE**2 * torch.eye(len(told), dtype=torch.float64)
-        self._factor = torch.linalg.cholesky(covariance)
-        residual = (values - self.center) / self.scale - self._prior(predicted)
+    def __init__(
+        self,
+        told: torch.Tensor,
+        values: torch.Tensor,
+        predicted: torch.Tensor,
+        everything: torch.Tensor,
+        describe: Describe | None = None,
+    ) -> None:
+        self._frame = _Frame.of(everything, describe)
+        self._told = self._frame.points(told, predicted)
+        self.center, self.scale = values.mean(), values.std().clamp(min=1e-9)
+        self.learned = _learn(self._told, values)
+        covariance = self.learned.covariance(self._told.pairs(self._told))
+        self._factor = torch.linalg.cholesky(covariance + self.learned.noise * torch.eye(len(told)))
+        residual = (values - self.center) / self.scale - self.learned.slope * self._told.predicted
         self._residual = torch.linalg.solve_triangular(self._factor, residual[:, None], upper=False)
+        weights = torch.linalg.solve_triangular(self._factor.T, self._residual, upper=True)[:, 0]
+        self.slope = self.learned.slope + SLOPE_VARIANCE * float(self._told.predicted @ weights)
 
     def posterior(self, vertices: torch.Tensor, predicted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of standardised values, float64 ``[m]`` each.
@@ -46,27 +88,43 @@ class ResidualProcess:
             vertices: simplified, encoded architectures, int64 ``[m, vertices]``.
             predicted: of the same, float64 ``[m]``.
         """
-        cross = _kernel(self._told, vertices)
+        points = self._frame.points(vertices, predicted)
+        cross = self.learned.covariance(self._told.pairs(points))
         whitened = torch.linalg.solve_triangular(self._factor, cross, upper=False)
-        variance = (1 - whitened.square().sum(0)).clamp(min=0)
-        return self._prior(predicted) + (whitened.T @ self._residual)[:, 0], variance.sqrt()
+        variance = self.learned.variance(points.predicted) - whitened.square().sum(0)
+        mean = self.learned.slope * points.predicted + (whitened.T @ self._residual)[:, 0]
+        return mean, self.learned.deviation * variance.clamp(min=0).sqrt()
 
 
 class GrowingProcess:
     """`ResidualProcess` of fixed candidates that hears one value after the other, without computing all anew.
 
+    What it answers depends on the values and their order alone, to the last bit.
+
     Args:
         candidates: simplified, encoded architectures, int64 ``[m, vertices]``.
         predicted: what was predicted of them, float64 ``[m]``.
+        describe: as in `ResidualProcess`.
+        squashed: draw in the low tail of the values, to look for the best: see `evidence.squash`.
     """
 
-    def __init__(self, candidates: torch.Tensor, predicted: torch.Tensor) -> None:
-        self._candidates, self._candidates_predicted = candidates, predicted
-        self._told = candidates[:0]
-        self._values, self._predicted = (torch.empty(0, dtype=torch.float64) for _ in range(2))
+    def __init__(
+        self,
+        candidates: torch.Tensor,
+        predicted: torch.Tensor,
+        describe: Describe | None = None,
+        squashed: bool = False,
+    ) -> None:
+        self._frame = _Frame.of(predicted, describe)
+        self._candidates = self._frame.points(candidates, predicted)
+        self._told = self._candidates.first(0)
+        self._values = torch.empty(0, dtype=torch.float64)
+        self._squashed = squashed
+        self._learned: Learned | None = None
+        self._learned_from = self._rows = 0
         self._factor = torch.zeros(0, 0, dtype=torch.float64)
         self._whitened = torch.empty(0, len(candidates), dtype=torch.float64)
-        self._explained = torch.zeros(len(candidates), dtype=torch.float64)
+        self._variance = torch.empty(len(candidates), dtype=torch.float64)
 
     def __len__(self) -> int:
         return len(self._values)
@@ -79,55 +137,114 @@ class GrowingProcess:
             predicted: what was predicted of it.
             value: what was measured.
         """
-        n = len(self)
-        if n == len(self._factor):
-            self._grow(max(16, 2 * n))
-        # One more row of the Cholesky factor, and of what it makes of the candidates.
-        cross = _kernel(self._told, architecture[None])
-        row = torch.linalg.solve_triangular(self._factor[:n, :n], cross, upper=False)[:, 0]
-        diagonal = (1 + _NOISE**2 - row @ row).sqrt()
-        self._factor[n, :n], self._factor[n, n] = row, diagonal
-        whitened = (_kernel(architecture[None], self._candidates)[0] - row @ self._whitened[:n]) / diagonal
-        self._whitened[n] = whitened
-        self._explained += whitened.square()
-        self._told = torch.cat((self._told, architecture[None]))
+        point = self._frame.points(architecture[None], torch.tensor([predicted], dtype=torch.float64))
+        self._told = _Points(*(torch.cat(pair) for pair in zip(self._told, point, strict=True)))
         self._values = torch.cat((self._values, self._values.new_tensor([value])))
-        self._predicted = torch.cat((self._predicted, self._predicted.new_tensor([predicted])))
+
+    @property
+    def learned(self) -> Learned:
+        """The hyper-parameters, after two values at the least."""
+        first = learned_from(len(self))
+        if self._learned is None or first != self._learned_from:
+            told = self._told.first(first)
+            self._learned, self._learned_from = _learn(told, self._standard(first)), first
+            self._grow(max(16, 2 * len(self)))
+            covariance = self._learned.covariance(told.pairs(told)) + self._learned.noise * torch.eye(first)
+            self._factor[:first, :first] = factor = torch.linalg.cholesky(covariance)
+            cross = self._learned.covariance(told.pairs(self._candidates))
+            self._whitened[:first] = torch.linalg.solve_triangular(factor, cross, upper=False)
+            self._variance = self._learned.variance(self._candidates.predicted)
+            self._variance -= self._whitened[:first].square().sum(0)
+            self._rows = first
+        return self._learned
 
     def posterior(self) -> tuple[torch.Tensor, torch.Tensor]:
         """`ResidualProcess.posterior` of the candidates, after two values at the least."""
-        n = len(self)
-        prior = _Prior(self._predicted, self._candidates_predicted.std())
-        center, scale = _standard(self._values)
-        residual = (self._values - center) / scale - prior(self._predicted)
+        learned, n = self.learned, len(self)
+        while self._rows < n:
+            self._append(learned)
+        residual = self._standard(n) - learned.slope * self._told.predicted
         residual = torch.linalg.solve_triangular(self._factor[:n, :n], residual[:, None], upper=False)[:, 0]
-        mean = prior(self._candidates_predicted) + residual @ self._whitened[:n]
-        return mean, (1 - self._explained).clamp(min=0).sqrt()
+        mean = learned.slope * self._candidates.predicted + residual @ self._whitened[:n]
+        return mean, learned.deviation * self._variance.clamp(min=0).sqrt()
+
+    def improvement(self) -> torch.Tensor:
+        """Logarithm of how much each candidate is expected to improve on the best value, float64 ``[m]``."""
+        return log_improvement(*self.posterior(), float(self._standard(len(self)).max()))
+
+    def _standard(self, n: int) -> torch.Tensor:
+        """The first `n` values, on the scale that the process is of, ``[n]``."""
+        values = self._values[:n]
+        return _standard(squash(values) if self._squashed else values)
+
+    def _append(self, learned: Learned) -> None:
+        """One more row of the Cholesky factor, and of what it makes of the candidates."""
+        n = self._rows
+        if n == len(self._factor):
+            self._grow(2 * n)
+        told, last = self._told.first(n), self._told.first(n + 1).last()
+        cross = learned.covariance(told.pairs(last))
+        row = torch.linalg.solve_triangular(self._factor[:n, :n], cross, upper=False)[:, 0]
+        diagonal = (learned.variance(last.predicted)[0] + learned.noise - row @ row).sqrt()
+        self._factor[n, :n], self._factor[n, n] = row, diagonal
+        own = learned.covariance(last.pairs(self._candidates))[0]
+        self._whitened[n] = (own - row @ self._whitened[:n]) / diagonal
+        self._variance -= self._whitened[n].square()
+        self._rows = n + 1
 
     def _grow(self, capacity: int) -> None:
-        n = len(self)
+        n = self._rows
         factor = torch.zeros(capacity, capacity, dtype=torch.float64)
-        whitened = torch.empty(capacity, len(self._candidates), dtype=torch.float64)
+        whitened = torch.empty(capacity, self._whitened.shape[1], dtype=torch.float64)
         factor[:n, :n], whitened[:n] = self._factor[:n, :n], self._whitened[:n]
         self._factor, self._whitened = factor, whitened
 
 
-class _Prior:
-    """Predictions on the scale of standardised values."""
+class _Points(NamedTuple):
+    """Architectures as the kernels see them: int64 ``[n, vertices]``, float64 ``[n, k]`` and ``[n]``."""
 
-    def __init__(self, told: torch.Tensor, spread: torch.Tensor) -> None:
-        self._center = told.mean()
-        self._unit = told.std().clamp(min=0.1 * spread).clamp(min=1e-9)
+    vertices: torch.Tensor
+    structure: torch.Tensor
+    predicted: torch.Tensor
 
-    def __call__(self, predicted: torch.Tensor) -> torch.Tensor:
-        return _TRUST * (predicted - self._center) / self._unit
+    def first(self, n: int) -> _Points:
+        return _Points(*(part[:n] for part in self))
+
+    def last(self) -> _Points:
+        return _Points(*(part[-1:] for part in self))
+
+    def pairs(self, others: _Points) -> Pairs:
+        changed = torch.zeros(len(self.vertices), len(others.vertices), dtype=torch.float64)
+        for own, other in zip(self.vertices.T, others.vertices.T, strict=True):  # [n, m, vertices] would be large
+            changed += own[:, None] != other
+        a, b = self.structure, others.structure
+        apart = a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T
+        apart = apart.clamp(min=0) / max(1, a.shape[1])
+        return Pairs(changed, apart, self.predicted[:, None] * others.predicted)
 
 
-def _standard(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    return values.mean(), values.std().clamp(min=1e-9)
+class _Frame(NamedTuple):
+    """How architectures become `_Points`: predictions are standardised by `center` and `spread`."""
+
+    center: torch.Tensor
+    spread: torch.Tensor
+    describe: Describe | None
+
+    @classmethod
+    def of(cls, predicted: torch.Tensor, describe: Describe | None) -> _Frame:
+        return cls(predicted.mean(), predicted.std(correction=0).clamp(min=1e-9), describe)
+
+    def points(self, vertices: torch.Tensor, predicted: torch.Tensor) -> _Points:
+        none = torch.empty(len(vertices), 0, dtype=torch.float64)
+        structure = none if self.describe is None else self.describe(vertices)
+        return _Points(vertices, structure, (predicted - self.center) / self.spread)
 
 
-def _kernel(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """``exp(-changed decisions / length)`` of encoded architectures, float64 ``[n, m]``."""
-    changed = (a[:, None] != b[None]).sum(-1)
-    return (-changed.double() / _LENGTH).exp()
+def _learn(told: _Points, values: torch.Tensor) -> Learned:
+    first = learned_from(len(values))
+    told = told.first(first)
+    return learn(told.pairs(told), told.predicted, _standard(values[:first]), told.structure.shape[1] > 0)
+
+
+def _standard(values: torch.Tensor) -> torch.Tensor:
+    return (values - values.mean()) / values.std().clamp(min=1e-9)

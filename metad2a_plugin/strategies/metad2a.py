@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from metad2a_plugin.errors import CheckpointError
-from metad2a_plugin.models.residual import LEARN_FROM, GrowingProcess
+from metad2a_plugin.models.residual import LEARN_FROM, GrowingProcess, structure_of
 from metad2a_plugin.plugins.budget import AnyBudget, Budget, budget_model
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.search.metad2a import MetaD2A
@@ -19,9 +19,10 @@ from metad2a_plugin.spaces.base import Architecture, SearchSpace
 class MetaD2AStrategy(Strategy):
     """Proposes networks in the order of their predicted accuracy on a dataset; none twice.
 
-    With `adapt`, the order follows the told values from the fifth on: a Gaussian process over changed decisions,
-    with the prediction as its mean, is maximised by its upper confidence bound. This goes beyond the paper, which
-    trains the first few in the predicted order; ``adapt=False`` does that.
+    With `adapt`, the order follows the told values from the third on: a Gaussian process of the architecture, with
+    the prediction as its mean, says where most improvement is to be expected. It learns from the values how far the
+    prediction is to be believed, so that it leaves one that is wrong; see `models.evidence`. This goes beyond the
+    paper, which trains the first few in the predicted order; ``adapt=False`` does that.
 
     Args:
         space: the search space; the model must be of it.
@@ -94,12 +95,12 @@ class MetaD2AStrategy(Strategy):
         """Of every ranked network, ``[networks]``; higher is better."""
         if not self.adapt or len(self.history) < LEARN_FROM:
             return self._accuracy.clone()
-        mean, std = self._process.posterior()
-        return mean + std
+        return self._process.improvement()
 
     @cached_property
     def _process(self) -> GrowingProcess:
-        return GrowingProcess(self._vertices, self._accuracy)
+        describe = structure_of(self.space, self._vertices)
+        return GrowingProcess(self._vertices, self._accuracy, describe, squashed=True)
 
     @cached_property
     def _index(self) -> dict[tuple[int, ...], int]:

@@ -12,6 +12,7 @@ from metad2a_plugin import MetaD2A
 from metad2a_plugin.data import Task, extract_task
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.models.checkpoint import shipped
+from metad2a_plugin.models.residual import LEARN_FROM
 from metad2a_plugin.plugins.registry import get_strategy
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
@@ -120,7 +121,7 @@ def drive(strategy: Strategy, rounds: int, value: Any) -> list[Architecture]:
 def test_it_turns_to_the_family_that_does_well() -> None:
     """The toy's predictor likes 3x3 convolutions best; here 1x1 convolutions are what counts."""
     adapting, fixed = (drive(make(adapt=adapt), 60, small_convolutions) for adapt in (True, False))
-    assert adapting[:5] == fixed[:5], "there is nothing to learn from yet"
+    assert adapting[:LEARN_FROM] == fixed[:LEARN_FROM], "there is nothing to learn from yet"
     later, before = (sum(map(small_convolutions, cells[30:])) / 30 for cells in (adapting, fixed))
     assert later > before + 1
     assert max(map(small_convolutions, adapting)) > max(map(small_convolutions, fixed))
