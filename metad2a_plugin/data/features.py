@@ -17,21 +17,23 @@ from safetensors.torch import save
 from metad2a_plugin.data.dataset import ImageDataset, drop_empty_classes, report_broken
 from metad2a_plugin.data.encoders import get_encoder
 from metad2a_plugin.data.pixels import DatasetWarning
+from metad2a_plugin.data.statistics import StatisticsOf
 from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.plugins.encoder import ImageEncoder
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.utils.files import write_atomically
 from metad2a_plugin.utils.progress import stages
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
 class _Features:
-    """Features ``[readable images, dim]``, their positions in the sampled dataset, and what was broken."""
+    """Features ``[readable images, dim]``, their positions in the sampled dataset, statistics, and what was broken."""
 
     features: torch.Tensor
     kept: torch.Tensor
+    statistics: dict[str, float]
     broken: dict[str, str]
 
 
@@ -83,11 +85,20 @@ def extract_task(
     labels, class_names = drop_empty_classes(chosen.name, chosen.labels[found.kept.numpy()], chosen.class_names)
     if path and not cached:
         _store(path, found)
-    return Task(found.features, torch.from_numpy(labels), chosen.name, class_names, model.name, len(dataset))
+    return Task(
+        found.features,
+        torch.from_numpy(labels),
+        chosen.name,
+        class_names,
+        model.name,
+        len(dataset),
+        found.statistics,
+    )
 
 
 def _encode(dataset: ImageDataset, encoder: ImageEncoder, batch_size: int, progress: bool) -> _Features:
     rows: list[torch.Tensor] = []
+    statistics = StatisticsOf()
     kept: list[int] = []
     broken: dict[str, str] = {}
     with stages(progress, brief=True) as report:
@@ -97,10 +108,12 @@ def _encode(dataset: ImageDataset, encoder: ImageEncoder, batch_size: int, progr
             images, bad = dataset.decode(indices, encoder.size)
             broken |= {dataset.key(i): reason for i, reason in bad.items()}
             if len(images):
+                statistics.add(images)
                 rows.append(_check(encoder, encoder(images), len(images)))
                 kept += [i for i in indices if i not in bad]
     features = torch.cat(rows) if rows else torch.empty(0, encoder.dim)
-    return _Features(features, torch.tensor(kept, dtype=torch.int64), broken)
+    told = statistics.of(torch.from_numpy(dataset.labels[kept])) if kept else {}
+    return _Features(features, torch.tensor(kept, dtype=torch.int64), told, broken)
 
 
 def _check(encoder: ImageEncoder, features: torch.Tensor, count: int) -> torch.Tensor:
@@ -130,8 +143,8 @@ def _load(path: Path, count: int, dim: int) -> _Features | None:
         return None
     try:
         with safe_open(path, "pt") as file:
-            broken = json.loads(file.metadata()["broken"])
-            found = _Features(file.get_tensor("features"), file.get_tensor("kept"), broken)
+            broken, told = (json.loads(file.metadata()[name]) for name in ("broken", "statistics"))
+            found = _Features(file.get_tensor("features"), file.get_tensor("kept"), told, broken)
         fits = found.features.shape == (len(found.kept), dim) and len(found.kept) + len(found.broken) == count
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         fits = False
@@ -144,7 +157,8 @@ def _load(path: Path, count: int, dim: int) -> _Features | None:
 def _store(path: Path, found: _Features) -> None:
     tensors = {"features": found.features, "kept": found.kept}
     try:
-        write_atomically(path, save(tensors, metadata={"broken": json.dumps(found.broken)}))
+        told = {name: json.dumps(getattr(found, name)) for name in ("broken", "statistics")}
+        write_atomically(path, save(tensors, metadata=told))
     except ConfigError as error:
         warnings.warn(
             f"features could not be cached in {path.parent} and will be computed again next time ({error.__cause__}); "

@@ -11,6 +11,7 @@ import torch
 from metad2a_plugin.meta.database import ClassFeatures, MetaDatabase
 from metad2a_plugin.meta.inputs import task_codes
 from metad2a_plugin.meta.metrics import pearson, spearman
+from metad2a_plugin.models.budget import BudgetModel
 from metad2a_plugin.models.checkpoint import AccuracyModel
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
 from metad2a_plugin.models.generator import TEMPERATURE, PaperGenerator
@@ -33,6 +34,8 @@ def validate(
     ``width_90``, its mean width in points; with ``_all`` the same over all rows, of an interval that allows for either
     protocol. Where `calibrated` has used half of the tasks, both are of the other half.
     """
+    if isinstance(predictor, BudgetModel):
+        predictor = predictor.long  # rows are of long trainings
     rows = torch.nonzero(database.valid).squeeze(1)
     truth, main = database.accuracy[rows], database.protocol[rows] == 0
     others: dict[str, float] = {}
@@ -60,6 +63,7 @@ def validate(
             "width_90_all": (high - low)[check].mean().item(),
         }
     else:
+        assert isinstance(predictor, PaperAccuracy)
         shown = Prediction(*paper_rows(predictor, database, classes, rows))
         mean = shown.mean
     new = ~torch.isin(database.task[rows], database.task[~database.valid])

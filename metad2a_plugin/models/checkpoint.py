@@ -20,6 +20,7 @@ from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 
 from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.models.budget import BudgetModel
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
 from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperAccuracy
@@ -27,10 +28,17 @@ from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.utils.files import PRETRAINED, json_text, write_atomically
 
 FORMAT = "metad2a-checkpoint-1"
-_HALF = ("generator.", "predictor.network.", "predictor.anchors", "predictor.interaction")
-AccuracyModel: TypeAlias = SubspaceEnsemble | PaperAccuracy
+_HALF = (
+    *("generator.", "predictor.network.", "predictor.anchors", "predictor.interaction"),
+    *("predictor.long.anchors", "predictor.long.interaction", "predictor.columns"),
+)
+AccuracyModel: TypeAlias = SubspaceEnsemble | PaperAccuracy | BudgetModel
 """What a checkpoint's predictor can be."""
-PREDICTORS: dict[str, type[AccuracyModel]] = {"ensemble": SubspaceEnsemble, "paper": PaperAccuracy}
+PREDICTORS: dict[str, type[AccuracyModel]] = {
+    "ensemble": SubspaceEnsemble,
+    "paper": PaperAccuracy,
+    "budget": BudgetModel,
+}
 """Kinds of predictor by their name in ``config.json``."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +22,7 @@ class Task:
         class_names: one name per class.
         encoder: name of the image encoder that made the features.
         images: of the whole dataset, of which `features` can be a sample; None where that is not known.
+        statistics: what the pixels say, by name (`data.statistics.image_statistics`); None where that is not known.
     """
 
     features: torch.Tensor
@@ -29,6 +31,7 @@ class Task:
     class_names: tuple[str, ...] = ()
     encoder: str = ""
     images: int | None = None
+    statistics: Mapping[str, float] | None = None
     _members: tuple[np.ndarray, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

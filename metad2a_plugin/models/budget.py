@@ -1,0 +1,331 @@
+"""`BudgetModel`: what a network reaches, by its architecture, its budget and the dataset; a Gaussian process.
+
+What it learned is a few thousand trainings, which it keeps, and the variances of `budget_kernel`; its answers are
+those of Gaussian process regression (Rasmussen and Williams, 2006, section 2.2) on the logit of the accuracy. The noise
+of an accuracy is known from the number of held-out images; that between seeds is learned. A curve is the last accuracy
+and how far those at a few shares of the training are from it, a process each; so a partial curve tells the rest in
+closed form.
+
+Without a budget it answers as the predictor of long training that it carries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import ClassVar
+
+import torch
+
+from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.models.budget_curve import SHARES, binomial, condition, percent
+from metad2a_plugin.models.budget_inputs import DATASET, budget_features, budget_names, dataset_features
+from metad2a_plugin.models.budget_kernel import Contexts, Hyper, Networks, joined
+from metad2a_plugin.models.budget_process import Evidence, Fitted, Head
+from metad2a_plugin.models.ensemble import SubspaceEnsemble
+from metad2a_plugin.plugins.budget import Budget
+from metad2a_plugin.plugins.predictor import Prediction
+from metad2a_plugin.plugins.task import Task
+from metad2a_plugin.spaces.base import SearchSpace
+from metad2a_plugin.utils.last_use import LastUse
+
+HEADS = ("last", *(f"after_{share:g}" for share in SHARES))
+"""Names of the processes."""
+_LONG, _HELD_OUT = "long.", 0.25
+_IMAGES = (50, 200, 800, 3200, 12_800, 51_200)
+"""Training images for which the width of intervals is computed; between them it is interpolated."""
+_AT_ONCE = 256  # designs
+
+
+@dataclass(frozen=True, eq=False)
+class BudgetModel:
+    """Predicts accuracies of networks trained within a budget; `meta.trainings.fit` makes it.
+
+    Attributes:
+        space: describes the architectures.
+        long: answers where no budget is given.
+        evidence: trainings.
+        heads: processes of the last accuracy and of `SHARES`.
+        budget_center, budget_scale, dataset_center, dataset_scale: standardisation of features.
+        descriptor_center, descriptor_map: of `SearchSpace.describe`, ``[all]`` and ``[all, descriptors]``.
+        columns: what is known of every architecture beforehand, in lexicographic order, ``[size, columns]``; empty
+            where the space has no tables.
+        correlation: of the heads' errors, ``[heads, heads]``.
+        wiggle: variance of a curve's value around a smooth one, ``[1]``.
+    """
+
+    space: SearchSpace
+    long: SubspaceEnsemble
+    evidence: Evidence
+    heads: tuple[Head, ...]
+    budget_center: torch.Tensor
+    budget_scale: torch.Tensor
+    dataset_center: torch.Tensor
+    dataset_scale: torch.Tensor
+    descriptor_center: torch.Tensor
+    descriptor_map: torch.Tensor
+    columns: torch.Tensor
+    correlation: torch.Tensor
+    wiggle: torch.Tensor
+    _features: LastUse[Task, torch.Tensor] = field(default_factory=LastUse, init=False, repr=False)
+
+    knows_budgets: ClassVar[bool] = True
+
+    @property
+    def feature_dim(self) -> int:
+        return self.long.feature_dim
+
+    def to(self, device: str | torch.device) -> BudgetModel:
+        """Itself: it always answers on the CPU, in double precision."""
+        return self
+
+    def distance(self, task: Task) -> float:
+        """As that of `long`."""
+        return self.long.distance(task)
+
+    # -- state -------------------------------------------------------------------------------
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        found = {name: getattr(self, name) for name in _TENSORS}
+        found |= {f"contexts.{n}": getattr(self.evidence.contexts, n) for n in _CONTEXTS}
+        found["networks.columns"] = self.evidence.networks.columns
+        found |= {"context": self.evidence.context, "places": self.evidence.places}
+        for name, head in zip(HEADS, self.heads, strict=True):
+            found |= {f"{name}.{key}": value for key, value in head.state().items()}
+        found |= {f"{_LONG}{name}": tensor for name, tensor in self.long.state_dict().items()}
+        return {name: tensor.float().contiguous() for name, tensor in found.items()}
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, torch.Tensor], space: SearchSpace) -> BudgetModel:
+        """Raises `CheckpointError` when a tensor is missing, unknown, of another shape or of another version."""
+        long = SubspaceEnsemble.from_state_dict(_part(state, _LONG), space)
+        known = {*_TENSORS, "context", "networks.columns", "places", *(f"contexts.{n}" for n in _CONTEXTS)}
+        parts = [f"hyper.{name}" for name in Hyper.names()] + ["rows", "target", "noise", "mean", "scale"]
+        known |= {f"{head}.{part}" for head in HEADS for part in parts}
+        given = {name for name in state if not name.startswith(_LONG)}
+        if missing := sorted(known - given):
+            raise CheckpointError(f"not a predictor of budgets: {missing[0]!r} is missing")
+        if unknown := sorted(given - known):
+            raise CheckpointError(f"not a predictor of budgets: {unknown[0]!r} is unknown")
+        tensors = {name: state[name].double() for name in _TENSORS}
+        places = state["places"].long()
+        prior = tensors["columns"]
+        described = sum(part.shape[1] for part in space.describe(space.encode([])))
+        for what, has, expected in (
+            ("features of a budget", len(tensors["budget_center"]), len(budget_names(space))),
+            ("features of a dataset", len(tensors["dataset_center"]), len(DATASET)),
+            ("descriptors of an architecture", len(tensors["descriptor_center"]), described),
+            ("rows of the descriptors' map", len(tensors["descriptor_map"]), described),
+            ("architectures", len(prior), space.size if len(prior) else 0),
+            ("trainings", len(state["context"]), len(places)),
+            ("errors' correlations", len(tensors["correlation"]), len(HEADS)),
+        ):
+            if has != expected:
+                raise CheckpointError(f"it has {has} {what}, expected are {expected}")
+        ids = {name: state[f"contexts.{name}"].long() for name in ("image_set", "task", "number")}
+        floats = {name: state[f"contexts.{name}"].double() for name in ("budget", "dataset")}
+        contexts, context = Contexts(**floats, **ids), state["context"].long()
+        heads = tuple(Head.of(_part(state, f"{name}.")) for name in HEADS)
+        if context.max() >= len(contexts) or max(int(head.rows.max()) for head in heads) >= len(context):
+            raise CheckpointError("its trainings are of contexts that it does not have")
+        if int(places.min()) < 0 or int(places.max()) >= space.size:
+            raise CheckpointError(f"its trainings are of architectures that the space {space.name!r} does not have")
+        vertices = _vertices(space, places)
+        features = _describe(space, vertices, tensors["descriptor_center"], tensors["descriptor_map"])
+        kind = space.places(space.simplify(vertices))
+        networks = Networks(features, state["networks.columns"].double(), kind)
+        return cls(space, long, Evidence(contexts, context, networks, places), heads, **tensors)
+
+    # -- inputs ------------------------------------------------------------------------------
+    def networks(self, vertices: torch.Tensor) -> Networks:
+        """Encoded architectures, int64 ``[n, vertices]``, as the processes read them."""
+        places = self.space.places(self.space.simplify(vertices))
+        descriptors = _describe(self.space, vertices, self.descriptor_center, self.descriptor_map)
+        columns = (
+            self.columns[self.space.places(vertices)] if len(self.columns) else torch.zeros(len(vertices), 0).double()
+        )
+        return Networks(descriptors, columns, places)
+
+    def context(self, task: Task | None, budget: Budget) -> Contexts:
+        """A new one; `budget.images` must be given."""
+        numbers = (budget_features(self.space, budget) - self.budget_center) / self.budget_scale
+        if task is None:
+            dataset = torch.full_like(self.dataset_center, torch.nan)
+        else:
+            dataset = self._features.get(task, lambda: dataset_features(task))
+            # What is not known is taken to be average.
+            dataset = ((dataset - self.dataset_center) / self.dataset_scale).nan_to_num().clamp(-4, 4)
+        new = torch.tensor([-1])
+        return Contexts(numbers[None], dataset[None], new, new, new)
+
+    # -- answers -----------------------------------------------------------------------------
+    @torch.inference_mode()
+    def predict_task(self, task: Task | None, vertices: torch.Tensor, budget: Budget | None = None) -> Prediction:
+        """Accuracy of every architecture on held-out images of one dataset.
+
+        Args:
+            task: the dataset; None for one of which nothing is known.
+            vertices: encoded architectures, int64 ``[n, vertices]``.
+            budget: what each is trained with; None for long training, on the scale of `long`.
+
+        Raises:
+            ConfigError: neither the budget nor the task says how many images there are.
+        """
+        if budget is None:
+            return self.long.predict_task(task, vertices)
+        budget = budget.resolved(None if task is None else _images(task))
+        networks, context = self.networks(vertices), partial(self.context, task)
+        mean = self._answer(context(budget), networks, budget.images or 1)[0]
+        widths = [self._answer(context(replace(budget, images=n)), networks, n)[1] for n in _IMAGES]
+        return self._prediction(
+            task, vertices, mean, torch.stack(widths), torch.full((len(mean),), float(budget.images or 1))
+        )
+
+    @torch.inference_mode()
+    def predict_designs(self, task: Task | None, vertices: torch.Tensor, budgets: Sequence[Budget]) -> Prediction:
+        """`predict_task` of architectures with a budget each.
+
+        Args:
+            task: the dataset; None for one of which nothing is known.
+            vertices: encoded architectures, int64 ``[n, vertices]``.
+            budgets: ``n``, each given.
+
+        Raises:
+            ConfigError: there are not as many budgets as architectures, or how many images there are is not known.
+        """
+        if len(budgets) != len(vertices):
+            raise ConfigError(f"a budget each is needed for {len(vertices)} architectures, got {len(budgets)}")
+        images = None if task is None else _images(task)
+        numbers: dict[Budget, int] = {}
+        index = torch.tensor([numbers.setdefault(b.resolved(images), len(numbers)) for b in budgets], dtype=torch.int64)
+        resolved, networks = list(numbers), self.networks(vertices)
+        told = torch.tensor([float(budget.images or 1) for budget in resolved], dtype=torch.float64)[index]
+        contexts = joined([self.context(task, budget) for budget in resolved])
+        others = [joined([self.context(task, replace(b, images=n)) for b in resolved]) for n in _IMAGES]
+        found = []
+        for rows in torch.arange(len(vertices)).split(_AT_ONCE):
+            at, some = index[rows], networks[rows]
+            mean = self._answer(contexts, some, told[rows], at)[0]
+            widths = [self._answer(other, some, n, at)[1] for other, n in zip(others, _IMAGES, strict=True)]
+            found.append(self._prediction(task, vertices[rows], mean, torch.stack(widths), told[rows]))
+        return sum(found[1:], found[0]) if found else Prediction(torch.zeros(0), torch.zeros(0), percent=True)
+
+    def _answer(
+        self, contexts: Contexts, networks: Networks, images: torch.Tensor | float, at: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation in percent of one measured value of each network, ``[n]``; `at`: its context."""
+        fitted = self._fitted(0)
+        if at is None:
+            mean, variance = fitted.posterior(contexts, networks)
+        else:
+            mean, variance = fitted.of_each(contexts, at, networks)
+        seeds = fitted.draw_noise(contexts if at is None else contexts[at])
+        variance = (variance + seeds) * fitted.head.scale.square()
+        return percent(mean, variance + binomial(mean.sigmoid(), _HELD_OUT * images))
+
+    def _prediction(
+        self, task: Task | None, vertices: torch.Tensor, mean: torch.Tensor, widths: torch.Tensor, images: torch.Tensor
+    ) -> Prediction:
+        """Widths ``[_IMAGES, n]`` never grow with the images; networks that cannot learn are at chance."""
+        widths = widths.flip(0).cummax(0).values.flip(0)
+        grid = torch.tensor(_IMAGES, dtype=torch.float64).log()
+        at = images.double().log().clamp(grid[0], grid[-1])
+        right = torch.searchsorted(grid, at).clamp(1, len(grid) - 1)
+        part = (at - grid[right - 1]) / (grid[right] - grid[right - 1])
+        every = torch.arange(len(mean))
+        std = (1 - part) * widths[right - 1, every] + part * widths[right, every]
+        live = ~self.space.dead_mask(vertices)
+        mean, std = torch.where(live, mean, _chance(task)), torch.where(live, std, std.new_tensor(2.0))
+        return Prediction(mean.float(), std.float(), percent=True)
+
+    @torch.inference_mode()
+    def curve(
+        self, task: Task | None, vertices: torch.Tensor, budget: Budget, seen: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Accuracy in percent after every epoch, mean and standard deviation, float32 ``[n, epochs]`` each.
+
+        Args:
+            task, vertices, budget: as in `predict_task`, but for a budget that must be given.
+            seen: accuracies of the first epochs, ``[n, k]``, in percent; all others are predicted given them.
+
+        Raises:
+            ConfigError: more is seen than there are epochs, or not of as many networks.
+        """
+        budget = budget.resolved(None if task is None else _images(task))
+        seen = torch.zeros(len(vertices), 0) if seen is None else seen
+        if seen.ndim != 2 or len(seen) != len(vertices) or seen.shape[1] > budget.epochs:
+            raise ConfigError(
+                f"seen must be [{len(vertices)}, at most {budget.epochs}] accuracies, got {list(seen.shape)}"
+            )
+        context = self.context(task, budget)
+        means, joint = self.logits(context, self.networks(vertices), _HELD_OUT * (budget.images or 1))
+        mean, variance = condition(means, joint, budget.epochs, seen, self.wiggle)
+        middle, std = percent(mean, variance)
+        middle[:, : seen.shape[1]], std[:, : seen.shape[1]] = seen.double(), 0.0
+        return middle.float(), std.float()
+
+    def logits(self, context: Contexts, networks: Networks, held_out: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of a curve at `SHARES` and its end, mean ``[n, heads]`` and covariance ``[n, heads, heads]``.
+
+        Args:
+            context: one.
+            networks: of which curves are asked.
+            held_out: images that accuracies are counted on.
+        """
+        means, spreads = [], []
+        for number in range(len(HEADS)):
+            fitted = self._fitted(number)
+            mean, variance = fitted.posterior(context, networks)
+            variance = (variance + fitted.draw_noise(context)) * fitted.head.scale.square()
+            # All values of a curve are counted on the same images, so their differences are not.
+            variance = variance if number else variance + binomial(mean.sigmoid(), held_out)
+            means.append(mean)
+            spreads.append(variance.sqrt())
+        mean, spread = torch.stack(means, 1), torch.stack(spreads, 1)
+        joint = spread[:, :, None] * self.correlation * spread[:, None, :]
+        # From (last, distances from it) to (at each share, last).
+        to = torch.zeros(len(HEADS), len(HEADS), dtype=torch.float64)
+        to[:-1, 1:], to[:, 0] = torch.eye(len(SHARES), dtype=torch.float64), 1.0
+        return mean @ to.T, to @ joint @ to.T
+
+    def _fitted(self, head: int) -> Fitted:
+        if head not in self._posteriors:
+            self._posteriors[head] = Fitted(self.heads[head], self.evidence)
+        return self._posteriors[head]
+
+    @cached_property
+    def _posteriors(self) -> dict[int, Fitted]:
+        return {}
+
+
+_TENSORS = (
+    "budget_center", "budget_scale", "dataset_center", "dataset_scale", "descriptor_center", "descriptor_map",
+    "columns", "correlation", "wiggle",
+)  # fmt: skip
+_CONTEXTS = ("budget", "dataset", "image_set", "task", "number")
+
+
+def _images(task: Task) -> int:
+    return len(task.features) if task.images is None else task.images
+
+
+def _chance(task: Task | None) -> torch.Tensor:
+    """Accuracy of always naming the most frequent class, percent."""
+    share = 0.1 if task is None else float(task.labels.bincount().max()) / len(task.labels)
+    return torch.tensor(100 * share, dtype=torch.float64)
+
+
+def _describe(space: SearchSpace, vertices: torch.Tensor, center: torch.Tensor, to: torch.Tensor) -> torch.Tensor:
+    return (torch.cat(space.describe(vertices), dim=1).double() - center) @ to
+
+
+def _vertices(space: SearchSpace, places: torch.Tensor) -> torch.Tensor:
+    """Inverse of `SearchSpace.places`."""
+    order = torch.empty(space.size, dtype=torch.int64)
+    every = space.all_vertices()
+    order[space.places(every)] = torch.arange(space.size)
+    return every[order[places]]
+
+
+def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
