@@ -1,18 +1,17 @@
-"""How many trainings a search needs: on the tables of NAS-Bench-201, and within contexts of the database of trainings.
+"""How many trainings a search needs, and what stopping bad ones saves: within contexts of the database of trainings.
 
     python benchmarks/trainings_strategies.py --data ../shared/data
 
-A pool is a set of cells with values: all cells of a table, or the cells that were trained in one context (image set,
-size, budget). Nothing is trained: a query looks its value up, and none is made twice. MetaD2A's search is the process
-of its strategy over the pool (`models.residual.GrowingProcess`), with predictions that are right, useless or wrong.
-Tables after 12 epochs were looked at in development, those after 200 and the trainings were not.
+A context is a task (a subset of an image set) with a budget. Its pool is the cells that were trained in it. Nothing is
+trained: a query looks its value up, and none is made twice. MetaD2A's search is the process of its strategy over the
+pool (`models.residual.GrowingProcess`), with several predictions to start from, also useless and wrong ones. The model
+of budgets that predicts for an image set knows none of its rows. Nothing was tuned on these contexts.
 """
 
 from __future__ import annotations
 
 import random
-import zlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,16 +21,22 @@ import numpy as np
 import torch
 
 from metad2a_plugin import MetaD2A
-from metad2a_plugin.meta.trainings.database import Trainings, load_trainings
+from metad2a_plugin.meta.trainings.evidence import budget_of
+from metad2a_plugin.meta.trainings.fit import BudgetFitConfig
 from metad2a_plugin.models.residual import LEARN_FROM, Describe, GrowingProcess, structure_of
+from metad2a_plugin.strategies.stopping import CurveReader, Forecast
 
 if TYPE_CHECKING:
     from benchmarks import _common as common
+    from benchmarks._trainings import FOLDER, Measured
+    from benchmarks.budget import Study
 else:
     import _common as common
+    from _trainings import FOLDER, Measured
+    from budget import Study
 
-AT = (1, 10, 30, 100)
-"""Queries that the table of tables shows."""
+AT = (1, 3, 5, 10)
+"""Queries that the table shows."""
 SHARE = 0.95
 """Of the way from a pool's mean to its best that counts as arrived."""
 LEAST = 12
@@ -135,107 +140,128 @@ def searches(pool: Pool) -> dict[str, Search]:
     return BLIND | {f"MetaD2A, {name} prior": partial(process_search, prior=name) for name in names}
 
 
-# -- pools ---------------------------------------------------------------------------------------
-def table_pools(data: common.Data) -> list[Pool]:
-    """All different cells that can learn, with the validation accuracies of each table."""
-    ranking = MetaD2A.from_pretrained("nasbench201").rank(None)
-    index = [common.SPACE.index(cell) for cell in common.SPACE.decode(ranking.vertices)]
+# -- contexts ------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Context:
+    """A pool with the whole curves of its trainings, percent, and what predicts them."""
 
-    def column(name: str) -> torch.Tensor:
-        return torch.tensor(data.table.column(name)[index])
+    pool: Pool
+    curves: list[list[float]]
+    reader: CurveReader
 
-    quality, size = ranking.prediction.mean.double(), column("flops_m").log1p()
-    pools = []
-    for set_name, other in (("cifar10", "imagenet16"), ("imagenet16", "cifar10")):
-        for epochs, suffix in ((12, "_ep12"), (200, "")):
-            # The checkpoint has seen both tables after 200 epochs; the other set's after 12 is a prior that has not.
-            priors = {"checkpoint's": quality, "other set's": column(f"{other}_valid_ep12"), "FLOPs": size}
-            pools.append(Pool(f"{set_name}, {epochs}", ranking.vertices, column(f"{set_name}_valid{suffix}"), priors))
-    return pools
+    @cached_property
+    def _hopes(self) -> dict[tuple[int, int], Forecast]:
+        return {}
+
+    def stopped(self, number: int, best: float) -> int | None:
+        """Epochs after which the training of a cell is stopped, if it is."""
+        for epoch in range(1, len(self.curves[number])):
+            if not self.reader.ready(epoch):
+                continue
+            if (number, epoch) not in self._hopes:
+                vertices, curve = self.pool.vertices[number], self.curves[number][:epoch]
+                self._hopes[number, epoch] = self.reader.forecast(vertices, curve)
+            if self._hopes[number, epoch].hopeless(best):
+                return epoch
+        return None
+
+    def saved(self, seed: int) -> tuple[float, float]:
+        """Share of the epochs that a random search is spared, and what its best loses by it, in points."""
+        spent, best = 0, -np.inf
+        for number in torch.randperm(len(self.curves), generator=torch.Generator().manual_seed(seed)).tolist():
+            epoch = None if best == -np.inf else self.stopped(number, best)
+            spent += len(self.curves[number]) if epoch is None else epoch
+            best = best if epoch is not None else max(best, self.curves[number][-1])
+        return 1 - spent / sum(map(len, self.curves)), float(self.pool.values.max()) - best
 
 
-def context_pools(trainings: Trainings) -> list[Pool]:
-    """Contexts with many cells; of a cell that was trained with several seeds, the first row."""
-    searcher, pools = MetaD2A.from_pretrained("nasbench201"), []
+def contexts(study: Study) -> list[Context]:
+    """Those with many cells; of a cell that was trained with several seeds, the first row."""
+    trainings, searcher = study.trainings, MetaD2A.from_pretrained("nasbench201")
+    models, found = study.models((), curves=True), []
     for context in trainings.context.unique().tolist():
-        rows = trainings.rows(trainings.context == context)
-        _, first = np.unique(rows.vertices.numpy(), axis=0, return_index=True)
-        if len(first) < LEAST:
+        rows = (trainings.context == context).nonzero()[:, 0]
+        kind = trainings.space.places(trainings.space.simplify(trainings.vertices[rows]))
+        chosen = rows[np.sort(np.unique(kind.numpy(), return_index=True)[1])]
+        if len(chosen) < LEAST:
             continue
-        chosen = rows.rows(torch.from_numpy(np.sort(first)))
-        vertices = common.SPACE.simplify(chosen.vertices)
-        size = common.SPACE.costs(vertices)[1].double().log1p()
-        priors = {"checkpoint's": searcher.predict(None, vertices).mean.double(), "FLOPs": size}
-        name = f"{chosen.image_set[0]}, context {context}"
-        pools.append(Pool(name, vertices, chosen.accuracy.double(), priors))
-    return pools
-
-
-# -- results -------------------------------------------------------------------------------------
-def queries_needed(curve: torch.Tensor, pool: Pool) -> int:
-    """Until `SHARE` of the way from the pool's mean to its best."""
-    level = pool.values.mean() + SHARE * (pool.values.max() - pool.values.mean())
-    return int((curve < level).sum()) + 1
-
-
-def run(pool: Pool, names: Mapping[str, Search], runs: int, queries: int, folder: Path) -> dict[str, torch.Tensor]:
-    """Best values after each query, ``[runs, queries]``; finished searches are kept."""
-    found = {}
-    for name, search in names.items():
-        parts = (pool.vertices.tolist(), pool.values.tolist(), {k: v.tolist() for k, v in pool.priors.items()})
-        key = {"pool": zlib.crc32(repr(parts).encode()), "search": name, "runs": runs, "queries": queries}
-        path = folder / f"{pool.name}-{name}.json".replace(" ", "_")
-
-        def compute(search: Search = search) -> list[list[float]]:
-            return [pool.curve(search, seed, queries).tolist() for seed in range(runs)]
-
-        found[name] = torch.tensor(common.remember(path, key, compute), dtype=torch.float64)
-        print(pool.name, name, found[name].mean(0)[[q - 1 for q in AT if q <= queries]].numpy().round(2), flush=True)
+        vertices = trainings.space.simplify(trainings.vertices[chosen])
+        number, image_set = int(trainings.task[chosen[0]]), trainings.image_set[int(chosen[0])]
+        model, task, budget = models[image_set], study.measured.tasks[number], budget_of(trainings, int(chosen[0]))
+        priors = {
+            "budget model's": model.predict_task(task, vertices, budget).mean.double(),
+            "long training's": searcher.predict(task, vertices).mean.double(),
+            "FLOPs": trainings.space.costs(vertices)[1].double().log1p(),
+        }
+        pool = Pool(f"{image_set}, context {context}", vertices, trainings.accuracy[chosen].double(), priors)
+        curves = [trainings.curve[row][: budget.epochs].tolist() for row in chosen.tolist()]
+        found.append(Context(pool, curves, CurveReader(model, task, budget)))
     return found
 
 
-def table_of_tables(found: Mapping[str, Mapping[str, torch.Tensor]], pools: list[Pool]) -> str:
-    header = ["search", *(f"{pool.name} epochs, {q}" for pool in pools for q in AT)]
-    rows = []
-    for name in found[pools[0].name]:
-        means = [float(found[pool.name][name][:, q - 1].mean()) for pool in pools for q in AT]
-        rows.append([name, *(f"{mean:.2f}" for mean in means)])
-    best = [f"{float(pool.values.max()):.2f}" for pool in pools for _ in AT]
-    return common.markdown(header, [*rows, ["best of the table", *best]])
+# -- results -------------------------------------------------------------------------------------
+def gain(values: torch.Tensor, pool: Pool) -> torch.Tensor:
+    """Of the way from the pool's mean to its best."""
+    return (values - pool.values.mean()) / (pool.values.max() - pool.values.mean())
 
 
-def table_of_contexts(found: Mapping[str, Mapping[str, torch.Tensor]], pools: list[Pool]) -> str:
-    header = ["search", "mean queries", "deviation over contexts", "contexts where random search needs fewer"]
+def queries_needed(curve: torch.Tensor, pool: Pool) -> int:
+    """Until `SHARE` of that way."""
+    return int((gain(curve, pool) < SHARE).sum()) + 1
+
+
+def table(found: Mapping[str, Mapping[str, torch.Tensor]], pools: Mapping[str, Pool]) -> str:
+    """A row for each search."""
+    header = ["search", *(f"gain after {q}, %" for q in AT), "queries to 95%", "contexts where random search is faster"]
+    needed, gains = {}, {}
+    for name in found[next(iter(pools))]:
+        runs = [(found[key][name], pool) for key, pool in pools.items()]
+        needed[name] = [float(np.mean([queries_needed(curve, pool) for curve in curves])) for curves, pool in runs]
+        gains[name] = [np.mean([100 * float(gain(curves[:, q - 1], pool).mean()) for curves, pool in runs]) for q in AT]
     rows = []
-    needed = {
-        name: [np.mean([queries_needed(curve, pool) for curve in found[pool.name][name]]) for pool in pools]
-        for name in found[pools[0].name]
-    }
     for name, queries in needed.items():
         behind = sum(own > other for own, other in zip(queries, needed["random search"], strict=True))
-        rows.append([name, f"{np.mean(queries):.1f}", f"{np.std(queries):.1f}", f"{behind} of {len(queries)}"])
+        row = [name, *(f"{share:.0f}" for share in gains[name]), common.mean_std(queries, 1)]
+        rows.append([*row, f"{behind} of {len(queries)}"])
     return common.markdown(header, rows)
+
+
+def table_of_stopping(found: Sequence[Context], runs: int) -> str:
+    """A row for each context."""
+    rows = []
+    for context in found:
+        saved, lost = np.mean([context.saved(seed) for seed in range(runs)], axis=0)
+        rows.append([context.pool.name, str(len(context.curves[0])), f"{100 * saved:.0f}", f"{lost:.2f}"])
+    means = [float(np.mean([float(row[column]) for row in rows])) for column in (2, 3)]
+    return common.markdown(
+        ["context", "epochs", "epochs saved, %", "best lost, points"],
+        [*rows, ["mean", "", f"{means[0]:.0f}", f"{means[1]:.2f}"]],
+    )
 
 
 def main() -> None:
     parser = common.parser(__doc__)
-    parser.add_argument("--trainings", type=Path, default=Path("benchmarks/trainings"))
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="of the database")
     parser.add_argument("--seeds", type=int, default=30)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    data, folder = common.Data(arguments.data), arguments.runs / "trainings_strategies"
-    contexts, tables = context_pools(load_trainings(arguments.trainings)), table_pools(data)
-    runs, texts = arguments.seeds, {}
-    on_contexts = {pool.name: run(pool, searches(pool), runs, len(pool.values), folder) for pool in contexts}
-    texts["trainings_strategies_contexts"] = table_of_contexts(on_contexts, contexts)
-    on_tables = {pool.name: run(pool, searches(pool), runs, max(AT), folder) for pool in tables}
-    texts["trainings_strategies_tables"] = table_of_tables(on_tables, tables)
-    results = {
-        "settings": common.settings(arguments),
-        "contexts": {name: {s: curves.mean(0).tolist() for s, curves in f.items()} for name, f in on_contexts.items()},
-        "tables": {name: {s: curves.mean(0).tolist() for s, curves in f.items()} for name, f in on_tables.items()},
+    parser.add_argument("--groups", type=int, default=4, help="as of benchmarks/budget.py")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    measured = Measured(common.Data(options.data), options.runs / "features", options.folder)
+    found = contexts(Study(measured, options.groups, BudgetFitConfig()))
+    pools, curves = {context.pool.name: context.pool for context in found}, {}
+    for name, pool in pools.items():
+        curves[name] = {
+            search: torch.stack([pool.curve(make, seed, len(pool.values)) for seed in range(options.seeds)])
+            for search, make in searches(pool).items()
+        }
+        print(name, flush=True)
+    texts = {
+        "trainings_strategies": table(curves, pools),
+        "trainings_stopping": table_of_stopping(found, options.seeds),
     }
-    common.write(arguments.out, "trainings_strategies", results, texts)
+    means = {name: {search: runs.mean(0).tolist() for search, runs in f.items()} for name, f in curves.items()}
+    given = {name: value for name, value in common.settings(options).items() if name != "folder"}
+    common.write(options.out, "trainings_strategies", {"settings": given, "best so far": means}, texts)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,10 @@ class Forecast:
         """That the training ends above a value."""
         return float(torch.special.ndtr(torch.tensor((self.mean - value) / max(self.std, 1e-9))))
 
+    def hopeless(self, best: float) -> bool:
+        """Whether the training will hardly end above `best`."""
+        return self.chance_above(best) < HOPELESS
+
 
 @dataclass(frozen=True)
 class CurveReader:
@@ -66,9 +70,10 @@ class CurveReader:
         mean, std = self.model.curve(self.task, vertices[None], self.budget, torch.tensor([list(curve)]))
         return Forecast(float(mean[0, -1]), float(std[0, -1]))
 
+    def ready(self, seen: int) -> bool:
+        """Whether a training may be stopped after so many epochs."""
+        return SEEN * self.budget.epochs <= seen < self.budget.epochs
+
     def hopeless(self, vertices: torch.Tensor, curve: Sequence[float], best: float) -> bool:
         """Whether a training that is under way will hardly end above `best`, an accuracy in percent."""
-        epochs = self.budget.epochs
-        if not SEEN * epochs <= len(curve) < epochs:
-            return False
-        return self.forecast(vertices, curve).chance_above(best) < HOPELESS
+        return self.ready(len(curve)) and self.forecast(vertices, curve).hopeless(best)
