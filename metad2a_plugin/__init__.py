@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from metad2a_plugin.candidates.find import Effort
     from metad2a_plugin.candidates.limits import Limits
     from metad2a_plugin.data import Task, extract_task, load_dataset
+    from metad2a_plugin.plugins.budget import Budget
     from metad2a_plugin.plugins.predictor import Prediction, Predictor
     from metad2a_plugin.plugins.registry import available, get_predictor, get_space, get_strategy
     from metad2a_plugin.plugins.strategy import Strategy, maximize
@@ -29,16 +30,17 @@ if TYPE_CHECKING:
     from metad2a_plugin.training.run import train_architecture, train_many
 
 __all__ = [
-    "Architecture", "Candidate", "ChoiceSpace", "Effort", "Front", "Limits", "MetaD2A", "Prediction", "Predictor",
-    "SearchResult", "SearchSpace", "Strategy", "Task", "TrainConfig", "TrainResult", "available", "export_network",
-    "export_onnx", "extract_task", "get_predictor", "get_space", "get_strategy", "load_dataset", "load_network",
-    "maximize", "pareto_space", "search_space", "train_architecture", "train_many", "train_search",
+    "Architecture", "Budget", "Candidate", "ChoiceSpace", "Effort", "Front", "Limits", "MetaD2A", "Prediction",
+    "Predictor", "SearchResult", "SearchSpace", "Strategy", "Task", "TrainConfig", "TrainResult", "available",
+    "export_network", "export_onnx", "extract_task", "get_predictor", "get_space", "get_strategy", "load_dataset",
+    "load_network", "maximize", "pareto_space", "search_space", "train_architecture", "train_many", "train_search",
 ]  # fmt: skip
 # Names are resolved on first use, so that importing the package does not import torch.
 _NAMES = {
     "candidates.find": ("Effort",),
     "candidates.limits": ("Limits",),
     "data": ("Task", "extract_task", "load_dataset"),
+    "plugins.budget": ("Budget",),
     "plugins.predictor": ("Prediction", "Predictor"),
     "plugins.registry": ("available", "get_predictor", "get_space", "get_strategy"),
     "plugins.strategy": ("Strategy", "maximize"),

@@ -116,6 +116,13 @@ WithBatchSize = Annotated[
 WithLearningRate = Annotated[
     float | None, typer.Option("--lr", help=f"Highest learning rate {_WITH}; {TrainConfig.lr} by default.")
 ]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        help="Search over designs for a training of so many minutes on this machine: cells together with size of "
+        "network and images, batch and epochs, but for those that are given."
+    ),
+]
 WithFlip = Annotated[bool, typer.Option("--flip", help=f"Mirrored images {_WITH}; for photographs.")]
 Validation = Annotated[float, typer.Option(help="Share of the images held out.")]
 
@@ -185,13 +192,18 @@ def limit_options(settings: Mapping[str, Any]) -> dict[str, Any]:
     return given(**limits) | network_options(settings["network"], **shorthands)
 
 
+def given_of_budget(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a command's options, those that are settings of a budget and were given, but for its epochs and its size."""
+    return given(batch_size=settings["batch_size"], lr=settings["lr"], flip=settings["flip"] or None)
+
+
 def budget_of(settings: Mapping[str, Any], limits: Limits) -> Budget | None:
     """The budget of ``--epochs`` and what goes with it, in the size of the limits; None without.
 
     Raises:
         ConfigError: something that goes with it is given alone, or a value is out of range.
     """
-    options = given(batch_size=settings["batch_size"], lr=settings["lr"], flip=settings["flip"] or None)
+    options = given_of_budget(settings)
     if settings["epochs"] is None:
         for name in options:
             raise ConfigError(f"--{name.replace('_', '-')} is of a training to rank for; give its --epochs too")

@@ -9,6 +9,7 @@ import typer
 
 from metad2a_plugin.cli import options as opt
 from metad2a_plugin.cli.app import app
+from metad2a_plugin.cli.designs import search_designs
 from metad2a_plugin.cli.report import Report
 from metad2a_plugin.errors import ConfigError, require
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space, predictor_of
@@ -42,6 +43,7 @@ def search(
     cells: opt.Cells = None,
     width: opt.Width = None,
     network: opt.Network = None,
+    minutes: opt.Minutes = None,
     epochs: opt.ForEpochs = None,
     batch_size: opt.WithBatchSize = None,
     lr: opt.WithLearningRate = None,
@@ -58,6 +60,9 @@ def search(
     if draw is not None:
         require("draw", "drawing an architecture", "matplotlib")
     asked = opt.limit_options(settings)
+    if minutes is not None:
+        search_designs(settings, asked)
+        return
     from metad2a_plugin.candidates.find import Effort
     from metad2a_plugin.candidates.limits import Limits
     from metad2a_plugin.cli.tables import print_search

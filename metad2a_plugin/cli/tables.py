@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from metad2a_plugin.analysis import Analysis
     from metad2a_plugin.cli.doctor import Finding
     from metad2a_plugin.models.checkpoint import Checkpoint
+    from metad2a_plugin.search.designs import Designs
     from metad2a_plugin.search.pareto import Front
     from metad2a_plugin.search.result import SearchResult
     from metad2a_plugin.search.scoring import Scores
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from metad2a_plugin.training.result import TrainResult
 
 
-def _table(*names: str) -> Table:
-    """Of numbers, but for a first column of no name."""
+def columns(*names: str) -> Table:
+    """A table of numbers, but for a first column of no name."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in names:
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
@@ -32,7 +33,7 @@ def _table(*names: str) -> Table:
 def print_search(console: Console, result: SearchResult) -> None:
     """The ranked candidates, and what to make of them."""
     console.print(_candidates(result))
-    _print_architectures(console, {str(c.rank): c.architecture_str for c in result.candidates})
+    print_architectures(console, {str(c.rank): c.architecture_str for c in result.candidates})
     _print_search_notes(console, result)
 
 
@@ -40,7 +41,7 @@ def print_front(console: Console, front: Front) -> None:
     """The networks of a front, cheapest first, and what to make of them."""
     result = front.result
     console.print(_candidates(result))
-    _print_architectures(console, {str(c.rank): c.architecture_str for c in result.candidates})
+    print_architectures(console, {str(c.rank): c.architecture_str for c in result.candidates})
     console.print(f"The best within each of several limits on {front.cost}, from the smallest network to the largest.")
     _print_search_notes(console, result)
 
@@ -49,7 +50,7 @@ def _candidates(result: SearchResult) -> Table:
     devices = list(result.best.latency)
     intervals = any(c.interval for c in result.candidates)
     names = ["rank", result.quantity, *(["90% interval"] if intervals else []), "params", "MACs"]
-    table = _table(*names, *(f"{device} ({result.units[device]})" for device in devices))
+    table = columns(*names, *(f"{device} ({result.units[device]})" for device in devices))
     digits = 2 if all(c.interval and c.interval[1] - c.interval[0] < 1 for c in result.candidates) else 1
     for c in result.candidates:
         value = f"{c.score:.{digits}f}{result.unit}" if result.unit else f"{c.score:.4g}"
@@ -86,6 +87,11 @@ def _print_search_notes(console: Console, result: SearchResult) -> None:
         console.print(f"Ranked for {result.budget}.")
     for note in result.notes:
         console.print(note)
+    print_distance(console, result)
+
+
+def print_distance(console: Console, result: SearchResult | Designs) -> None:
+    """A warning where a dataset is unlike those of meta-training."""
     if result.far:
         console.print(
             f"This dataset is unlike those of meta-training (distance {result.distance:.1f}; 99% of them are within "
@@ -93,7 +99,7 @@ def _print_search_notes(console: Console, result: SearchResult) -> None:
         )
 
 
-def _print_architectures(console: Console, texts: Mapping[str, str]) -> None:
+def print_architectures(console: Console, texts: Mapping[str, str]) -> None:
     """One to a line, apart from the table, so that they can be copied from a narrow terminal."""
     width = max(map(len, texts))
     console.print()
@@ -104,7 +110,7 @@ def _print_architectures(console: Console, texts: Mapping[str, str]) -> None:
 
 def print_training(console: Console, dataset: str, results: Mapping[str, TrainResult]) -> None:
     """Validation accuracy of trained architectures beside chance and the majority class."""
-    table = _table("", "validation accuracy", "95% interval", "balanced", "params", "MACs", "seconds")
+    table = columns("", "validation accuracy", "95% interval", "balanced", "params", "MACs", "seconds")
     for name, r in results.items():
         low, high = r.interval
         table.add_row(
@@ -117,7 +123,7 @@ def print_training(console: Console, dataset: str, results: Mapping[str, TrainRe
             f"{r.seconds:.0f}",
         )
     console.print(table)
-    _print_architectures(console, {name: r.architecture_str for name, r in results.items()})
+    print_architectures(console, {name: r.architecture_str for name, r in results.items()})
     first = next(iter(results.values()))
     console.print(
         f"{dataset}: {first.train_images:,} training and {first.validation_images:,} validation images; always "
@@ -144,7 +150,7 @@ def print_similarity(console: Console, found: Similarity, nearest: Sequence[str]
             f"\nGood cells of {name}, the best {len(cells)} of {len(task.cells)} trained there, with their validation "
             f"accuracy (always answering the most frequent class reaches {task.majority_accuracy:.1f}%):"
         )
-        _print_architectures(console, {f"{i}. {c.accuracy:.1f}%": c.architecture for i, c in enumerate(cells, 1)})
+        print_architectures(console, {f"{i}. {c.accuracy:.1f}%": c.architecture for i, c in enumerate(cells, 1)})
     console.print(
         f"{found.dataset}: {found.distance} distance of each known task to it, from a small network of "
         f"{found.accuracy:.1f}% validation accuracy, trained on {found.images:,} images."
@@ -153,7 +159,7 @@ def print_similarity(console: Console, found: Similarity, nearest: Sequence[str]
 
 def print_analysis(console: Console, analysis: Analysis) -> None:
     """Wiring, speed and surroundings of a network beside the references, and what to make of them."""
-    table = _table("", "width", "depth", "epochs", "early", "last", "rise", "variance", "params")
+    table = columns("", "width", "depth", "epochs", "early", "last", "rise", "variance", "params")
     level, epochs = analysis.convergence
     for network, epoch in zip(analysis.networks, epochs, strict=True):
         place = network.topology
@@ -168,7 +174,7 @@ def print_analysis(console: Console, analysis: Analysis) -> None:
             f"{network.trained.params:.3f} M",
         )
     console.print(table)
-    _print_architectures(console, {n.name: n.trained.architecture_str for n in analysis.networks})
+    print_architectures(console, {n.name: n.trained.architecture_str for n in analysis.networks})
     console.print(
         f"Epochs until the training loss first is {level:.3f}, which all reach; validation accuracy after a quarter of "
         f"the {analysis.config.epochs} epochs and after the last; rise of the loss around the trained network; scaled "
@@ -181,11 +187,11 @@ def print_analysis(console: Console, analysis: Analysis) -> None:
 def print_scores(console: Console, scores: Scores) -> None:
     """Architectures, best first, and what their scores are."""
     quantity = f"{scores.quantity} ({scores.unit})" if scores.unit else scores.quantity
-    table = _table("rank", quantity, "params", "MACs")
+    table = columns("rank", quantity, "params", "MACs")
     for s in scores.scores:
         table.add_row(str(s.rank), f"{s.score:.6g}", f"{s.params_m:.3f} M", f"{s.flops_m:.1f} M")
     console.print(table)
-    _print_architectures(console, {str(s.rank): s.architecture for s in scores.scores})
+    print_architectures(console, {str(s.rank): s.architecture for s in scores.scores})
     console.print(
         f"{scores.dataset or scores.space}: {scores.num_classes:,} classes, {scores.input_size} pixels; "
         f"scored by {scores.predictor}. {scores.scale}".rstrip()
