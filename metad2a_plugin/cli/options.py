@@ -140,6 +140,12 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def told(context: typer.Context, name: str) -> bool:
+    """Whether an option was given, where its default does not tell that."""
+    source = context.get_parameter_source(name)
+    return source is not None and not source.name.startswith("DEFAULT")
+
+
 def network_options(texts: list[str] | None, **shorthands: Any) -> dict[str, Any]:
     """Options of a space's networks, of ``--network NAME=VALUE`` and of the options that are shorthands of it."""
     options, short = parse_options(texts or ()), given(**shorthands)

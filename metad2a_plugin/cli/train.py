@@ -15,7 +15,7 @@ from metad2a_plugin.cli import options as opt
 from metad2a_plugin.cli.app import app
 from metad2a_plugin.cli.report import Report
 from metad2a_plugin.errors import ConfigError, require
-from metad2a_plugin.plugins.budget import budget_model
+from metad2a_plugin.plugins.budget import Budget, budget_model
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space
 from metad2a_plugin.spaces.base import random_live
 from metad2a_plugin.training.config import TrainConfig
@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 @app.command()
 def train(
+    context: typer.Context,
     dataset: opt.Dataset,
     architecture: Annotated[
         list[str] | None, typer.Option("--architecture", "-a", help="What to train; may be repeated.")
@@ -109,6 +110,9 @@ def train(
     sizes = (input_size, found.get("input_size"), searched.input_size)
     options = found.get("options", {}) | opt.network_options(network, channels=channels, cells=cells, width=width)
     size = next(size for size in sizes if size is not None)
+    if (budget := Budget.of(found.get("budget"))) is not None:
+        names = ("epochs", "batch_size", "lr", "flip")
+        settings |= {name: getattr(budget, name) for name in names if not opt.told(context, name)}
     config = opt.configured(TrainConfig, settings, options=options, input_size=size)
     opt.check_outputs(folders=(out,))
     # Which images are used, and which are held out, does not depend on --seed, so that runs can be compared.
@@ -136,8 +140,8 @@ def train(
     if searcher:
         # Only the training part is shown to the search: the validation images stay unseen.
         limits = Limits(searched, input_size=config.input_size, options=options)
-        budget = replace(config.budget, images=len(data.labels)) if searcher.predictor.knows_budgets else None
-        ranking = searcher.search(data.train, budget=budget, top=top, limits=limits, effort=Effort(seed=seed))
+        own = replace(config.budget, images=len(data.labels)) if searcher.predictor.knows_budgets else None
+        ranking = searcher.search(data.train, budget=own, top=top, limits=limits, effort=Effort(seed=seed))
         named = _ranks(ranking.architectures)
     rng = randomness.Random(seed)
     named |= {f"random {i}": random_live(searched, rng) for i in range(1, random + 1)}

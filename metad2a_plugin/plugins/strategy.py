@@ -80,17 +80,48 @@ class Strategy(ABC):
         Raises:
             ConfigError: `value` is not a finite number. Report a failed trial by not telling it.
         """
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if not math.isfinite(number):
-            raise ConfigError(
-                f"tell() needs a finite number (higher is better), got {value!r}; leave out trials that failed"
-            )
+        number = _finite("tell()", value, "; leave out trials that failed")
         self.space.validate(architecture)
         self.history.append((architecture, number))
         self._tell(architecture, number)
+
+    def should_stop(self, architecture: Architecture, curve: Sequence[float]) -> bool:
+        """Whether a training that is under way is not worth its other epochs; unless overridden, each is.
+
+        It changes nothing. A training that is stopped is reported with `tell_partial`, any other one with `tell`.
+
+        Args:
+            architecture: what is trained.
+            curve: its value after each epoch so far, in the unit of `tell`.
+
+        Raises:
+            ConfigError: the curve is empty, or holds what is not a finite number.
+        """
+        return self._should_stop(architecture, self._curve(architecture, curve))
+
+    def tell_partial(self, architecture: Architecture, curve: Sequence[float]) -> None:
+        """Report a training that was stopped; unless a strategy learns from it, it is as one that failed.
+
+        Args:
+            architecture: what was trained; it gets no place in `history`, whose values are of whole trainings.
+            curve: as in `should_stop`.
+
+        Raises:
+            ConfigError: as in `should_stop`.
+        """
+        self._tell_partial(architecture, self._curve(architecture, curve))
+
+    def _should_stop(self, architecture: Architecture, curve: list[float]) -> bool:
+        return False
+
+    def _tell_partial(self, architecture: Architecture, curve: list[float]) -> None:  # noqa: B027 - most need none
+        pass
+
+    def _curve(self, architecture: Architecture, curve: Sequence[float]) -> list[float]:
+        self.space.validate(architecture)
+        if not curve:
+            raise ConfigError("a curve needs the value of one epoch at the least, got none")
+        return [_finite("a curve", value) for value in curve]
 
     @property
     def best(self) -> tuple[Architecture, float] | None:
@@ -131,6 +162,16 @@ class Strategy(ABC):
         version, internal, gauss = state["rng"]
         self.rng.setstate((version, tuple(internal), gauss))
         self.history = [(self.space.parse(text), float(value)) for text, value in state["history"]]
+
+
+def _finite(what: str, value: Any, advice: str = "") -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ConfigError(f"{what} needs a finite number (higher is better), got {value!r}{advice}")
+    return number
 
 
 def maximize(

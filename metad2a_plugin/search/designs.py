@@ -2,7 +2,7 @@
 
 A setting is all of it but architecture and epochs: options of the space's `sizes`, the side of the images, the batch.
 In each, every network is trained for as many epochs as fit. A few networks stand for all until the settings that
-promise most are known; in these, all are ranked.
+promise most are known, all for as many epochs as one that is slower than most; then, in these, all are ranked.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BATCHES = (32, 64, 128)
 """Batches to choose from."""
 EPOCHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 120, 150, 200)
 """Numbers of epochs to choose from; more than the last are never proposed."""
-_REPRESENTATIVES, _SETTINGS = 32, 6
+_REPRESENTATIVES, _SLOW, _SETTINGS = 32, 0.75, 12
 _OF_A_SETTING = 3
 
 
@@ -166,7 +166,7 @@ def find_designs(
     space, limits = searcher.space, limits or Limits(searcher.space)
     given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
     decided = Budget(lr=lr, flip=flip, **{name: value for name, value in given.items() if value is not None})
-    CheckpointPredictor(space, searcher.checkpoint, decided)  # refuses a model that knows no budgets
+    predictor = CheckpointPredictor(space, searcher.checkpoint, decided)  # refuses a model that knows no budgets
     task = searcher.task(dataset, seed=seed)
     decided = decided.resolved(task.images)
     search = _Search(searcher, task, limits, 60 * minutes, speed, EPOCHS if epochs is None else (epochs,), seed)
@@ -181,11 +181,11 @@ def find_designs(
         images=decided.images or 0,
         space=space.name,
         model=searcher.checkpoint.name,
-        scale=searcher.predictor.scale,
+        scale=predictor.scale,
         minutes=float(minutes),
         settings=len(settings),
         queries=search.queries,
-        distance=searcher.predictor.distance(task),
+        distance=predictor.distance(task),
         seconds=time.perf_counter() - begin,
     )
 
@@ -240,8 +240,7 @@ class _Search:
         """The settings in which the best of a few networks are best."""
         scores = []
         for number, setting in enumerate(settings, 1):
-            found = self._of(setting, _REPRESENTATIVES)
-            scores.append(float(found.prediction.mean.max()) if len(found.vertices) else -torch.inf)
+            scores.append(self._promise(setting))
             progress("designs", number, len(settings), "")
         order = torch.tensor(scores).argsort(descending=True, stable=True).tolist()
         best = [settings[i] for i in order[:_SETTINGS] if scores[i] > -torch.inf]
@@ -254,7 +253,29 @@ class _Search:
 
     def all_of(self, setting: Budget) -> _Found:
         """Every network, in one setting."""
-        return self._of(setting, len(self.vertices))
+        order, seconds = self._fitting(setting)
+        vertices, seconds = self.vertices[order], seconds[order]
+        epochs = self._most_epochs(seconds)
+        mean, std = torch.zeros(len(order)), torch.zeros(len(order))
+        for number in epochs.unique().tolist():
+            rows = epochs == number
+            part = self._predict(vertices[rows], replace(setting, epochs=number))
+            mean[rows] = part.mean
+            std[rows] = torch.nan if part.std is None else part.std
+        prediction = Prediction(mean, None if bool(std.isnan().any()) else std, percent=True)
+        return _Found(setting, vertices, epochs, seconds * epochs, prediction)
+
+    def _promise(self, setting: Budget) -> float:
+        """The best accuracy of a few networks in a setting."""
+        order, seconds = self._fitting(setting)
+        if not len(order):
+            return -torch.inf
+        if len(order) > _REPRESENTATIVES:
+            rng, half = torch.Generator().manual_seed(self.seed), _REPRESENTATIVES // 2
+            others = order[half:]
+            order = torch.cat([order[:half], others[torch.randperm(len(others), generator=rng)[:half]]])
+        [epochs] = self._most_epochs(seconds[order].quantile(_SLOW)[None]).tolist()
+        return float(self._predict(self.vertices[order], replace(setting, epochs=epochs)).mean.max())
 
     def ranked(self, found: list[_Found], top: int) -> tuple[Design, ...]:
         """The best of all settings together, a few of each."""
@@ -268,32 +289,24 @@ class _Search:
         order = mean.argsort(descending=True, stable=True)[:_OF_A_SETTING].tolist()
         return [(i, float(mean[i])) for i in order]
 
-    def _of(self, setting: Budget, most: int) -> _Found:
-        """At most so many networks in a setting, each trained for as long as fits."""
-        options = setting.options
-        limits = replace(self.limits, input_size=setting.input_size, options=options)
-        seconds = self.speed.seconds(self.workload.of(self.vertices, setting.input_size, options), setting)
+    def _fitting(self, setting: Budget) -> tuple[torch.Tensor, torch.Tensor]:
+        """Places of the networks that are within the limits and the time, and seconds of an epoch of every network."""
+        limits = replace(self.limits, input_size=setting.input_size, options=setting.options)
+        work = self.workload.of(self.vertices, setting.input_size, setting.options)
+        seconds = self.speed.seconds(work, setting)
         self.fastest = min(self.fastest, float(seconds.min() * self.epochs[0]))
         fits = seconds * self.epochs[0] <= self.time
         for limit in limits.limits(self.task.num_classes):
             fits &= limit.within(self.vertices)
-        order = self.order[fits[self.order]]
-        if len(order) > most:
-            rng = torch.Generator().manual_seed(self.seed)
-            others = order[most // 2 :]
-            order = torch.cat([order[: most // 2], others[torch.randperm(len(others), generator=rng)[: most // 2]]])
-        vertices, seconds = self.vertices[order], seconds[order]
-        place = (self.epochs[None] * seconds[:, None] <= self.time).sum(1) - 1
-        epochs = self.epochs[place].long() if len(order) else torch.zeros(0, dtype=torch.int64)
-        mean, std = torch.zeros(len(order)), torch.zeros(len(order))
-        for number in epochs.unique().tolist():
-            rows = epochs == number
-            part = self.searcher.predict(self.task, vertices[rows], replace(setting, epochs=number))
-            mean[rows] = part.mean
-            std[rows] = torch.nan if part.std is None else part.std
-        self.queries += len(order)
-        prediction = Prediction(mean, None if bool(std.isnan().any()) else std, percent=True)
-        return _Found(setting, vertices, epochs, seconds * epochs, prediction)
+        return self.order[fits[self.order]], seconds
+
+    def _most_epochs(self, seconds: torch.Tensor) -> torch.Tensor:
+        """That fit into the time, of networks of which an epoch takes so long, int64 ``[n]``."""
+        return self.epochs[(self.epochs[None] * seconds[:, None] <= self.time).sum(1) - 1].long()
+
+    def _predict(self, vertices: torch.Tensor, budget: Budget) -> Prediction:
+        self.queries += len(vertices)
+        return self.searcher.predict(self.task, vertices, budget)
 
     def _design(self, rank: int, found: _Found, row: int) -> Design:
         space, setting = self.searcher.space, found.setting

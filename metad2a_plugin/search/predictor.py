@@ -13,6 +13,10 @@ from metad2a_plugin.spaces.base import Architectures, SearchSpace
 if TYPE_CHECKING:
     import torch
 
+_AFTER_TRAINING = (
+    "Accuracies are those expected of images that are held out of that training; metad2a train measures them."
+)
+
 
 class BudgetedModel(Protocol):
     """A checkpoint's model that knows budgets: its `knows_budgets` is true."""
@@ -50,7 +54,8 @@ class CheckpointPredictor(Predictor):
             if not self.knows_budgets:
                 raise refused(f"the model {checkpoint.name!r}", space.name)
             space.check_options(self.budget.options)
-        self.name, self.scale = checkpoint.name, scale_of(checkpoint)
+        self.name = checkpoint.name
+        self.scale = scale_of(checkpoint) if self.budget is None else _AFTER_TRAINING
         if self.budget is None:
             known = self.knows_budgets or budget_model(space.name)
             advice = "; give a budget (--epochs and what goes with it) for yours" if known else ""

@@ -14,6 +14,7 @@ from metad2a_plugin.plugins.budget import AnyBudget, Budget, budget_model
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.search.metad2a import MetaD2A
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.strategies.stopping import CurveModel, CurveReader
 
 
 class MetaD2AStrategy(Strategy):
@@ -24,6 +25,9 @@ class MetaD2AStrategy(Strategy):
     prediction is to be believed, so that it leaves one that is wrong; see `models.evidence`. This goes beyond the
     paper, which trains the first few in the predicted order; ``adapt=False`` does that.
 
+    With `stopping`, and a budget and a model that predicts learning curves for it, trainings are stopped that will
+    hardly end above the best one; what is predicted of their end is learned from like a value. No model, no stopping.
+
     Args:
         space: the search space; the model must be of it.
         seed: of the choice of images and of the generator.
@@ -33,6 +37,7 @@ class MetaD2AStrategy(Strategy):
             budget the one that knows budgets.
         budget: what networks are trained with, or its settings by name; None is long training.
         adapt: learn from the told values.
+        stopping: have trainings stopped that are not worth their other epochs. Values must be accuracies in percent.
         **options: for `MetaD2A.rank`: attributes of `Limits` and `Effort`, options of the networks.
 
     Raises:
@@ -51,15 +56,17 @@ class MetaD2AStrategy(Strategy):
         model: str | MetaD2A | None = None,
         budget: AnyBudget = None,
         adapt: bool = True,
+        stopping: bool = True,
         **options: Any,
     ) -> None:
         super().__init__(space, seed=seed)
-        self.adapt = adapt
+        self.adapt, self.stopping = adapt, stopping
         self.budget = Budget.of(budget)
         self._searcher = MetaD2A.of_space(space, model, budgeted=self.budget is not None)
         self._ranking = self._searcher.rank(dataset, seed=seed, budget=self.budget, **options)
         self._vertices, self._accuracy = self._ranking.vertices, self._ranking.prediction.mean.double()
         self._asked: set[int] = set()
+        self._partial: list[tuple[int, Architecture, list[float]]] = []
 
     @classmethod
     def uses_budget(cls, space: SearchSpace, options: Mapping[str, Any]) -> bool:
@@ -80,11 +87,36 @@ class MetaD2AStrategy(Strategy):
         if place is not None:
             self._asked.add(place)
         if self.adapt:
-            if place is None:
-                predicted = self._ranking.predictor.predict(self._ranking.task, simplest[None]).mean[0]
-            else:
-                predicted = self._accuracy[place]
-            self._process.tell(simplest, float(predicted), value)
+            self._process.tell(simplest, self._predicted(simplest, place), value)
+
+    def _predicted(self, simplest: torch.Tensor, place: int | None) -> float:
+        if place is not None:
+            return float(self._accuracy[place])
+        return float(self._ranking.predictor.predict(self._ranking.task, simplest[None]).mean[0])
+
+    def _should_stop(self, architecture: Architecture, curve: list[float]) -> bool:
+        if not self.stopping or self._curves is None or self.best is None:
+            return False
+        simplest, _ = self._find(architecture)
+        return self._curves.hopeless(simplest, curve, self.best[1])
+
+    def _tell_partial(self, architecture: Architecture, curve: list[float]) -> None:
+        simplest, place = self._find(architecture)
+        if place is not None:
+            self._asked.add(place)
+        if self._curves is None or len(curve) > self._curves.budget.epochs:
+            return
+        self._partial.append((len(self.history), architecture, curve))
+        if self.adapt:
+            self._process.tell(simplest, self._predicted(simplest, place), self._curves.forecast(simplest, curve).mean)
+
+    @cached_property
+    def _curves(self) -> CurveReader | None:
+        model = self._searcher.checkpoint.predictor
+        if self.budget is None or not isinstance(model, CurveModel):
+            return None
+        task = self._ranking.task
+        return CurveReader(model, task, self.budget.resolved(None if task is None else task.images))
 
     def _find(self, architecture: Architecture) -> tuple[torch.Tensor, int | None]:
         """Its simplest encoding, ``[vertices]``, and its place in the ranking, if it is ranked."""
@@ -109,7 +141,9 @@ class MetaD2AStrategy(Strategy):
     def state_dict(self) -> dict[str, Any]:
         asked = self.space.decode(self._vertices[sorted(self._asked)])
         plain = None if self.budget is None else self.budget.to_dict()
-        return super().state_dict() | {"asked": [self.space.format(a) for a in asked], "budget": plain}
+        stopped = [[told, self.space.format(architecture), curve] for told, architecture, curve in self._partial]
+        own = {"asked": [self.space.format(a) for a in asked], "budget": plain, "partial": stopped}
+        return super().state_dict() | own
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         # States of before there were budgets are of long training.
@@ -124,5 +158,12 @@ class MetaD2AStrategy(Strategy):
             _, place = self._find(self.space.parse(text))
             if place is not None:
                 self._asked.add(place)
-        for architecture, value in self.history:
-            self._tell(architecture, value)
+        # In the order in which it was heard; states of before trainings were stopped have none of these.
+        history, self.history, self._partial = self.history, [], []
+        stopped = [(told, self.space.parse(text), curve) for told, text, curve in state.get("partial", [])]
+        for number in range(len(history) + 1):
+            for _, architecture, curve in (heard for heard in stopped if heard[0] == number):
+                self._tell_partial(architecture, list(curve))
+            if number < len(history):
+                self.history.append(history[number])
+                self._tell(*history[number])

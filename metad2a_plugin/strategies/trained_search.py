@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +35,7 @@ class TrainedSearch(NamedTuple):
 
     Attributes:
         recommended: what the strategy recommends, trained on its own.
-        trained: all that was asked for, best first; empty where weights were shared.
+        trained: all that was asked for and trained to the end, best first; empty where weights were shared.
         data: what it was trained on, decoded and split.
         strategy: as it is after the search, with its history.
     """
@@ -88,8 +89,10 @@ def train_search(
     searching.prepare(progress)
 
     def report(query: Query) -> None:
-        best = max(value for _, value in searching.history)
-        progress("query", query.number, queries, f"validation accuracy {query.accuracy:.1f}%, best {best:.1f}%")
+        note = f"validation accuracy {query.accuracy:.1f}%{', stopped' if query.stopped else ''}"
+        if searching.best is not None:
+            note += f", best {searching.best[1]:.1f}%"
+        progress("query", query.number, queries, note)
 
     trained: list[TrainResult] = []
     if shared_weights:
@@ -145,11 +148,15 @@ def _maker(
 
 
 class Query(NamedTuple):
-    """The `number`-th architecture that a strategy asked for, and its validation accuracy in percent."""
+    """The `number`-th architecture that a strategy asked for, and its validation accuracy in percent.
+
+    `stopped` tells that the strategy had its training stopped; the accuracy is the last one then.
+    """
 
     number: int
     architecture: Architecture
     accuracy: float
+    stopped: bool = False
 
 
 _Report = Callable[[Query], None]
@@ -166,6 +173,8 @@ def search_by_training(
 ) -> list[TrainResult]:
     """Train each architecture that a strategy asks for and tell it the validation accuracy.
 
+    A training that the strategy has stopped, see `Strategy.should_stop`, is told as a partial one.
+
     Args:
         strategy: a new one; with the same seed it asks again for what `run_dir` holds, which is not trained again.
         data: of `prepare`, with the same config.
@@ -175,7 +184,7 @@ def search_by_training(
         report: called after each.
 
     Returns:
-        Different architectures, best first.
+        Different architectures that were trained to the end, best first.
 
     Raises:
         ConfigError: a loss is not finite, or `queries` is not positive.
@@ -188,12 +197,18 @@ def search_by_training(
             break
         architecture = asked[0]
         if architecture not in results:
+            stop = partial(strategy.should_stop, architecture)
             results[architecture] = train_architecture(
-                strategy.space, architecture, data, config, run_dir=run_dir, progress=False
+                strategy.space, architecture, data, config, run_dir=run_dir, progress=False, stop=stop
             )
-        strategy.tell(architecture, results[architecture].accuracy)
-        report(Query(number, architecture, results[architecture].accuracy))
-    return sorted(results.values(), key=lambda result: -result.accuracy)
+        found = results[architecture]
+        if found.stopped:
+            strategy.tell_partial(architecture, [epoch.accuracy for epoch in found.history])
+        else:
+            strategy.tell(architecture, found.accuracy)
+        report(Query(number, architecture, found.accuracy, found.stopped))
+    whole = [result for result in results.values() if not result.stopped]
+    return sorted(whole, key=lambda result: -result.accuracy)
 
 
 def search_by_shared_weights(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from metad2a_plugin.training.images import TrainingData, augmented, prepare
     from metad2a_plugin.training.result import TrainResult, wilson_interval
     from metad2a_plugin.training.run import train_architecture, train_many
+    from metad2a_plugin.training.speed import measure_speed
 
 _NAMES = {
     "training.classifier": ("ImageClassifier", "NormalizedNetwork"),
@@ -23,11 +24,12 @@ _NAMES = {
     "training.images": ("TrainingData", "augmented", "prepare"),
     "training.result": ("TrainResult", "wilson_interval"),
     "training.run": ("train_architecture", "train_many"),
+    "training.speed": ("measure_speed",),
 }
 
 __all__ = [
     "Epoch", "ImageClassifier", "NormalizedNetwork", "TrainConfig", "TrainResult", "TrainingData", "augmented",
-    "export_network", "export_onnx", "load_network", "prepare", "train_architecture", "train_many", "train_network",
-    "wilson_interval",
+    "export_network", "export_onnx", "load_network", "measure_speed", "prepare", "train_architecture", "train_many",
+    "train_network", "wilson_interval",
 ]  # fmt: skip
 __getattr__ = resolver(__name__, _NAMES)

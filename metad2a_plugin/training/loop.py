@@ -114,12 +114,18 @@ class TrainingLoop(ABC, Generic[Line]):
             self.history.append(self._epoch(index))
         return self.history[-1]
 
-    def complete(self, report: Callable[[Line], None], folder: Path | None = None) -> None:
+    def complete(
+        self,
+        report: Callable[[Line], None],
+        folder: Path | None = None,
+        stop: Callable[[list[Line]], bool] = lambda history: False,
+    ) -> None:
         """Train the epochs that are left.
 
         Args:
             report: called with each new line of the log, after it was saved.
             folder: holds the two `FILES`, the state and the log, saved after each epoch; training goes on from there.
+            stop: given the history before each epoch but the first, whether to leave the others out.
 
         Raises:
             ConfigError: the loss is not finite, or a file cannot be written.
@@ -128,7 +134,7 @@ class TrainingLoop(ABC, Generic[Line]):
         state, log = (None if folder is None else folder / name for name in self.FILES)
         if state and state.exists():
             self.load_state(state)
-        while not self.finished:
+        while not self.finished and not (self.history and stop(self.history)):
             line = self.step()
             if state and log:
                 rows = [line._asdict() for line in self.history]

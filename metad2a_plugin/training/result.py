@@ -29,6 +29,7 @@ class TrainResult:
         seed, split_seed: of the run.
         device: where it ran.
         network: the trained network, in evaluation mode on the CPU, for `export_network` or `export_onnx`.
+        stopped: whether epochs were left out, see `train_architecture`.
         run_dir: its files (``epochs.csv``, ``network.safetensors``, ``result.json``); None without one.
     """
 
@@ -47,6 +48,7 @@ class TrainResult:
     device: str
     network: ImageClassifier = field(repr=False, compare=False)
     run_dir: Path | None = None
+    stopped: bool = False
 
     @property
     def accuracy(self) -> float:

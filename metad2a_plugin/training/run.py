@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -29,6 +29,9 @@ from metad2a_plugin.utils.torch_device import usable
 
 _FORMAT = 1
 
+Stop = Callable[[Sequence[float]], bool]
+"""Whether to leave the other epochs out, given the validation accuracy in percent after each so far."""
+
 
 def train_architecture(
     space: SearchSpace,
@@ -38,6 +41,7 @@ def train_architecture(
     *,
     run_dir: str | os.PathLike[str] | None = None,
     progress: bool | Progress = True,
+    stop: Stop = lambda curve: False,
 ) -> TrainResult:
     """Train one architecture on the training part of a dataset and validate it on the rest.
 
@@ -52,13 +56,15 @@ def train_architecture(
         run_dir: after each epoch the state is saved in a folder in it that is named by architecture, dataset
             and settings; an interrupted run goes on from there, a finished one is not repeated.
         progress: whether to say on stderr how far it is, see `utils.progress.stages`; or what to tell it.
+        stop: asked before each epoch but the first. A run that was stopped stays in `run_dir` as one that was
+            interrupted.
 
     Raises:
         ConfigError: the loss is not finite, an option does not fit the space, or `run_dir` cannot be written.
         DatasetError: see `prepare`.
         CheckpointError: a file in `run_dir` is damaged.
     """
-    return train_many(space, [architecture], dataset, config, run_dir, progress=progress)[0]
+    return train_many(space, [architecture], dataset, config, run_dir, progress=progress, stop=stop)[0]
 
 
 def train_many(
@@ -69,6 +75,7 @@ def train_many(
     run_dir: str | os.PathLike[str] | None = None,
     *,
     progress: bool | Progress = True,
+    stop: Stop = lambda curve: False,
 ) -> list[TrainResult]:
     """`train_architecture` for several, on the same split; results in the order given."""
     config = config or TrainConfig()
@@ -81,7 +88,7 @@ def train_many(
     with stages(progress) if isinstance(progress, bool) else nullcontext(progress) as shown:
         return [
             _Run(space, architecture, data, config, device, run_dir).result(
-                _report(shown, f"architecture {number}/{len(architectures)}", config.epochs)
+                _report(shown, f"architecture {number}/{len(architectures)}", config.epochs), stop
             )
             for number, architecture in enumerate(architectures, 1)
         ]
@@ -122,15 +129,15 @@ class _Run(Fit):
         self.space = space
         self.dir = None if run_dir is None else Path(run_dir) / f"{space.name}-{self.key}"
 
-    def result(self, report: Report) -> TrainResult:
-        """Train what is left to train."""
+    def result(self, report: Report, stop: Stop) -> TrainResult:
+        """Train what is left to train, unless it is stopped."""
         if self.dir and (self.dir / "result.json").exists():
             self._load_finished(self.dir)
             report(self.history[-1])
             return self._result()
-        self.complete(report, self.dir)
+        self.complete(report, self.dir, lambda history: stop([epoch.accuracy for epoch in history]))
         result = self._result()
-        if self.dir:
+        if self.dir and not result.stopped:
             export_network(self.dir / "network.safetensors", result.network)
             # Last of all: its presence says that the run is complete.
             write_atomically(self.dir / "result.json", json.dumps(result.to_dict(), indent=1).encode())
@@ -158,6 +165,7 @@ class _Run(Fit):
             device=str(self.device),
             network=self.network.eval().cpu(),
             run_dir=self.dir,
+            stopped=not self.finished,
         )
 
     # -- files -----------------------------------------------------------------------------------

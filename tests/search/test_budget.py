@@ -47,6 +47,7 @@ def test_networks_are_ranked_for_the_budget(searcher: MetaD2A, task: Task) -> No
     assert long.best.architecture_str.count("nor_conv_3x3") == 6
     assert short.best.architecture_str.count("skip_connect") == 6
     assert long.budget == LONG.resolved(task.images) and long.notes == ()
+    assert "held out of that training" in long.scale and "of a toy" in searcher.search(task, top=1).scale
     assert json.loads(json.dumps(long.to_dict()))["budget"]["images"] == round(0.8 * task.images)
 
 

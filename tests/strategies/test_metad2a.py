@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from typing import Any
 
 import pytest
@@ -13,9 +14,10 @@ from metad2a_plugin.data import Task, extract_task
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.models.checkpoint import shipped
 from metad2a_plugin.models.residual import LEARN_FROM
+from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.plugins.registry import get_strategy
 from metad2a_plugin.plugins.strategy import Strategy
-from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.spaces.base import Architecture, Architectures, SearchSpace
 from metad2a_plugin.strategies.metad2a import MetaD2AStrategy
 from metad2a_plugin.testing import StrategyConformance, ToySpace
 
@@ -133,6 +135,49 @@ def test_it_stays_where_the_predictor_is_right() -> None:
     asked = drive(make(), 40, accuracy.__getitem__)
     rank = {cell: i for i, cell in enumerate(accuracy)}
     assert torch.tensor([rank[cell] for cell in asked]).float().median() < 400
+
+
+class Opinion(Predictor):
+    """Says of a cell what a function of it says."""
+
+    def __init__(self, says: Any) -> None:
+        super().__init__(SPACE)
+        self._says = says
+
+    def predict(self, task: Any, architectures: Architectures) -> Prediction:
+        return Prediction(torch.tensor([float(self._says(cell)) for cell in SPACE.decode(architectures)]))
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["right", "wrong"])
+def test_a_wrong_prediction_is_left_after_few_values(sign: int) -> None:
+    """After ten queries the best cells are found, whichever way round the prediction is."""
+    asked = drive(make(predictor=Opinion(lambda cell: sign * small_convolutions(cell))), 10, small_convolutions)
+    assert max(map(small_convolutions, asked)) >= 5
+
+
+def test_asking_takes_milliseconds() -> None:
+    strategy, rng = make(), random.Random(0)
+    seconds = []
+    for _ in range(100):
+        begin = time.process_time()
+        (cell,) = strategy.ask()
+        seconds.append(time.process_time() - begin)
+        strategy.tell(cell, small_convolutions(cell) + rng.random())
+    assert sorted(seconds)[50] < 0.1 and max(seconds[10:]) < 1
+
+
+def test_a_resumed_search_is_the_same_at_any_point() -> None:
+    rng = random.Random(1)
+    noise = {cell: rng.random() for cell in SPACE.decode(SEARCHER.rank(None, max_params=0.3).vertices)}
+    whole = make(max_params=0.3)
+    states, asked = [], []
+    for _ in range(40):
+        states.append(json.loads(json.dumps(whole.state_dict())))
+        asked += drive(whole, 1, noise.__getitem__)
+    for cut in (0, 2, 3, 4, 15, 16, 17, 25, 33):
+        resumed = make(max_params=0.3)
+        resumed.load_state_dict(states[cut])
+        assert drive(resumed, 40 - cut, noise.__getitem__) == asked[cut:]
 
 
 def test_without_adapting_the_order_stays() -> None:
