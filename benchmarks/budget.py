@@ -31,9 +31,11 @@ from metad2a_plugin.plugins.task import Task
 
 if TYPE_CHECKING:
     from benchmarks import _common as common
+    from benchmarks._budget_tables import metrics, plain, texts
     from benchmarks._trainings import FOLDER, Measured, without
 else:
     import _common as common
+    from _budget_tables import metrics, plain, texts
     from _trainings import FOLDER, Measured, without
 
 VARIANTS: dict[str, tuple[str, ...]] = {
@@ -319,64 +321,6 @@ def ablations(study: Study, ours: Mapping[str, LeftOut]) -> dict[str, list[float
     return results
 
 
-def column(values: Mapping[str, Sequence[float]], place: int, digits: int = 2) -> str:
-    known = [v[place] for v in values.values() if v[place] == v[place]]
-    return common.mean_std(known, digits) if known else ""
-
-
-def plain(value: Any) -> Any:
-    """JSON has no NaN."""
-    if isinstance(value, Mapping):
-        return {name: plain(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [plain(one) for one in value]
-    return None if isinstance(value, float) and value != value else value
-
-
-def texts(results: Mapping[str, Any], study: Study) -> dict[str, str]:
-    header = ["", "Spearman", "regret of the first", "of the best of five", "share of best to mean", "of five"]
-    lines = [[name, *(column(v, p, d) for p, d in ((0, 2), (2, 1), (3, 1), (4, 2), (5, 2)))]
-             for name, v in results["cells"].items()]  # fmt: skip
-    ours = results["cells"]["ours"]
-    lines.append(["what seeds allow", column(ours, 1), "", "", "", ""])
-    order = common.markdown(header, lines)
-    header = ["", "Spearman within a set", "within a task", "regret of the first", "best to mean"]
-    lines = [[name, *(column(v, p, d) for p, d in ((0, 2), (1, 2), (2, 1), (3, 1)))]
-             for name, v in results["configurations"].items()]  # fmt: skip
-    whole = common.markdown(header, lines)
-    lines = [[name, *(f"{value:.3f}" for value in v.values())] for name, v in results["tables"].items()]
-    table = common.markdown(["", "table left out", "dataset left out"], lines)
-    seen = list(next(iter(results["curves"].values())))
-    lines = [
-        [title, *(column({n: v[title] for n, v in results["curves"].items()}, p, 1) for p in (0, 1))] for title in seen
-    ]
-    curve = common.markdown(["seen", "error, points", "the last value seen"], lines)
-    lines = [[n, *(f"{value:.2f}" for value in v)] for n, v in results.get("ablations", {}).items()]
-    left = common.markdown(["without", "configurations", "cells", "error, points"], lines)
-    about = (
-        f"{len(study.trainings):,} trainings of {len(study.trainings.context.unique())} contexts, {len(study.sets)} "
-        f"image sets; means over left-out sets ± standard deviation. 90% intervals hold "
-        f"{100 * statistics.fmean(v[0] for v in results['intervals'].values()):.0f}% "
-        f"({common.mean_std([100 * v[0] for v in results['intervals'].values()], 0)} by set); mean error "
-        f"{column(results['intervals'], 1, 1)} points.\n"
-    )
-    return {
-        "budget_cells": order, "budget_configurations": whole, "budget_tables": table, "budget_curves": curve,
-        "budget_inputs": left, "budget_about": about,
-    }  # fmt: skip
-
-
-def metrics(results: Mapping[str, Any]) -> dict[str, float]:
-    """For the card."""
-    return {
-        "spearman_of_configurations": statistics.fmean(v[0] for v in results["configurations"]["ours"].values()),
-        "spearman_of_cells": statistics.fmean(v[0] for v in results["cells"]["ours"].values()),
-        "spearman_of_cells_that_seeds_allow": float(np.nanmean([v[1] for v in results["cells"]["ours"].values()])),
-        "share_inside_90%_intervals": statistics.fmean(v[0] for v in results["intervals"].values()),
-        "error_in_points": statistics.fmean(v[1] for v in results["intervals"].values()),
-    }
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="the database of trainings")
@@ -390,11 +334,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     study = Study(measured, options.groups, BudgetFitConfig())
     results, ours = run(study)
     results["metrics"] = metrics(results)
+    contexts = len(study.trainings.context.unique())
+    results["rows"] = {"trainings": len(study.trainings), "contexts": contexts, "image sets": len(study.sets)}
     given = {name: value for name, value in common.settings(options).items() if name not in ("folder", "ablations")}
-    common.write(options.out, "budget", {"settings": given, **plain(results)}, texts(results, study))
+    common.write(options.out, "budget", {"settings": given, **plain(results)}, texts(results))
     if options.ablations:
         results["ablations"] = ablations(study, ours)
-        common.write(options.out, "budget", {"settings": given, **plain(results)}, texts(results, study))
+        common.write(options.out, "budget", {"settings": given, **plain(results)}, texts(results))
 
 
 if __name__ == "__main__":
