@@ -45,7 +45,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "mean order": ("dataset", "budget"),
 }
 ABLATED: dict[str, tuple[str, ...]] = {
-    "steps": ("steps", "seen"),
+    "steps": ("steps", "epochs"),
     "number of images": ("images",),
     "resolution": ("input_size",),
     "network size": ("channels", "cells"),

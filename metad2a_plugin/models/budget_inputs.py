@@ -18,7 +18,7 @@ _PROBED = 1500  # images
 
 def budget_names(space: SearchSpace) -> tuple[str, ...]:
     """Names of the columns of `budget_features`."""
-    return ("steps", "seen", "images", "batch_size", "lr", "input_size", "flip", *space.sizes)
+    return ("steps", "epochs", "images", "batch_size", "lr", "input_size", "flip", *space.sizes)
 
 
 def budget_features(space: SearchSpace, budget: Budget) -> torch.Tensor:
@@ -30,7 +30,7 @@ def budget_features(space: SearchSpace, budget: Budget) -> torch.Tensor:
     network = space.cost_options(budget.options)
     numbers = [
         budget.epochs * budget.images / budget.batch_size if budget.images else budget.steps,
-        budget.seen,
+        budget.epochs,
         budget.images or 1,
         budget.batch_size,
         budget.lr,
