@@ -17,7 +17,6 @@ from metad2a_plugin.plugins.budget import Budget
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.spaces.base import SearchSpace
 
-
 AGREEMENT = 0.95
 """Correlation that tables of two datasets, after the same schedule, are taken to have where there is only one."""
 
