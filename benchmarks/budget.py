@@ -1,6 +1,7 @@
 """What the predictor of budgets tells of image sets that it has not seen: the rows of `benchmarks/trainings`.
 
-    python benchmarks/budget.py --data ../shared/data
+    python benchmarks/budget.py --data ../shared/data --groups 2
+    python benchmarks/budget.py --data ../shared/data --groups 2 --ablations
 
 Every image set is left out once, with all of its tasks and tables: trainings of the other sets are all that is known.
 Variances are learned without the set too, of which `--groups` are left out together for that. Its blind twin sees no
@@ -9,6 +10,7 @@ images, another twin no budget; *mean order* sees neither, and so gives the orde
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,11 +22,13 @@ import torch
 from scipy.stats import spearmanr
 
 from metad2a_plugin.meta.trainings.database import Trainings
-from metad2a_plugin.meta.trainings.evidence import budget_of
-from metad2a_plugin.meta.trainings.fit import BudgetFitConfig, fit_budget_model
+from metad2a_plugin.meta.trainings.evidence import Made, budget_of
+from metad2a_plugin.meta.trainings.fit import BudgetFitConfig, fit_budget_model, learn
 from metad2a_plugin.models.budget import BudgetModel
 from metad2a_plugin.models.budget_curve import condition, percent
-from metad2a_plugin.models.budget_inputs import dataset_features
+from metad2a_plugin.models.budget_inputs import DATASET, dataset_features
+from metad2a_plugin.models.budget_kernel import Hyper
+from metad2a_plugin.models.budget_process import Head
 from metad2a_plugin.models.checkpoint import load_checkpoint
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
 from metad2a_plugin.plugins.task import Task
@@ -277,7 +281,7 @@ def curves(study: Study, models: Mapping[str, BudgetModel]) -> dict[str, dict[st
 
 
 # -- all -----------------------------------------------------------------------------------------
-def run(study: Study) -> tuple[dict[str, Any], Mapping[str, LeftOut]]:
+def run(study: Study) -> dict[str, Any]:
     trainings = study.trainings
     results: dict[str, Any] = {}
     models = {name: study.models(left, curves=name == "ours") for name, left in VARIANTS.items()}
@@ -302,22 +306,33 @@ def run(study: Study) -> tuple[dict[str, Any], Mapping[str, LeftOut]]:
     results["intervals"] = inside
     results["curves"] = curves(study, models["ours"])
     results["tables"] = tables(study)
-    return results, left["ours"]
+    return results
 
 
-def ablations(study: Study, ours: Mapping[str, LeftOut]) -> dict[str, list[float]]:
-    """Without each group of inputs: orders of configurations and of cells, and the error in points."""
-    results = {}
+def ablations(study: Study) -> dict[str, list[float]]:
+    """Without each group of inputs: orders of configurations and of cells, and the error in points.
+
+    Variances are learned anew, from all image sets at once; what the other sets say of the rows of one is in closed
+    form.
+    """
+    results, trainings = {}, study.trainings
     for name, inputs in {"nothing": (), **ABLATED}.items():
-        found = ours if name == "nothing" else study.left_out(study.models(inputs))
-        error = [float((study.trainings.accuracy[o.rows] - o.mean).abs().mean()) for o in found.values()]
-        order = cells(study.trainings, found, lambda o: o.mean)
-        whole = configurations(study.trainings, found, lambda o: o.mean)
+        config = replace(study.config, without=inputs, curves_from=0)
+        tables, tasks = study.measured.tables, study.measured.tasks
+        made = Made(trainings, tasks, tables, config, study.described)
+        rows, target, known = made.targets(0)
+        start = Hyper.start(len(made.budget_center), len(DATASET), made.columns.shape[1])
+        hyper = learn(start, made.evidence, rows, target, known, config.learned_from, config)
+        head = Head(hyper, rows, target, known, target.mean()[None], torch.ones(1).double())
+        mean = 100 * (target - made.left_out(head)[0])[: len(trainings)].sigmoid().float()
+        owned = {one: torch.from_numpy(np.flatnonzero(study.owner == one)) for one in study.sets}
+        found = {one: LeftOut(rows, mean[rows], torch.zeros(len(rows))) for one, rows in owned.items()}
         results[name] = [
-            statistics.fmean(v[0] for v in whole.values()),
-            statistics.fmean(v[0] for v in order.values()),
-            statistics.fmean(error),
+            statistics.fmean(v[0] for v in configurations(trainings, found, lambda o: o.mean).values()),
+            statistics.fmean(v[0] for v in cells(trainings, found, lambda o: o.mean).values()),
+            statistics.fmean(float((trainings.accuracy[o.rows] - o.mean).abs().mean()) for o in found.values()),
         ]
+        print(f"without {name}: {results[name]}", flush=True)
     return results
 
 
@@ -327,20 +342,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--groups", type=int, default=4, help="parts of the image sets that variances are learned without"
     )
-    parser.add_argument("--ablations", action="store_true", help="also leave out inputs, which takes as long again")
+    parser.add_argument("--ablations", action="store_true", help="leave out inputs; the rest is done before")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     measured = Measured(common.Data(options.data), options.runs / "features", options.folder)
     study = Study(measured, options.groups, BudgetFitConfig())
-    results, ours = run(study)
-    results["metrics"] = metrics(results)
-    contexts = len(study.trainings.context.unique())
-    results["rows"] = {"trainings": len(study.trainings), "contexts": contexts, "image sets": len(study.sets)}
     given = {name: value for name, value in common.settings(options).items() if name not in ("folder", "ablations")}
-    common.write(options.out, "budget", {"settings": given, **plain(results)}, texts(results))
     if options.ablations:
-        results["ablations"] = ablations(study, ours)
-        common.write(options.out, "budget", {"settings": given, **plain(results)}, texts(results))
+        results = json.loads((options.out / "budget.json").read_bytes())
+        given = results.pop("settings")
+        results["ablations"] = ablations(study)
+    else:
+        results = run(study)
+        results["metrics"] = metrics(results)
+        contexts = len(study.trainings.context.unique())
+        results["rows"] = {"trainings": len(study.trainings), "contexts": contexts, "image sets": len(study.sets)}
+    common.write(options.out, "budget", {"settings": given, **plain(results)}, texts(results))
 
 
 if __name__ == "__main__":

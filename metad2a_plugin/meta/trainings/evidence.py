@@ -150,8 +150,8 @@ class Made:
         pick = curve.gather(1, (low - 1)[:, None])[:, 0], curve.gather(1, low[:, None])[:, 0]
         return rows, (1 - part) * pick[0] + part * pick[1] - last[rows], torch.zeros(len(rows)).double()
 
-    def left_out(self, head: Head) -> torch.Tensor:
-        """Standardised errors of every row, from the rows of other image sets alone, ``[n]``."""
+    def left_out(self, head: Head) -> tuple[torch.Tensor, torch.Tensor]:
+        """Errors of every row and their expected deviation, from the rows of other image sets alone, ``[n]`` each."""
         index = self.evidence.context[head.rows]
         between = shared(head.hyper, self.evidence.contexts, self.evidence.contexts)
         networks = self.evidence.networks[head.rows]
@@ -159,12 +159,13 @@ class Made:
         matrix.diagonal().add_(head.noise + noise(head.hyper, self.evidence.contexts)[index] + 1e-6)
         inverse = torch.linalg.inv(matrix)
         weight = inverse @ (head.target - head.mean)
-        owner, errors = self.evidence.contexts.image_set[index], torch.zeros(len(index)).double()
+        owner = self.evidence.contexts.image_set[index]
+        errors, deviation = torch.zeros(2, len(index)).double()
         for one in owner.unique():
             rows = torch.nonzero(owner == one)[:, 0]
             spread = torch.linalg.inv(inverse[rows][:, rows])
-            errors[rows] = (spread @ weight[rows]) / spread.diagonal().sqrt()
-        return errors
+            errors[rows], deviation[rows] = spread @ weight[rows], spread.diagonal().sqrt()
+        return errors, deviation
 
     def wiggle(self) -> torch.Tensor:
         """Variance of single values of curves around what is interpolated, ``[1]``."""

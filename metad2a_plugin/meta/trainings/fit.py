@@ -79,7 +79,8 @@ def fit_budget_model(
         if not most:
             heads.append(head)
             continue
-        left = made.left_out(head)
+        wrong, deviation = made.left_out(head)
+        left = wrong / deviation
         scale = left[made.real[rows]].abs().quantile(0.9) / 1.645
         heads.append(replace(head, scale=scale[None]))
         residuals.append(torch.full((len(made.real),), math.nan).double().scatter(0, rows, left / scale))
