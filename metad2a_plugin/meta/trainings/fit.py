@@ -24,6 +24,9 @@ from metad2a_plugin.models.ensemble import SubspaceEnsemble
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.utils.progress import Progress
 
+_RANGE = (-7.0, 3.0)
+"""Of logarithms of standard deviations and length scales; features and targets are standardised."""
+
 __all__ = ["BudgetFitConfig", "TableContext", "fit_budget_model"]
 
 
@@ -119,9 +122,13 @@ def learn(
         list(values.values()), max_iter=config.iterations, history_size=10, line_search_fn="strong_wolfe"
     )
 
+    def within() -> Hyper:
+        """A line search tries values of which no matrix can be factored."""
+        return Hyper(**{name: value.clamp(*_RANGE) for name, value in values.items()})
+
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        now = Hyper(**values)
+        now = within()
         matrix = covariance(now, shared(now, contexts, contexts), networks, networks, index, index)
         matrix = matrix + (fixed + noise(now, contexts)[index] + 1e-4).diag()
         factor = torch.linalg.cholesky(matrix)
@@ -132,7 +139,7 @@ def learn(
         return value
 
     optimizer.step(loss)
-    return Hyper(**{name: value.detach() for name, value in values.items()})
+    return Hyper(**{name: value.detach() for name, value in within().state().items()})
 
 
 def _correlation(errors: torch.Tensor) -> torch.Tensor:
