@@ -116,7 +116,7 @@ class Limits:
         """
         given = {name: value for name, value in arguments.items() if value is not None}
         names = [attribute.name for attribute in fields(cls)][1:]
-        options = {name: given.pop(name) for name in set(given).difference(names)}
+        options = {name: given.pop(name) for name in [name for name in given if name not in names]}
         for name, value in options.items():
             try:
                 space.check_options({name: value})

@@ -197,7 +197,9 @@ def _settings(limits: Limits, decided: Budget, batch_size: int | None) -> Iterat
     fitting = [batch for batch in BATCHES if batch <= (decided.images or 0)] or [BATCHES[0]]
     batches = fitting if batch_size is None else [batch_size]
     for *values, side, batch in itertools.product(*sizes.values(), sides, batches):
-        options = {**limits.options, **dict(zip(sizes, values, strict=True))}
+        found = {**limits.options, **dict(zip(sizes, values, strict=True))}
+        # Always in the same order, that of the space's sizes.
+        options = {name: found[name] for name in dict.fromkeys([*limits.space.sizes, *found])}
         yield replace(decided, epochs=1, batch_size=batch, input_size=side, options=options)
 
 

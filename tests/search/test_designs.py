@@ -98,6 +98,7 @@ def test_what_is_decided_is_used_as_it_is_also_off_the_grid(searcher: MetaD2A, t
         budget = design.budget
         assert (budget.input_size, budget.options["channels"], budget.epochs) == (20, 12, 7)
         assert (budget.batch_size, budget.lr, budget.flip) == (48, 0.03, True)
+        assert list(budget.options) == list(SPACE.sizes)
     assert result.settings == len(SPACE.sizes["cells"])
 
 
@@ -139,3 +140,9 @@ def test_the_speed_of_this_machine_tells_long_trainings_from_short_ones() -> Non
     large = Budget(1, 32, 64, images=320, options={"channels": 32, "cells": 5})
     times = [float(speed.seconds(workload.of(cell, b.input_size, b.options), b)) for b in (small, large)]
     assert 0 < times[0] < times[1] / 10
+
+
+def test_options_of_designs_are_in_the_order_of_the_space_s_sizes(searcher: MetaD2A, task: Task) -> None:
+    limits = Limits(SPACE, input_size=16, options={"cells": 1})
+    result = find_designs(searcher, task, 0.5, SPEED, limits=limits, epochs=1, batch_size=32, top=1)
+    assert list(result.best.budget.options) == list(SPACE.sizes)
