@@ -124,7 +124,7 @@ def learn(
     )
 
     def within() -> Hyper:
-        """A line search tries values of which no matrix can be factored."""
+        # A line search tries values of which no matrix can be factored.
         return Hyper(**{name: value.clamp(*_RANGE) for name, value in values.items()})
 
     def loss() -> torch.Tensor:
