@@ -82,9 +82,9 @@ def build_database(
     seed: opt.Seed = 0,
     device: opt.Device = "cpu",
 ) -> None:
-    """Measure random networks on random tasks: those of a supernet, or each really trained.
+    """Measure random networks on random tasks.
 
-    That makes a meta-database. The same command goes on after an interruption; no row is lost or measured twice.
+    That makes a meta-database, of networks of a supernet or of ones that are each trained. The same command goes on after an interruption; no row is lost or measured twice.
     """
     settings = {name: value for name, value in locals().items() if name != "context"}
     from metad2a_plugin.meta.build import build_database
