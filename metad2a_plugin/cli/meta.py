@@ -84,7 +84,8 @@ def build_database(
 ) -> None:
     """Measure random networks on random tasks.
 
-    That makes a meta-database, of networks of a supernet or of ones that are each trained. The same command goes on after an interruption; no row is lost or measured twice.
+    That makes a meta-database, of networks of a supernet or of ones that are each trained. The same command goes on
+    after an interruption; no row is lost or measured twice.
     """
     settings = {name: value for name, value in locals().items() if name != "context"}
     from metad2a_plugin.meta.build import build_database
