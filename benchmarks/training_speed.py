@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.spaces.base import Architecture, random_live
 from metad2a_plugin.training.classifier import ImageClassifier
 from metad2a_plugin.training.images import augmented
 
@@ -127,9 +127,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     rng = random.Random(0)
-    cells: list[Architecture] = []
-    while len(cells) < options.cells:
-        cells += [cell for cell in [common.SPACE.sample(rng)] if not common.SPACE.is_dead(cell)]
+    cells = [random_live(common.SPACE, rng) for _ in range(options.cells)]
     others = ["fused", "bfloat16", *["compiled"] * options.compile]
     results, rows, lost = [], [], []
     for size in SIZES:

@@ -14,7 +14,8 @@ from metad2a_plugin.nn.counting import count_activations
 from metad2a_plugin.plugins.budget import Budget
 from metad2a_plugin.spaces.base import Architecture, SearchSpace, random_live
 
-_REFERENCE = 32  # pixels; activations grow with the area of the images
+REFERENCE = 32
+"""Side, in pixels, of the images that activations are counted on; they grow with the area."""
 _SAMPLES = 32
 
 
@@ -76,12 +77,12 @@ class Workload:
         _, flops = self.space.costs(vertices, input_size=input_size, **options)
         offset, slope = self._line(options)
         counted = (offset + slope * self._fitted(vertices)).clamp(min=0)
-        return Work(flops * 1e6, counted * (input_size / _REFERENCE) ** 2)
+        return Work(flops * 1e6, counted * (input_size / REFERENCE) ** 2)
 
     def count(self, architecture: Architecture, options: Mapping[str, Any]) -> int:
-        """Activations on an image of `_REFERENCE` pixels a side."""
+        """Activations on an image of `REFERENCE` pixels a side."""
         build = partial(self.space.build, architecture, self.space.num_classes, **options)
-        return count_activations(build, _REFERENCE)
+        return count_activations(build, REFERENCE)
 
     def _line(self, options: Mapping[str, Any]) -> tuple[float, float]:
         """Offset and slope of activations with these options over those without, by the extremes of the samples."""

@@ -135,8 +135,7 @@ _OF_SUPERNETS = (
 def _refuse_options(context: typer.Context, names: tuple[str, ...], space: str) -> None:
     """Refuse what was given and has no meaning for a space."""
     for name in names:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
+        if opt.told(context, name):
             how = "are each trained" if names is _OF_SUPERNETS else "are measured in a supernet"
             raise ConfigError(f"--{name.replace('_', '-')} has no meaning for {space!r}, whose networks {how}")
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from functools import cache, cached_property, lru_cache, partial
+from functools import cache, cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from metad2a_plugin.candidates.speed import REFERENCE, workload_of
 from metad2a_plugin.meta.trainings.config import TrainingsConfig
 from metad2a_plugin.meta.trainings.tasks import TaskPlan
-from metad2a_plugin.nn.counting import count_activations
 from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.training import TrainConfig
@@ -35,7 +35,6 @@ _DIMENSIONS = 10
 
 # What one core does in a second, and seconds that a step costs besides; no more than a way to plan.
 _FLOPS, _ACTIVATIONS, _PER_STEP = 60e9, 400e6, 3e-3
-_REFERENCE = 32  # pixels
 _SAMPLED = 4  # architectures that stand for the average one
 
 
@@ -147,7 +146,7 @@ class Plan:
     def nominal_seconds(self, options: Mapping[str, Any], input_size: int, batch_size: int, images: int) -> float:
         """Of an epoch, roughly, on one core: of arithmetic, memory and steps, for an average architecture."""
         flops, activations = _work(self.config.space, tuple(sorted(options.items())))
-        pixels = (input_size / _REFERENCE) ** 2
+        pixels = (input_size / REFERENCE) ** 2
         each = pixels * (6 * flops / _FLOPS + activations / _ACTIVATIONS)
         return images * each + -(-images // batch_size) * _PER_STEP
 
@@ -172,13 +171,12 @@ class Plan:
 
 @cache
 def _work(name: str, options: tuple[tuple[str, Any], ...]) -> tuple[float, float]:
-    """Multiply-accumulates and activations of an image of `_REFERENCE` pixels a side, of an average architecture."""
+    """Multiply-accumulates and activations of an image of `REFERENCE` pixels a side, of an average architecture."""
     space, rng = get_space(name), random.Random(0)
     flops = activations = 0.0
     for architecture in (space.sample(rng) for _ in range(_SAMPLED)):
-        build = partial(space.build, architecture, space.num_classes, **dict(options))
-        flops += space.cost(architecture, input_size=_REFERENCE, **dict(options)).flops * 1e6
-        activations += count_activations(build, _REFERENCE)
+        flops += space.cost(architecture, input_size=REFERENCE, **dict(options)).flops * 1e6
+        activations += workload_of(space).count(architecture, dict(options))
     return flops / _SAMPLED, activations / _SAMPLED
 
 
