@@ -20,7 +20,14 @@ import torch
 
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.models.budget_curve import SHARES, binomial, condition, percent
-from metad2a_plugin.models.budget_inputs import DATASET, budget_features, budget_names, dataset_features
+from metad2a_plugin.models.budget_inputs import (
+    DATASET,
+    budget_features,
+    budget_names,
+    components,
+    dataset_features,
+    standardised,
+)
 from metad2a_plugin.models.budget_kernel import Contexts, Hyper, Networks, joined
 from metad2a_plugin.models.budget_process import Evidence, Fitted, Head
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
@@ -131,7 +138,7 @@ class BudgetModel:
         if int(places.min()) < 0 or int(places.max()) >= space.size:
             raise CheckpointError(f"its trainings are of architectures that the space {space.name!r} does not have")
         vertices = _vertices(space, places)
-        features = _describe(space, vertices, tensors["descriptor_center"], tensors["descriptor_map"])
+        features = components(space, vertices, tensors["descriptor_center"], tensors["descriptor_map"])
         kind = space.places(space.simplify(vertices))
         networks = Networks(features, state["networks.columns"].double(), kind)
         return cls(space, long, Evidence(contexts, context, networks, places), heads, **tensors)
@@ -140,7 +147,7 @@ class BudgetModel:
     def networks(self, vertices: torch.Tensor) -> Networks:
         """Encoded architectures, int64 ``[n, vertices]``, as the processes read them."""
         places = self.space.places(self.space.simplify(vertices))
-        descriptors = _describe(self.space, vertices, self.descriptor_center, self.descriptor_map)
+        descriptors = components(self.space, vertices, self.descriptor_center, self.descriptor_map)
         columns = (
             self.columns[self.space.places(vertices)] if len(self.columns) else torch.zeros(len(vertices), 0).double()
         )
@@ -153,8 +160,7 @@ class BudgetModel:
             dataset = torch.full_like(self.dataset_center, torch.nan)
         else:
             dataset = self._features.get(task, lambda: dataset_features(task))
-            # What is not known is taken to be average.
-            dataset = ((dataset - self.dataset_center) / self.dataset_scale).nan_to_num().clamp(-4, 4)
+            dataset = standardised(dataset, self.dataset_center, self.dataset_scale)
         new = torch.tensor([-1])
         return Contexts(numbers[None], dataset[None], new, new, new)
 
@@ -313,10 +319,6 @@ def _chance(task: Task | None) -> torch.Tensor:
     """Accuracy of always naming the most frequent class, percent."""
     share = 0.1 if task is None else float(task.labels.bincount().max()) / len(task.labels)
     return torch.tensor(100 * share, dtype=torch.float64)
-
-
-def _describe(space: SearchSpace, vertices: torch.Tensor, center: torch.Tensor, to: torch.Tensor) -> torch.Tensor:
-    return (torch.cat(space.describe(vertices), dim=1).double() - center) @ to
 
 
 def _vertices(space: SearchSpace, places: torch.Tensor) -> torch.Tensor:

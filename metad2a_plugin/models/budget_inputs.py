@@ -68,6 +68,16 @@ def dataset_features(task: Task) -> torch.Tensor:
     return torch.tensor([*values, *known], dtype=torch.float64)
 
 
+def standardised(features: torch.Tensor, center: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """`dataset_features`, ``[..., k]``, of unit scale; what is not known is taken to be average."""
+    return ((features - center) / scale).nan_to_num().clamp(-4, 4)
+
+
+def components(space: SearchSpace, vertices: torch.Tensor, center: torch.Tensor, to: torch.Tensor) -> torch.Tensor:
+    """Descriptors of encoded architectures, int64 ``[n, vertices]``, along principal components, float64 ``[n, k]``."""
+    return (torch.cat(space.describe(vertices), dim=1).double() - center) @ to
+
+
 def _logit(share: float) -> float:
     share = min(max(share, 0.005), 0.995) if share == share else share
     return math.log(share / (1 - share))

@@ -207,6 +207,23 @@ def noise(hyper: Hyper, contexts: Contexts) -> torch.Tensor:
     return (2 * (hyper.noise + contexts.budget @ hyper.noise_slope)).clamp(-10, 4).exp()
 
 
+def marginal(
+    hyper: Hyper, contexts: Contexts, networks: Networks, index: torch.Tensor, known: torch.Tensor, jitter: float = 1e-6
+) -> torch.Tensor:
+    """Covariance of trainings as they were measured, with all noise, ``[n, n]``.
+
+    Args:
+        hyper: variances.
+        contexts: each once.
+        networks: the architectures, ``n``.
+        index: the context of each.
+        known: variance known of each.
+        jitter: added, so that the matrix can be factored.
+    """
+    found = covariance(hyper, shared(hyper, contexts, contexts), networks, networks, index, index)
+    return found + (known + noise(hyper, contexts)[index] + jitter).diag()
+
+
 def _smooth(a: torch.Tensor, b: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
     x, y = a / length.exp(), b / length.exp()
     squares = x.square().sum(1)[:, None] + y.square().sum(1)[None] - 2 * x @ y.T

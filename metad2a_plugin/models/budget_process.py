@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from metad2a_plugin.models.budget_kernel import Contexts, Hyper, Networks, covariance, noise, own, shared
+from metad2a_plugin.models.budget_kernel import Contexts, Hyper, Networks, covariance, marginal, noise, own, shared
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +71,7 @@ class Fitted:
         index = evidence.context[head.rows]
         used, self.index = index.unique(return_inverse=True)
         self.contexts, self.networks = evidence.contexts[used], evidence.networks[head.rows]
-        between = shared(head.hyper, self.contexts, self.contexts)
-        matrix = covariance(head.hyper, between, self.networks, self.networks, self.index, self.index)
-        matrix.diagonal().add_(head.noise + noise(head.hyper, self.contexts)[self.index] + 1e-6)
-        self.factor = torch.linalg.cholesky(matrix)
+        self.factor = torch.linalg.cholesky(marginal(head.hyper, self.contexts, self.networks, self.index, head.noise))
         self.weight = torch.cholesky_solve((head.target - head.mean)[:, None], self.factor)[:, 0]
 
     def posterior(self, context: Contexts, networks: Networks) -> tuple[torch.Tensor, torch.Tensor]:

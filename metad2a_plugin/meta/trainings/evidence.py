@@ -10,8 +10,8 @@ import torch
 
 from metad2a_plugin.meta.trainings.database import Trainings
 from metad2a_plugin.models.budget_curve import SHARES, binomial, interpolation
-from metad2a_plugin.models.budget_inputs import DATASET, budget_features, budget_names
-from metad2a_plugin.models.budget_kernel import Contexts, Networks, covariance, noise, shared
+from metad2a_plugin.models.budget_inputs import DATASET, budget_features, budget_names, components, standardised
+from metad2a_plugin.models.budget_kernel import Contexts, Networks, marginal
 from metad2a_plugin.models.budget_process import Evidence, Head
 from metad2a_plugin.plugins.budget import Budget
 from metad2a_plugin.plugins.task import Task
@@ -99,7 +99,7 @@ class Made:
         ]
         contexts = Contexts(
             (numbers - self.budget_center) / self.budget_scale,
-            ((images - self.dataset_center) / self.dataset_scale).nan_to_num().clamp(-4, 4),
+            standardised(images, self.dataset_center, self.dataset_scale),
             torch.tensor(owners),
             torch.tensor(task_ids),
             torch.arange(len(numbers)),
@@ -115,7 +115,7 @@ class Made:
         places = space.places(vertices)
         own = [self.columns[places[: len(trainings)]]] if kept and tables else [torch.zeros(len(trainings), 0).double()]
         own += [of_table[t][p] if kept else torch.zeros(len(p), 0).double() for t, p in enumerate(picked)]
-        features = (torch.cat(space.describe(vertices), dim=1).double() - self.descriptor_center) @ self.descriptor_map
+        features = components(space, vertices, self.descriptor_center, self.descriptor_map)
         context = [trainings.context.unique(return_inverse=True)[1]]
         context += [torch.full((len(p),), len(first) + t) for t, p in enumerate(picked)]
         networks = Networks(features, torch.cat(own), space.places(space.simplify(vertices)))
@@ -153,11 +153,8 @@ class Made:
     def left_out(self, head: Head) -> tuple[torch.Tensor, torch.Tensor]:
         """Errors of every row and their expected deviation, from the rows of other image sets alone, ``[n]`` each."""
         index = self.evidence.context[head.rows]
-        between = shared(head.hyper, self.evidence.contexts, self.evidence.contexts)
         networks = self.evidence.networks[head.rows]
-        matrix = covariance(head.hyper, between, networks, networks, index, index)
-        matrix.diagonal().add_(head.noise + noise(head.hyper, self.evidence.contexts)[index] + 1e-6)
-        inverse = torch.linalg.inv(matrix)
+        inverse = torch.linalg.inv(marginal(head.hyper, self.evidence.contexts, networks, index, head.noise))
         weight = inverse @ (head.target - head.mean)
         owner = self.evidence.contexts.image_set[index]
         errors, deviation = torch.zeros(2, len(index)).double()

@@ -18,7 +18,7 @@ from metad2a_plugin.meta.trainings.database import Trainings
 from metad2a_plugin.meta.trainings.evidence import BudgetFitConfig, Made, TableContext
 from metad2a_plugin.models.budget import HEADS, BudgetModel
 from metad2a_plugin.models.budget_inputs import DATASET, dataset_features
-from metad2a_plugin.models.budget_kernel import Hyper, covariance, noise, shared
+from metad2a_plugin.models.budget_kernel import Hyper, marginal
 from metad2a_plugin.models.budget_process import Evidence, Head
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
 from metad2a_plugin.plugins.task import Task
@@ -130,9 +130,7 @@ def learn(
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
         now = within()
-        matrix = covariance(now, shared(now, contexts, contexts), networks, networks, index, index)
-        matrix = matrix + (fixed + noise(now, contexts)[index] + 1e-4).diag()
-        factor = torch.linalg.cholesky(matrix)
+        factor = torch.linalg.cholesky(marginal(now, contexts, networks, index, fixed, jitter=1e-4))
         white = torch.linalg.solve_triangular(factor, y[:, None], upper=False)
         prior = sum(((values[name] - begin[name]) / 1.5).square().sum() for name in values)
         value: torch.Tensor = white.square().sum() / 2 + factor.diagonal().log().sum() + prior / 2
