@@ -8,12 +8,15 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from metad2a_plugin.nn.lean import lean
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.images import TrainingData, augmented, check_split
 from metad2a_plugin.training.loop import TrainingLoop, cosine
 from metad2a_plugin.utils.torch_device import usable
 
 _EVALUATION_BATCH = 512
+_EVALUATION_PIXELS = 2**16
+"""Of a batch on a CPU: more would not stay in its caches."""
 
 
 class Epoch(NamedTuple):
@@ -77,6 +80,14 @@ class Fit(TrainingLoop[Epoch]):
         self.parts = {"network": network, "optimizer": self.optimizer}
 
     def _epoch(self, index: int) -> Epoch:
+        with lean(self.network):
+            lr, mean_loss = self._train(index)
+            self._require_finite(mean_loss, ", or a longer warm-up")
+            accuracies = self._validate()
+        return Epoch(index + 1, lr, mean_loss, *accuracies, self.seconds)
+
+    def _train(self, index: int) -> tuple[float, float]:
+        """The steps of an epoch; the learning rate of the last and the mean loss."""
         config, data, losses = self.config, self.data, []
         batches = -(-len(data.labels) // config.batch_size)
         steps = batches * config.epochs
@@ -93,15 +104,16 @@ class Fit(TrainingLoop[Epoch]):
             loss.backward()
             self.optimizer.step()
             losses.append(loss.detach())
-        mean_loss = float(torch.stack(losses).mean())
-        self._require_finite(mean_loss, ", or a longer warm-up")
-        return Epoch(index + 1, lr, mean_loss, *self._validate(), self.seconds)
+        return lr, float(torch.stack(losses).mean())
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:
         """Accuracy and balanced accuracy of the validation part, in percent."""
         self.network.eval()
-        batches = self.data.validation_images.split(_EVALUATION_BATCH)
+        images, size = self.data.validation_images, _EVALUATION_BATCH
+        if self.device.type == "cpu":
+            size = min(size, max(1, _EVALUATION_PIXELS // images[0, 0].numel()))
+        batches = images.split(size)
         return self._accuracies(torch.cat([self.network(batch.to(self.device)).argmax(1).cpu() for batch in batches]))
 
     def _accuracies(self, answers: torch.Tensor) -> tuple[float, float]:

@@ -103,15 +103,17 @@ def augmented(images: torch.Tensor, flip: bool) -> torch.Tensor:
     Returns:
         The same shape and type.
     """
-    n, size, device = len(images), images.shape[-1], images.device
+    n, size = len(images), images.shape[-1]
     pad = size // 8
-    padded = nn.functional.pad(images, (pad, pad, pad, pad)).permute(0, 2, 3, 1)
-    steps = torch.arange(size)
-    rows, columns = (torch.randint(2 * pad + 1, (n, 1)) + steps for _ in range(2))
+    side = size + 2 * pad
+    rows, columns = (torch.randint(2 * pad + 1, (n, 1)) + torch.arange(size) for _ in range(2))
     if flip:
         columns = torch.where(torch.rand(n, 1) < 0.5, columns.flip(1), columns)
-    each = torch.arange(n, device=device)[:, None, None]
-    crops = padded[each, rows[:, :, None].to(device), columns[:, None, :].to(device)]
+    # Rows of a table of pixels: torch picks those several times as fast as by three indices.
+    pixels = nn.functional.pad(images, (pad, pad, pad, pad)).permute(0, 2, 3, 1).reshape(-1, images.shape[1])
+    first = torch.arange(n)[:, None, None] * side**2
+    chosen = (first + rows[:, :, None] * side + columns[:, None, :]).flatten().to(images.device)
+    crops = pixels.index_select(0, chosen).view(n, size, size, -1)
     return crops.permute(0, 3, 1, 2)
 
 

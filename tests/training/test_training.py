@@ -21,7 +21,7 @@ from metad2a_plugin.errors import ArchitectureError, CheckpointError, ConfigErro
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
 from metad2a_plugin.training import fit
-from metad2a_plugin.training.classifier import ImageClassifier
+from metad2a_plugin.training.classifier import ImageClassifier, NormalizedNetwork
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.files import load_network
 from metad2a_plugin.training.fit import train_network
@@ -180,6 +180,34 @@ def test_augmented_images_are_windows_of_the_padded_image(flip: bool) -> None:
     assert (plain ^ mirrored).all()
     assert 60 < plain.sum() < 140 if flip else plain.all()
     assert len(crops.unique(dim=0)) > 20
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_augmented_images_are_the_windows_that_were_drawn(flip: bool) -> None:
+    images = torch.randint(256, (30, 3, 16, 16), dtype=torch.uint8)
+    padded = torch.zeros(30, 3, 20, 20, dtype=torch.uint8)
+    padded[:, :, 2:-2, 2:-2] = images
+    torch.manual_seed(7)
+    crops = augmented(images, flip)
+    torch.manual_seed(7)
+    tops, lefts = (torch.randint(5, (30, 1)) for _ in range(2))
+    mirrored = torch.rand(30, 1) < 0.5 if flip else torch.zeros(30, 1, dtype=torch.bool)
+    for crop, image, top, left, mirror in zip(crops, padded, tops, lefts, mirrored, strict=True):
+        window = image[:, top : top + 16, left : left + 16]
+        assert crop.equal(window.flip(-1) if mirror else window)
+
+
+def test_accuracies_do_not_depend_on_how_validation_is_cut(dataset: ImageDataset) -> None:
+    pixels = torch.randint(256, (dataset.labels.size, 10, 10, 3), dtype=torch.uint8)
+    data = prepare(load_dataset((pixels.numpy(), dataset.labels), name="noise"), CONFIG)
+    with pytest.MonkeyPatch.context() as patch:
+        found = []
+        for pixels_of_a_batch in (1, 300, 2**16):
+            patch.setattr(fit, "_EVALUATION_PIXELS", pixels_of_a_batch)
+            torch.manual_seed(0)
+            network = NormalizedNetwork(SPACE.build(CELL, 3, channels=4, cells=1), data.mean, data.std)
+            found.append([epoch[2:5] for epoch in train_network(network, data, CONFIG)])
+    assert found[0] == found[1] == found[2]
 
 
 # -- interruption --------------------------------------------------------------------------------

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
+from metad2a_plugin.nn.lean import average_3x3
 from metad2a_plugin.spaces.nasbench201.cell import CELL_EDGES, OPS
+
+_OUTPUT = 3
 
 
 def relu_conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, **norm: bool) -> nn.Sequential:
@@ -32,7 +37,12 @@ class Cell(nn.Module):
     """Four nodes, each the sum of operations on the earlier ones; ``[b, c, h, w]`` to ``[b, c, h, w]``.
 
     Operations that cannot reach the output run too: the benchmark counts their parameters and FLOPs.
+
+    Attributes:
+        lean: whether they are left out, see `nn.lean.lean`.
     """
+
+    lean = False
 
     def __init__(self, choices: Sequence[int], channels: int) -> None:
         super().__init__()
@@ -44,13 +54,59 @@ class Cell(nn.Module):
             }
         )
 
+        reaching = {_OUTPUT}
+        for node in range(_OUTPUT - 1, -1, -1):
+            if any(source == node and target in reaching for source, target in self._ends()):
+                reaching.add(node)
+        self._reaching = sorted(reaching)
+
+    def _ends(self) -> list[tuple[int, int]]:
+        """Source and target of each edge."""
+        return [(int(key[-1]), int(key[0])) for key in self.edges]
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.lean:
+            return self._lean(x)
         nodes = [x]
         for target in (1, 2, 3):
             keys = [(f"{target}<-{source}", source) for source in range(target)]
             terms = [self.edges[key](nodes[source]) for key, source in keys if key in self.edges]
             nodes.append(sum(terms[1:], terms[0]) if terms else torch.zeros_like(x))
         return nodes[-1]
+
+    def _lean(self, x: torch.Tensor) -> torch.Tensor:
+        """As `forward`, without what does not reach the output; edges out of a node share its ReLU and its average."""
+        nodes = {0: _Node(x)}
+        for target in self._reaching:
+            if target:
+                keys = [(f"{target}<-{source}", node) for source, node in nodes.items()]
+                terms = [_term(self.edges[key], node) for key, node in keys if key in self.edges]
+                nodes[target] = _Node(sum(terms[1:], terms[0]) if terms else torch.zeros_like(x))
+        return nodes[_OUTPUT].value
+
+
+class _Node:
+    """The sum at a node, ``[b, c, h, w]``, and what several operations make of it alike."""
+
+    def __init__(self, value: torch.Tensor) -> None:
+        self.value = value
+
+    @cached_property
+    def relu(self) -> torch.Tensor:
+        return F.relu(self.value)
+
+    @cached_property
+    def average(self) -> torch.Tensor:
+        return average_3x3(self.value)
+
+
+def _term(module: nn.Module, node: _Node) -> torch.Tensor:
+    """What the module of an edge makes of the node it leaves."""
+    if isinstance(module, nn.Sequential):
+        _, conv, norm = module
+        normed: torch.Tensor = norm(conv(node.relu))
+        return normed
+    return node.value if isinstance(module, nn.Identity) else node.average
 
 
 class Reduction(nn.Module):
@@ -77,7 +133,12 @@ class NASBench201Network(nn.Module):
         num_classes: outputs of the classifier.
         channels: width of the first stage.
         cells: cells per stage.
+
+    Attributes:
+        lean: whether a training loop runs it, see `nn.lean.lean`.
     """
+
+    lean = False
 
     def __init__(self, choices: Sequence[int], num_classes: int, channels: int = 16, cells: int = 5) -> None:
         super().__init__()
@@ -94,4 +155,7 @@ class NASBench201Network(nn.Module):
         self.classifier = nn.Linear(c3, num_classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.lean and images.device.type == "cpu":
+            # All layers keep this format, and most are faster in it.
+            images = images.contiguous(memory_format=torch.channels_last)
         return self.classifier(self.head(self.stages(self.stem(images))))
