@@ -11,6 +11,7 @@ Without a budget it answers as the predictor of long training that it carries.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -87,9 +88,19 @@ class BudgetModel:
         """Itself: it always answers on the CPU, in double precision."""
         return self
 
-    def distance(self, task: Task) -> float:
-        """As that of `long`."""
-        return self.long.distance(task)
+    def distance(self, task: Task, budget: Budget | None = None) -> float:
+        """How far a dataset is from those of meta-training, of which 99% are within 1.
+
+        With a budget it is by the features that answers go by: to the nearest of the tasks that were trained, in units
+        of how far these are from the nearest of another image set. Without one it is that of `long`.
+        """
+        if budget is None:
+            return self.long.distance(task)
+        contexts = self.evidence.contexts
+        apart = torch.cdist(contexts.dataset, contexts.dataset)
+        same = contexts.image_set[:, None] == contexts.image_set[None]
+        unit = apart.masked_fill(same, math.inf).amin(1).quantile(0.99)
+        return float(torch.cdist(self._dataset(task)[None], contexts.dataset).min() / unit)
 
     # -- state -------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, torch.Tensor]:
@@ -159,10 +170,14 @@ class BudgetModel:
         if task is None:
             dataset = torch.full_like(self.dataset_center, torch.nan)
         else:
-            dataset = self._features.get(task, lambda: dataset_features(task))
-            dataset = standardised(dataset, self.dataset_center, self.dataset_scale)
+            dataset = self._dataset(task)
         new = torch.tensor([-1])
         return Contexts(numbers[None], dataset[None], new, new, new)
+
+    def _dataset(self, task: Task) -> torch.Tensor:
+        """Standardised features, ``[dataset features]``."""
+        features = self._features.get(task, lambda: dataset_features(task))
+        return standardised(features, self.dataset_center, self.dataset_scale)
 
     # -- answers -----------------------------------------------------------------------------
     @torch.inference_mode()

@@ -31,6 +31,15 @@ class BudgetedModel(Protocol):
         """
         ...
 
+    def distance(self, task: Task, budget: Budget | None = None) -> float | None:
+        """How far a dataset is from those that answers for such a budget were learned from, where it is known.
+
+        Args:
+            task: the dataset.
+            budget: None is long training.
+        """
+        ...
+
 
 class CheckpointPredictor(Predictor):
     """Scores architectures by their predicted accuracy, in percent; without a task, for the average meta-training task.
@@ -69,7 +78,8 @@ class CheckpointPredictor(Predictor):
         return cast(BudgetedModel, self.checkpoint.predictor).predict_task(task, vertices, budget)
 
     def distance(self, task: Task) -> float | None:
-        return self.checkpoint.predictor.distance(task)
+        model = self.checkpoint.predictor
+        return model.distance(task) if self.budget is None else cast(BudgetedModel, model).distance(task, self.budget)
 
 
 def scale_of(checkpoint: Checkpoint) -> str:

@@ -135,6 +135,12 @@ def test_without_a_budget_long_training_answers(model: BudgetModel) -> None:
     assert model.distance(task) == model.long.distance(task)
 
 
+def test_the_distance_within_a_budget_is_from_the_tasks_that_were_trained(model: BudgetModel) -> None:
+    known, strange = toy_tasks()[0], toy_task(6.0, classes=60)
+    assert model.distance(known, BUDGET) == pytest.approx(0, abs=1e-5)
+    assert model.distance(strange, BUDGET) > 1
+
+
 def test_a_network_that_cannot_learn_reaches_chance(model: BudgetModel) -> None:
     dead = EVERY[SPACE.dead_mask(EVERY)][:3]
     assert torch.allclose(model.predict_task(toy_tasks()[0], dead, BUDGET).mean, torch.tensor(25.0))

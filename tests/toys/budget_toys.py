@@ -46,7 +46,7 @@ class ToyBudgetModel:
         size = budget.options.get("channels", 16) * budget.options.get("cells", 5)
         return float(3 * torch.tensor(float(budget.steps)).log() + torch.tensor(float(size)).log())
 
-    def distance(self, task: Task) -> None:
+    def distance(self, task: Task, budget: Budget | None = None) -> None:
         return None
 
     def to(self, device: str | torch.device) -> ToyBudgetModel:
