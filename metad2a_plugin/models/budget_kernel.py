@@ -18,6 +18,7 @@ PARTS = ("budget", "dataset", "both", "set", "set_budget", "task", "context")
 """Effects of contexts, in the order of `Hyper.context`."""
 SHARES = ("common", "budget", "both", "set")
 """Ways in which the effects of architectures vary, in the order of `Hyper.descriptors` and `Hyper.columns`."""
+_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -220,8 +221,17 @@ def marginal(
         known: variance known of each.
         jitter: added, so that the matrix can be factored.
     """
-    found = covariance(hyper, shared(hyper, contexts, contexts), networks, networks, index, index)
-    return found + (known + noise(hyper, contexts)[index] + jitter).diag()
+    between = shared(hyper, contexts, contexts)
+    # A block of rows at once, since every effect takes as much memory as the whole.
+    found = torch.cat(
+        [covariance(hyper, between, networks[rows], networks, index[rows], index) for rows in _blocks(len(networks))]
+    )
+    found.diagonal().add_(known + noise(hyper, contexts)[index] + jitter)
+    return found
+
+
+def _blocks(length: int) -> tuple[torch.Tensor, ...]:
+    return torch.arange(length).split(_ROWS)
 
 
 def _smooth(a: torch.Tensor, b: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
