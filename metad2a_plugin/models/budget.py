@@ -167,10 +167,7 @@ class BudgetModel:
     def context(self, task: Task | None, budget: Budget) -> Contexts:
         """A new one; `budget.images` must be given."""
         numbers = (budget_features(self.space, budget) - self.budget_center) / self.budget_scale
-        if task is None:
-            dataset = torch.full_like(self.dataset_center, torch.nan)
-        else:
-            dataset = self._dataset(task)
+        dataset = torch.full_like(self.dataset_center, torch.nan) if task is None else self._dataset(task)
         new = torch.tensor([-1])
         return Contexts(numbers[None], dataset[None], new, new, new)
 
