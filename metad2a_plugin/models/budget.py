@@ -200,6 +200,13 @@ class BudgetModel:
         )
 
     @torch.inference_mode()
+    def median_task(self, task: Task | None, vertices: torch.Tensor, budget: Budget) -> torch.Tensor:
+        """Median of what `predict_task` gives, percent ``[n]``: without its width it takes a fraction of the time."""
+        context = self.context(task, budget.resolved(None if task is None else _images(task)))
+        mean = 100 * self._fitted(0).mean(context, self.networks(vertices)).sigmoid()
+        return torch.where(self.space.dead_mask(vertices), _chance(task), mean).float()
+
+    @torch.inference_mode()
     def predict_designs(self, task: Task | None, vertices: torch.Tensor, budgets: Sequence[Budget]) -> Prediction:
         """`predict_task` of architectures with a budget each.
 

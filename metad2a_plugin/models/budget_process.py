@@ -76,21 +76,30 @@ class Fitted:
 
     def posterior(self, context: Contexts, networks: Networks) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and variance of what networks reach in one context, ``[n]`` each, without the noise of a seed."""
-        hyper, index = self.head.hyper, self.index
-        between = shared(hyper, context, self.contexts)
-        # Effects of an architecture are linear in its features: so all architectures share one small system.
-        features = torch.cat([torch.ones(len(networks), 1).double(), networks.descriptors, networks.columns], dim=1)
-        cross = torch.cat(
-            [
-                between.context[:, index],
-                between.descriptors[:, index] * self.networks.descriptors.T,
-                between.columns[:, 0, index] * self.networks.columns.T,
-            ]
-        )
+        features, cross = self._linear(context, networks)
         mean = self.head.mean + features @ (cross @ self.weight)
         whitened = torch.linalg.solve_triangular(self.factor, cross.T, upper=False)
         explained = ((features @ (whitened.T @ whitened)) * features).sum(1)
         return mean, (self._prior(context, networks) - explained).clamp(min=1e-6)
+
+    def mean(self, context: Contexts, networks: Networks) -> torch.Tensor:
+        """That of `posterior`."""
+        features, cross = self._linear(context, networks)
+        return self.head.mean + features @ (cross @ self.weight)
+
+    def _linear(self, context: Contexts, networks: Networks) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features of networks ``[n, k]``, and covariances of their effects with the trainings, ``[k, trainings]``.
+
+        Effects of an architecture are linear in its features: so all architectures share one small system.
+        """
+        between, index = shared(self.head.hyper, context, self.contexts), self.index
+        features = torch.cat([torch.ones(len(networks), 1).double(), networks.descriptors, networks.columns], dim=1)
+        parts = [
+            between.context[:, index],
+            between.descriptors[:, index] * self.networks.descriptors.T,
+            between.columns[:, 0, index] * self.networks.columns.T,
+        ]
+        return features, torch.cat(parts)
 
     def of_each(self, contexts: Contexts, index: torch.Tensor, networks: Networks) -> tuple[torch.Tensor, torch.Tensor]:
         """`posterior` of networks in a context each, whose numbers are `index`, int64 ``[n]``."""

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -26,7 +26,7 @@ from metad2a_plugin.plugins.budget import Budget
 from metad2a_plugin.plugins.predictor import Prediction
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.search.metad2a import MetaD2A
-from metad2a_plugin.search.predictor import CheckpointPredictor
+from metad2a_plugin.search.predictor import BudgetedModel, CheckpointPredictor
 from metad2a_plugin.search.result import FAR, LEVEL
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.utils.checks import integer
@@ -172,8 +172,7 @@ def find_designs(
     search = _Search(searcher, task, limits, 60 * minutes, speed, EPOCHS if epochs is None else (epochs,), seed)
     settings = list(_settings(limits, decided, batch_size))
     best = search.promising(settings, progress)
-    found = [search.all_of(setting) for setting in best]
-    designs = search.ranked(found, top)
+    designs = search.ranked([found for setting in best for found in search.best_of(setting)], top)
     return Designs(
         designs=designs,
         dataset=task.name,
@@ -204,13 +203,12 @@ def _settings(limits: Limits, decided: Budget, batch_size: int | None) -> Iterat
 
 
 class _Found(NamedTuple):
-    """Networks of one setting, int64 ``[n, vertices]``: epochs and seconds of their training, and what that gives."""
+    """A network of a setting, int64 ``[vertices]``: its budget, seconds of its training, and the median accuracy."""
 
-    setting: Budget
     vertices: torch.Tensor
-    epochs: torch.Tensor
-    seconds: torch.Tensor
-    prediction: Prediction
+    budget: Budget
+    seconds: float
+    median: float
 
 
 class _Search:
@@ -230,6 +228,7 @@ class _Search:
         self.epochs = torch.tensor(epochs, dtype=torch.float64)
         self.seed, self.queries, self.fastest = seed, 0, float("inf")
         self.workload, space = workload_of(searcher.space), searcher.space
+        self.model = cast(BudgetedModel, searcher.checkpoint.predictor)
         pool = Pool(space, ())
         if space.size <= EXHAUSTIVE:
             self.vertices = pool.select(space.all_vertices())
@@ -253,19 +252,24 @@ class _Search:
             )
         return best
 
-    def all_of(self, setting: Budget) -> _Found:
-        """Every network, in one setting."""
+    def best_of(self, setting: Budget) -> list[_Found]:
+        """The best of all networks, in one setting."""
         order, seconds = self._fitting(setting)
         vertices, seconds = self.vertices[order], seconds[order]
-        epochs = self._most_epochs(seconds)
-        mean, std = torch.zeros(len(order)), torch.zeros(len(order))
+        epochs, median = self._most_epochs(seconds), torch.zeros(len(order))
         for number in epochs.unique().tolist():
             rows = epochs == number
-            part = self._predict(vertices[rows], replace(setting, epochs=number))
-            mean[rows] = part.mean
-            std[rows] = torch.nan if part.std is None else part.std
-        prediction = Prediction(mean, None if bool(std.isnan().any()) else std, percent=True)
-        return _Found(setting, vertices, epochs, seconds * epochs, prediction)
+            median[rows] = self._median(vertices[rows], replace(setting, epochs=number))
+        best = median.argsort(descending=True, stable=True)[:_OF_A_SETTING].tolist()
+        return [
+            _Found(
+                vertices[i],
+                replace(setting, epochs=int(epochs[i])),
+                float(seconds[i] * epochs[i]),
+                float(median[i]),
+            )
+            for i in best
+        ]
 
     def _promise(self, setting: Budget) -> float:
         """The best accuracy of a few networks in a setting."""
@@ -277,19 +281,15 @@ class _Search:
             others = order[half:]
             order = torch.cat([order[:half], others[torch.randperm(len(others), generator=rng)[:half]]])
         [epochs] = self._most_epochs(seconds[order].quantile(_SLOW)[None]).tolist()
-        return float(self._predict(self.vertices[order], replace(setting, epochs=epochs)).mean.max())
+        return float(self._median(self.vertices[order], replace(setting, epochs=epochs)).max())
 
     def ranked(self, found: list[_Found], top: int) -> tuple[Design, ...]:
-        """The best of all settings together, a few of each."""
-        rows = [(float(value), f, i) for f in found for i, value in self._best(f)]
-        rows.sort(key=lambda row: -row[0])
-        return tuple(self._design(rank, f, i) for rank, (_, f, i) in enumerate(rows[:top], 1))
-
-    @staticmethod
-    def _best(found: _Found) -> list[tuple[int, float]]:
-        mean = found.prediction.mean
-        order = mean.argsort(descending=True, stable=True)[:_OF_A_SETTING].tolist()
-        return [(i, float(mean[i])) for i in order]
+        """The best of all settings together, with how sure that is."""
+        best = sorted(found, key=lambda one: -one.median)[:top]
+        vertices = torch.stack([one.vertices for one in best])
+        prediction = self.model.predict_designs(self.task, vertices, [one.budget for one in best])
+        order = prediction.mean.argsort(descending=True, stable=True).tolist()
+        return tuple(self._design(rank, best[i], prediction[[i]]) for rank, i in enumerate(order, 1))
 
     def _fitting(self, setting: Budget) -> tuple[torch.Tensor, torch.Tensor]:
         """Places of the networks that are within the limits and the time, and seconds of an epoch of every network."""
@@ -306,24 +306,24 @@ class _Search:
         """That fit into the time, of networks of which an epoch takes so long, int64 ``[n]``."""
         return self.epochs[(self.epochs[None] * seconds[:, None] <= self.time).sum(1) - 1].long()
 
-    def _predict(self, vertices: torch.Tensor, budget: Budget) -> Prediction:
+    def _median(self, vertices: torch.Tensor, budget: Budget) -> torch.Tensor:
         self.queries += len(vertices)
-        return self.searcher.predict(self.task, vertices, budget)
+        return self.model.median_task(self.task, vertices, budget)
 
-    def _design(self, rank: int, found: _Found, row: int) -> Design:
-        space, setting = self.searcher.space, found.setting
-        [architecture] = space.decode(found.vertices[row : row + 1])
-        interval = found.prediction[[row]].interval(LEVEL)
-        sizes: Mapping[str, Any] = {"input_size": setting.input_size, **setting.options}
+    def _design(self, rank: int, found: _Found, prediction: Prediction) -> Design:
+        space, budget = self.searcher.space, found.budget
+        [architecture] = space.decode(found.vertices[None])
+        interval = prediction.interval(LEVEL)
+        sizes: Mapping[str, Any] = {"input_size": budget.input_size, **budget.options}
         cost = space.cost(architecture, num_classes=self.task.num_classes, **sizes)
         return Design(
             rank=rank,
             architecture=architecture,
             architecture_str=space.format(architecture),
-            budget=replace(setting, epochs=int(found.epochs[row])),
-            accuracy=float(found.prediction.mean[row]),
+            budget=budget,
+            accuracy=float(prediction.mean),
             interval=None if interval is None else (float(interval[0]), float(interval[1])),
-            minutes=float(found.seconds[row]) / 60,
+            minutes=found.seconds / 60,
             params=cost.params,
             flops=cost.flops,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, cast
 
 from metad2a_plugin.models.checkpoint import Checkpoint
@@ -28,6 +29,24 @@ class BudgetedModel(Protocol):
             task: the dataset; None predicts for the average one.
             vertices: the architectures.
             budget: with its number of images; None is long training.
+        """
+        ...
+
+    def median_task(self, task: Task | None, vertices: torch.Tensor, budget: Budget) -> torch.Tensor:
+        """The order of `predict_task`, fast: a middle of each architecture's accuracy, in percent, ``[n]``.
+
+        Args:
+            task, vertices, budget: as there, but the budget must be given.
+        """
+        ...
+
+    def predict_designs(self, task: Task | None, vertices: torch.Tensor, budgets: Sequence[Budget]) -> Prediction:
+        """`predict_task` of architectures with a budget each.
+
+        Args:
+            task: the dataset; None predicts for the average one.
+            vertices: encoded architectures, int64 ``[n, vertices]``.
+            budgets: ``n``, each with its number of images.
         """
         ...
 

@@ -118,6 +118,14 @@ def test_what_was_seen_of_a_curve_tells_its_end(model: BudgetModel) -> None:
     assert free.shape == (len(cells), 10) and torch.equal(low[:, :3], (free[:, :3] - 8).clamp(1, 99))
 
 
+def test_the_median_orders_as_the_prediction_does(model: BudgetModel) -> None:
+    task, cells = toy_tasks()[2], LIVE[::97]
+    median, whole = model.median_task(task, cells, BUDGET), model.predict_task(task, cells, BUDGET).mean
+    assert torch.corrcoef(torch.stack([median, whole]))[0, 1] > 0.98
+    dead = EVERY[SPACE.dead_mask(EVERY)][:3]
+    assert torch.allclose(model.median_task(task, dead, BUDGET), torch.tensor(25.0))
+
+
 def test_the_end_of_a_curve_is_the_prediction(model: BudgetModel) -> None:
     cells = LIVE[::997]
     curve, _ = model.curve(toy_tasks()[2], cells, BUDGET)

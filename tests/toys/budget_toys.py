@@ -37,6 +37,9 @@ class ToyBudgetModel:
         value = quality if budget is None else quality + self._level(budget)
         return Prediction(40 + value, torch.full_like(value, 2.0), percent=True)
 
+    def median_task(self, task: Task | None, vertices: torch.Tensor, budget: Budget) -> torch.Tensor:
+        return self.predict_task(task, vertices, budget).mean
+
     def predict_designs(self, task: Task | None, vertices: torch.Tensor, budgets: Sequence[Budget]) -> Prediction:
         rows = [self.predict_task(task, row[None], budget) for row, budget in zip(vertices, budgets, strict=True)]
         return Prediction(torch.cat([r.mean for r in rows]), torch.cat([r.std for r in rows]), percent=True)
