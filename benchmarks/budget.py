@@ -112,7 +112,8 @@ class Study:
         """Fitted without these sets, and without some inputs."""
         config = replace(self.config, without=left, curves_from=self.config.curves_from if curves else 0)
         if start is not None:
-            config = replace(config, iterations=0)
+            # Widths of intervals are asked of the one with curves only.
+            config = replace(config, iterations=0, learned_from=config.learned_from if curves else 0)
         rows = torch.from_numpy(~np.isin(self.owner, sets))
         tables = without(self.measured.tables, set(sets))
         return fit_budget_model(
@@ -144,12 +145,11 @@ class Study:
         for name, model in models.items():
             rows = torch.from_numpy(np.flatnonzero(self.owner == name))
             mean, std = torch.zeros(len(rows)), torch.zeros(len(rows))
-            for context in self.trainings.context[rows[self.trainings.task[rows].argsort()]].unique_consecutive():
-                inside = self.trainings.context[rows] == context
-                some = rows[inside]
-                task = self.measured.tasks[int(self.trainings.task[some[0]])]
-                budget = budget_of(self.trainings, int(some[0]))
-                told = model.predict_task(task, self.trainings.vertices[some], budget)
+            for number in self.trainings.task[rows].unique().tolist():
+                inside = self.trainings.task[rows] == number
+                budgets = [budget_of(self.trainings, row) for row in rows[inside].tolist()]
+                task, vertices = self.measured.tasks[number], self.trainings.vertices[rows[inside]]
+                told = model.predict_designs(task, vertices, budgets)
                 assert told.std is not None
                 mean[inside], std[inside] = told.mean, told.std
             found[name] = LeftOut(rows, mean, std)
@@ -262,19 +262,23 @@ def curves(study: Study, models: Mapping[str, BudgetModel]) -> dict[str, dict[st
     trainings, found = study.trainings, {}
     for name, model in models.items():
         errors: dict[str, list[tuple[float, float]]] = {}
-        for row in sorted(np.flatnonzero(study.owner == name).tolist(), key=lambda row: int(trainings.task[row])):
-            budget = budget_of(trainings, row)
+        owned = torch.from_numpy(np.flatnonzero(study.owner == name))
+        owned = owned[trainings.task[owned].argsort(stable=True)]
+        for number in trainings.context[owned].unique_consecutive().tolist():
+            rows = owned[trainings.context[owned] == number]
+            budget = budget_of(trainings, int(rows[0]))
             if budget.epochs < 10:
                 continue
-            task, truth = study.measured.tasks[int(trainings.task[row])], trainings.curve[row, : budget.epochs]
+            task, truth = study.measured.tasks[int(trainings.task[rows[0]])], trainings.curve[rows, : budget.epochs]
             tenth = max(1, round(budget.epochs / 10))
-            context, networks = model.context(task, budget), model.networks(trainings.vertices[row : row + 1])
-            held_out = float(trainings.settings["held_out_images"][row])
+            context, networks = model.context(task, budget), model.networks(trainings.vertices[rows])
+            held_out = float(trainings.settings["held_out_images"][rows[0]])
             middle, joint = model.logits(context, networks, held_out)
             for title, seen in (*((f"{n} epochs", n) for n in SEEN), ("a tenth", tenth)):
-                mean = percent(*condition(middle, joint, budget.epochs, truth[None, :seen], model.wiggle))[0]
-                last = abs(float(truth[seen - 1] - truth[-1])) if seen else float("nan")
-                errors.setdefault(title, []).append((abs(float(mean[0, -1] - truth[-1])), last))
+                mean = percent(*condition(middle, joint, budget.epochs, truth[:, :seen], model.wiggle))[0]
+                wrong = (mean[:, -1] - truth[:, -1]).abs().tolist()
+                last = (truth[:, seen - 1] - truth[:, -1]).abs() if seen else torch.full((len(rows),), float("nan"))
+                errors.setdefault(title, []).extend(zip(wrong, last.tolist(), strict=True))
         if errors:
             found[name] = {title: np.mean(values, axis=0).tolist() for title, values in errors.items()}
     return found

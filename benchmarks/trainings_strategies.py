@@ -2,10 +2,11 @@
 
     python benchmarks/trainings_strategies.py --data ../shared/data
 
-A context is a task (a subset of an image set) with a budget. Its pool is the cells that were trained in it. Nothing is
-trained: a query looks its value up, and none is made twice. MetaD2A's search is the process of its strategy over the
-pool (`models.residual.GrowingProcess`), with several predictions to start from, also useless and wrong ones. The model
-of budgets that predicts for an image set knows none of its rows. Nothing was tuned on these contexts.
+A context is a task (a subset of an image set) with a budget; the first with many cells of every image set are taken.
+Its pool is the cells that were trained in it. Nothing is trained: a query looks its value up, and none is made twice.
+MetaD2A's search is the process of its strategy over the pool (`models.residual.GrowingProcess`), with several
+predictions to start from, also useless and wrong ones. The model of budgets that predicts for an image set knows none
+of its rows. Nothing was tuned on these contexts.
 """
 
 from __future__ import annotations
@@ -175,18 +176,21 @@ class Context:
         return 1 - spent / sum(map(len, self.curves)), float(self.pool.values.max()) - best
 
 
-def contexts(study: Study) -> list[Context]:
-    """Those with many cells; of a cell that was trained with several seeds, the first row."""
+def contexts(study: Study, of_a_set: int) -> list[Context]:
+    """Those with many cells, a few of each image set; of a cell that was trained with several seeds, the first row."""
     trainings, searcher = study.trainings, MetaD2A.from_pretrained("nasbench201")
-    models, found = study.models((), curves=True), []
+    models = study.models((), curves=True)
+    found: list[Context] = []
     for context in trainings.context.unique().tolist():
         rows = (trainings.context == context).nonzero()[:, 0]
         kind = trainings.space.places(trainings.space.simplify(trainings.vertices[rows]))
         chosen = rows[np.sort(np.unique(kind.numpy(), return_index=True)[1])]
         if len(chosen) < LEAST:
             continue
-        vertices = trainings.space.simplify(trainings.vertices[chosen])
         number, image_set = int(trainings.task[chosen[0]]), trainings.image_set[int(chosen[0])]
+        if sum(one.pool.name.startswith(f"{image_set},") for one in found) >= of_a_set:
+            continue
+        vertices = trainings.space.simplify(trainings.vertices[chosen])
         model, task, budget = models[image_set], study.measured.tasks[number], budget_of(trainings, int(chosen[0]))
         priors = {
             "budget model's": model.predict_task(task, vertices, budget).mean.double(),
@@ -243,11 +247,12 @@ def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="of the database")
     parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--of-a-set", type=int, default=1, help="contexts of each image set, at the most")
     parser.add_argument("--groups", type=int, default=4, help="as of benchmarks/budget.py")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     measured = Measured(common.Data(options.data), options.runs / "features", options.folder)
-    found = contexts(Study(measured, options.groups, BudgetFitConfig()))
+    found = contexts(Study(measured, options.groups, BudgetFitConfig()), options.of_a_set)
     pools, curves = {context.pool.name: context.pool for context in found}, {}
     for name, pool in pools.items():
         curves[name] = {

@@ -78,8 +78,12 @@ class Fitted:
         """Mean and variance of what networks reach in one context, ``[n]`` each, without the noise of a seed."""
         features, cross = self._linear(context, networks)
         mean = self.head.mean + features @ (cross @ self.weight)
-        whitened = torch.linalg.solve_triangular(self.factor, cross.T, upper=False)
-        explained = ((features @ (whitened.T @ whitened)) * features).sum(1)
+        if len(features) < len(cross):
+            whitened = torch.linalg.solve_triangular(self.factor, (features @ cross).T, upper=False)
+            explained = whitened.square().sum(0)
+        else:
+            whitened = torch.linalg.solve_triangular(self.factor, cross.T, upper=False)
+            explained = ((features @ (whitened.T @ whitened)) * features).sum(1)
         return mean, (self._prior(context, networks) - explained).clamp(min=1e-6)
 
     def mean(self, context: Contexts, networks: Networks) -> torch.Tensor:
