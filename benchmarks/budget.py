@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
+from metad2a_plugin.data.statistics import STATISTICS
 from metad2a_plugin.meta.trainings.database import Trainings
 from metad2a_plugin.meta.trainings.evidence import Made, budget_of
 from metad2a_plugin.meta.trainings.fit import BudgetFitConfig, fit_budget_model, learn
@@ -55,7 +56,7 @@ ABLATED: dict[str, tuple[str, ...]] = {
     "network size": ("channels", "cells"),
     "learning rate": ("lr",),
     "prior columns (tables)": ("columns",),
-    "pixel statistics": ("spectrum_slope", "colour", "background", "edges", "contrast", "variety", "pixel_probe"),
+    "pixel statistics": STATISTICS,
     "features of the encoder": ("linear_probe", "prototypes", "margin", "entropy_5", "entropy_20", "within"),
 }
 DEFAULTS = (

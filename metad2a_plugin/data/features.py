@@ -24,7 +24,7 @@ from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.utils.files import write_atomically
 from metad2a_plugin.utils.progress import stages
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)

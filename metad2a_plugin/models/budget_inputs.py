@@ -12,7 +12,10 @@ from metad2a_plugin.plugins.budget import Budget
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.spaces.base import SearchSpace
 
-_STATISTICS = ("spectrum_slope", "colour", "background", "edges", "contrast", "variety", "pixel_probe")
+_STATISTICS = (
+    "spectrum_slope", "colour", "background", "edges", "contrast", "variety", "pixel_probe", "convolution_probe",
+)  # fmt: skip
+_PROBES = 2  # the last of them, which are shares
 _PROBED = 1500  # images
 
 
@@ -64,7 +67,7 @@ def dataset_features(task: Task) -> torch.Tensor:
     values = [math.log(task.num_classes), _logit(linear_probe(features, labels)), _logit(told[0]), *told[1:]]
     statistics = task.statistics or {}
     known = [statistics.get(name, math.nan) for name in _STATISTICS]
-    known[-1] = _logit(known[-1])
+    known = [*known[:-_PROBES], *map(_logit, known[-_PROBES:])]
     return torch.tensor([*values, *known], dtype=torch.float64)
 
 
