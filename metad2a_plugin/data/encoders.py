@@ -14,6 +14,7 @@ A whole plug-in, registered under the entry-point group ``metad2a_plugin.encoder
 
 from __future__ import annotations
 
+import copy
 import difflib
 import hashlib
 import json
@@ -27,7 +28,7 @@ from torch import nn
 
 from metad2a_plugin.data.distilled import DistilledEncoder
 from metad2a_plugin.errors import CheckpointError, ConfigError, MissingExtraError
-from metad2a_plugin.plugins.encoder import ImageEncoder
+from metad2a_plugin.plugins.encoder import ImageEncoder, TrainableEncoder
 from metad2a_plugin.plugins.registry import available, get_encoder_class
 from metad2a_plugin.utils.files import PRETRAINED, read_model
 from metad2a_plugin.utils.torch_device import usable
@@ -35,7 +36,7 @@ from metad2a_plugin.utils.torch_device import usable
 SHIPPED = PRETRAINED / "encoder"
 
 
-class DefaultEncoder(ImageEncoder):
+class DefaultEncoder(TrainableEncoder):
     """The shipped encoder, or one of its kind trained by ``benchmarks/train_encoder.py``.
 
     Args:
@@ -73,6 +74,9 @@ class DefaultEncoder(ImageEncoder):
     @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         return self._network(images.to(self._device)).float().cpu()
+
+    def network(self) -> nn.Module:
+        return copy.deepcopy(self._network).cpu()
 
 
 class TorchvisionEncoder(ImageEncoder):

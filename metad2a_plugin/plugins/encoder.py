@@ -1,10 +1,11 @@
-"""The `ImageEncoder` interface: images to the feature vectors that a set encoder reads."""
+"""The `ImageEncoder` interface: images to the feature vectors that a set encoder reads; and of those that train on."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
 import torch
+from torch import nn
 
 
 class ImageEncoder(ABC):
@@ -22,3 +23,15 @@ class ImageEncoder(ABC):
     @abstractmethod
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 RGB ``[n, 3, size, size]`` to float32 ``[n, dim]`` on the CPU."""
+
+
+class TrainableEncoder(ImageEncoder):
+    """An encoder whose network can be trained further on other images."""
+
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """A new copy on the CPU, with the encoder's weights, in evaluation mode.
+
+        It takes uint8 RGB ``[n, 3, side, side]``, of any side from `size` / 2 on, and gives features ``[n, dim]``;
+        its architecture depends on the name alone.
+        """

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.spaces.base import Architecture, Cost, SearchSpace
 from metad2a_plugin.utils.installed import version
 
 
@@ -36,7 +36,35 @@ class NormalizedNetwork(nn.Module):
         return logits
 
 
-class ImageClassifier(NormalizedNetwork):
+class Classifier(nn.Module):
+    """A network on raw pixels that knows its classes; `training.files` writes and reads it.
+
+    Called with RGB ``[batch, 3, height, width]`` of values 0 to 255, uint8 or float, it gives logits.
+
+    Attributes:
+        network: what has weights; what was made around it follows from `metadata`.
+        class_names: one name per output.
+        input_size: side of the square images, in pixels.
+        cost: parameters and multiply-accumulates at `input_size`.
+    """
+
+    network: nn.Module
+    class_names: tuple[str, ...]
+    input_size: int
+    cost: Cost
+
+    def metadata(self) -> dict[str, Any]:
+        """All but the weights, as plain JSON values."""
+        return {
+            "class_names": list(self.class_names),
+            "input_size": self.input_size,
+            "params_m": self.cost.params,
+            "flops_m": self.cost.flops,
+            "version": version(),
+        }
+
+
+class ImageClassifier(NormalizedNetwork, Classifier):
     """The network of an architecture together with what it takes to use it on raw pixels.
 
     Args:
@@ -94,16 +122,11 @@ class ImageClassifier(NormalizedNetwork):
         self.cost, self.class_names = cost, names
 
     def metadata(self) -> dict[str, Any]:
-        """All but the weights, as plain JSON values."""
         return {
             "space": self.space.name,
             "architecture": self.space.format(self.architecture),
             "options": self.options,
-            "class_names": list(self.class_names),
-            "input_size": self.input_size,
             "mean": self.mean.flatten().tolist(),
             "std": self.std.flatten().tolist(),
-            "params_m": self.cost.params,
-            "flops_m": self.cost.flops,
-            "version": version(),
+            **super().metadata(),
         }

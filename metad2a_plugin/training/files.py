@@ -17,13 +17,14 @@ from safetensors.torch import save as to_safetensors
 from metad2a_plugin.errors import CheckpointError, ConfigError, require
 from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.spaces.base import SearchSpace
-from metad2a_plugin.training.classifier import ImageClassifier
+from metad2a_plugin.training.classifier import Classifier, ImageClassifier
+from metad2a_plugin.training.encoder_network import EncoderClassifier
 from metad2a_plugin.utils.files import write_atomically
 
 FORMAT = "metad2a-network-1"
 
 
-def export_network(path: str | os.PathLike[str], classifier: ImageClassifier) -> None:
+def export_network(path: str | os.PathLike[str], classifier: Classifier) -> None:
     """Write weights and `ImageClassifier.metadata` as one safetensors file; `load_network` reads it.
 
     Raises:
@@ -36,7 +37,7 @@ def export_network(path: str | os.PathLike[str], classifier: ImageClassifier) ->
     write_atomically(path, to_safetensors(weights, metadata=header))
 
 
-def load_network(path: str | os.PathLike[str], space: SearchSpace | None = None) -> ImageClassifier:
+def load_network(path: str | os.PathLike[str], space: SearchSpace | None = None) -> Classifier:
     """Read a file of `export_network`, in evaluation mode on the CPU; nothing in it is executed.
 
     Args:
@@ -67,7 +68,7 @@ def load_network(path: str | os.PathLike[str], space: SearchSpace | None = None)
         ) from error
 
 
-def export_onnx(path: str | os.PathLike[str], classifier: ImageClassifier) -> None:
+def export_onnx(path: str | os.PathLike[str], classifier: Classifier) -> None:
     """Write an ONNX file: input ``images`` uint8 ``[batch, 3, input_size, input_size]``, output ``logits``.
 
     The batch axis is dynamic; normalisation is part of the graph, and `ImageClassifier.metadata` is stored
@@ -82,7 +83,7 @@ def export_onnx(path: str | os.PathLike[str], classifier: ImageClassifier) -> No
         raise ConfigError(f"ONNX export needs torch 2.7 or newer, this is {torch.__version__}; upgrade torch")
     side = classifier.input_size
     # A batch of one would be specialised to a constant.
-    example = torch.zeros(2, 3, side, side, dtype=torch.uint8, device=classifier.mean.device)
+    example = torch.zeros(2, 3, side, side, dtype=torch.uint8, device=next(classifier.parameters()).device)
     modes = [(module, module.training) for module in classifier.modules()]
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)  # the exporter reports which other packages it does without
@@ -110,7 +111,15 @@ def export_onnx(path: str | os.PathLike[str], classifier: ImageClassifier) -> No
 
 def _rebuild(
     described: Mapping[str, Any], weights: Mapping[str, torch.Tensor], space: SearchSpace | None
-) -> ImageClassifier:
+) -> Classifier:
+    if "encoder" in described:
+        if space is not None:
+            raise CheckpointError(f"it is the encoder {described['encoder']!r}, no network of {space.name!r}")
+        made = EncoderClassifier(
+            described["encoder"], described["class_names"], input_size=described["input_size"]
+        )
+        made.network.load_state_dict(weights)
+        return made
     space = get_space(described["space"]) if space is None else space
     if space.name != described["space"]:
         raise CheckpointError(f"its search space is {described['space']!r}, not {space.name!r}")

@@ -100,6 +100,8 @@ class Fit(TrainingLoop[Epoch]):
             loss = nn.functional.cross_entropy(
                 logits, data.labels[batch].to(self.device), label_smoothing=config.label_smoothing
             )
+            if data.soft is not None:
+                loss = data.soft.mixed(loss, logits, batch)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()

@@ -12,6 +12,7 @@ from torch import nn
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.training.soft import SoftLabels
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class TrainingData:
         class_names: one name per class.
         split: what it was prepared with: `input_size`, `validation` and `split_seed` of the `TrainConfig`.
         train, validation: the two parts as datasets of their own, for what looks at images in its own way.
+        soft: what a teacher says of the training part.
     """
 
     images: torch.Tensor
@@ -37,14 +39,18 @@ class TrainingData:
     split: tuple[int, float, int]
     train: ImageDataset
     validation: ImageDataset
+    soft: SoftLabels | None = None
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all pixels, labels and class names."""
+        """SHA-256 over all pixels, labels, class names and soft labels."""
         digest = hashlib.sha256(repr(self.class_names).encode())
         for tensor in (self.images, self.labels, self.validation_images, self.validation_labels):
             digest.update(repr(tuple(tensor.shape)).encode())
             digest.update(tensor.numpy().tobytes())
+        if self.soft is not None:
+            digest.update(repr((self.soft.share, self.soft.temperature)).encode())
+            digest.update(self.soft.logits.float().cpu().numpy().tobytes())
         return digest.hexdigest()
 
 

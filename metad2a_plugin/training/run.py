@@ -184,4 +184,6 @@ class _Run(Fit):
         if len(self.history) != self.config.epochs:
             wrong = ValueError(f"{len(self.history)} epochs, expected {self.config.epochs}")
             raise unreadable(path, wrong, self.RESTART)
-        self.network = load_network(folder / "network.safetensors", self.space)
+        network = load_network(folder / "network.safetensors", self.space)
+        assert isinstance(network, ImageClassifier)  # of a space
+        self.network = network

@@ -1,0 +1,115 @@
+"""What may become the network: each a way to train one, from which weights, on images of which size."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from metad2a_plugin.auto.images import Images
+from metad2a_plugin.search.designs import Design
+from metad2a_plugin.spaces.base import SearchSpace
+from metad2a_plugin.training.classifier import Classifier, ImageClassifier
+from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.training.encoder_network import EncoderClassifier
+from metad2a_plugin.training.images import TrainingData
+from metad2a_plugin.training.soft import SoftLabels
+
+
+class Contender(ABC):
+    """A way to a network.
+
+    Attributes:
+        name: tells it from the others of a run; also the name of its folder.
+        title: what people read.
+        config: how it is trained, but for the number of epochs.
+    """
+
+    name: str
+    title: str
+    config: TrainConfig
+
+    @abstractmethod
+    def classifier(self, images: Images) -> Classifier:
+        """The network before any training here."""
+
+    def data(self, images: Images) -> TrainingData:
+        """What it is trained on."""
+        return images.at(self.config.input_size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values that tell what it is."""
+        return {"name": self.name, "title": self.title, "training": self.config.to_dict()}
+
+
+@dataclass(frozen=True)
+class CellContender(Contender):
+    """An architecture of a space, trained from nothing.
+
+    Attributes:
+        space: its space.
+        design: architecture, size and budget.
+        number: of the design, from 1.
+        soft: whether it also learns what the encoder's linear classifier says of the images.
+        config: how it is trained.
+    """
+
+    space: SearchSpace
+    design: Design
+    number: int
+    soft: bool
+    config: TrainConfig
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return f"design-{self.number}{'-soft' * self.soft}"
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        return f"design {self.number}{', soft labels' * self.soft}"
+
+    def classifier(self, images: Images) -> Classifier:
+        data = self.data(images)
+        return ImageClassifier(
+            self.space,
+            self.design.architecture,
+            len(data.class_names),
+            class_names=data.class_names,
+            input_size=self.config.input_size,
+            mean=data.mean,
+            std=data.std,
+            seed=self.config.seed,
+            options=self.config.options,
+        )
+
+    def data(self, images: Images) -> TrainingData:
+        data = super().data(images)
+        return replace(data, soft=SoftLabels(images.soft)) if self.soft else data
+
+    def to_dict(self) -> dict[str, Any]:
+        return super().to_dict() | {"architecture": self.design.architecture_str, "soft_labels": self.soft}
+
+
+@dataclass(frozen=True)
+class EncoderContender(Contender):
+    """The encoder with its linear classifier, trained further.
+
+    Attributes:
+        config: how it is trained.
+    """
+
+    config: TrainConfig
+    name = "encoder"
+    title = "encoder, fine-tuned"
+
+    def classifier(self, images: Images) -> Classifier:
+        names = self.data(images).class_names
+        return EncoderClassifier(
+            images.config.encoder, names, input_size=self.config.input_size, head=images.head
+        )
+
+
+def described(contenders: Mapping[str, Contender]) -> list[dict[str, Any]]:
+    """`Contender.to_dict` of each."""
+    return [contender.to_dict() for contender in contenders.values()]

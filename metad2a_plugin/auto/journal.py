@@ -1,0 +1,119 @@
+"""What a run has decided and done, in a file that is written as it goes: an interrupted run goes on from it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from metad2a_plugin.errors import CheckpointError
+from metad2a_plugin.utils.files import write_json
+from metad2a_plugin.utils.kept import unreadable
+
+FORMAT = 1
+NAME = "auto.json"
+_ADVICE = "remove the folder it is in to begin again, or choose another"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training that is done.
+
+    Attributes:
+        contender: its name.
+        round: from 1.
+        curve: validation accuracy after every epoch, in percent.
+        seconds: that it took.
+        accuracy: the last of the curve.
+    """
+
+    contender: str
+    round: int
+    curve: tuple[float, ...]
+    seconds: float
+
+    @property
+    def epochs(self) -> int:
+        return len(self.curve)
+
+    @property
+    def accuracy(self) -> float:
+        return self.curve[-1]
+
+    @property
+    def folder(self) -> str:
+        return f"round-{self.round}/{self.contender}"
+
+
+class Journal:
+    """Decisions and trainings of a run.
+
+    Args:
+        folder: of the run.
+        settings: what all else depends on, in plain values; a folder of others is refused.
+        clock: seconds.
+
+    Raises:
+        CheckpointError: the file is damaged, or of other settings or images.
+    """
+
+    def __init__(
+        self, folder: Path, settings: dict[str, Any], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.folder, self.settings, self.clock = folder, settings, clock
+        self.decided: dict[str, Any] = {}
+        self.trained: list[Trained] = []
+        self._before, self._began = 0.0, clock()
+        path = folder / NAME
+        if path.exists():
+            self._read(path)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of work, over all interruptions."""
+        return self._before + self.clock() - self._began
+
+    def decide(self, name: str, make: Callable[[], Any]) -> Any:
+        """A decision in plain values, which is made once and kept."""
+        if name not in self.decided:
+            # As a file gives it back.
+            self.decided[name] = json.loads(json.dumps(make()))
+            self.save()
+        return self.decided[name]
+
+    def find(self, contender: str, round: int) -> Trained | None:  # noqa: A002 - the field's word
+        """A training that is done."""
+        return next((t for t in self.trained if (t.contender, t.round) == (contender, round)), None)
+
+    def add(self, trained: Trained) -> None:
+        """Keep a training."""
+        self.trained.append(trained)
+        self.save()
+
+    def save(self) -> None:
+        """Write the file, with the time so far."""
+        write_json(
+            self.folder / NAME,
+            {
+                "format": FORMAT,
+                "settings": self.settings,
+                "elapsed": self.elapsed,
+                "decided": self.decided,
+                "trained": [asdict(one) for one in self.trained],
+            },
+        )
+
+    def _read(self, path: Path) -> None:
+        try:
+            found = json.loads(path.read_bytes())
+            same = found["format"] == FORMAT and found["settings"] == json.loads(json.dumps(self.settings))
+            if same:
+                self.decided, self._before = dict(found["decided"]), float(found["elapsed"])
+                self.trained = [Trained(**{**one, "curve": tuple(one["curve"])}) for one in found["trained"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise unreadable(path, error, _ADVICE) from error
+        if not same:
+            raise CheckpointError(f"{str(path)!r} is of other settings or images; {_ADVICE}")

@@ -1,0 +1,109 @@
+"""What a run has found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metad2a_plugin.auto.contenders import Contender
+from metad2a_plugin.auto.journal import Trained
+from metad2a_plugin.training.classifier import Classifier
+from metad2a_plugin.training.result import wilson_interval
+
+_BATCH = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """A network's answers for images of known classes.
+
+    Attributes:
+        labels: int64 ``[n]``.
+        logits: float32 ``[n, classes]``.
+    """
+
+    labels: torch.Tensor
+    logits: torch.Tensor
+
+    @property
+    def accuracy(self) -> float:
+        """Percent."""
+        return 100 * (self.logits.argmax(1) == self.labels).double().mean().item()
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95% interval of the accuracy, percent."""
+        low, high = wilson_interval(int((self.logits.argmax(1) == self.labels).sum()), len(self.labels))
+        return 100 * low, 100 * high
+
+
+@torch.inference_mode()
+def measured(network: Classifier, pixels: torch.Tensor, labels: torch.Tensor) -> Answers:
+    """Answers for pixels, uint8 ``[n, 3, size, size]``."""
+    network.eval()
+    return Answers(labels, torch.cat([network(batch) for batch in pixels.split(_BATCH)]))
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What any network must beat.
+
+    Attributes:
+        name: what it is.
+        validation, test: accuracies in percent.
+        network: where it is one.
+    """
+
+    name: str
+    validation: float
+    test: float
+    network: Classifier | None = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class AutoResult:
+    """What a run has found.
+
+    Attributes:
+        network: the best by validation accuracy; also in ``network.safetensors`` of `folder`.
+        source: the reference or the training that it comes from.
+        validation: its accuracy in percent on the part that it was chosen by.
+        test: its answers on the part that nothing was chosen by.
+        references: what any network must beat.
+        contenders: what was trained.
+        trained: trainings, in their order.
+        seconds: of work.
+        folder: of the run.
+    """
+
+    network: Classifier = field(repr=False)
+    source: str
+    validation: float
+    test: Answers = field(repr=False)
+    references: tuple[Reference, ...]
+    contenders: tuple[Contender, ...]
+    trained: tuple[Trained, ...]
+    seconds: float
+    folder: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "source": self.source,
+            "validation": self.validation,
+            "test": self.test.accuracy,
+            "test_interval": list(self.test.interval),
+            "references": [{"name": r.name, "validation": r.validation, "test": r.test} for r in self.references],
+            "contenders": [contender.to_dict() for contender in self.contenders],
+            "trained": _plain(self.trained),
+            "network": self.network.metadata(),
+            "seconds": self.seconds,
+        }
+
+
+def _plain(trained: Sequence[Trained]) -> list[dict[str, Any]]:
+    return [vars(one) | {"curve": list(one.curve)} for one in trained]
