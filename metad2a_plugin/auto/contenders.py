@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -109,7 +108,3 @@ class EncoderContender(Contender):
             images.config.encoder, names, input_size=self.config.input_size, head=images.head
         )
 
-
-def described(contenders: Mapping[str, Contender]) -> list[dict[str, Any]]:
-    """`Contender.to_dict` of each."""
-    return [contender.to_dict() for contender in contenders.values()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 
@@ -20,17 +19,12 @@ _KEPT = 2  # sizes that are decoded at once
 _BATCH = 256
 
 
-class Shares(NamedTuple):
-    """Accuracies in percent on the validation and on the test part."""
-
-    validation: float
-    test: float
-
-
 class Images:
-    """Args:
-    dataset: all images.
-    config: settings.
+    """Parts of a dataset, in any size.
+
+    Args:
+        dataset: all images.
+        config: settings.
     """
 
     def __init__(self, dataset: ImageDataset, config: AutoConfig) -> None:

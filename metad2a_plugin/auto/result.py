@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ import torch
 
 from metad2a_plugin.auto.contenders import Contender
 from metad2a_plugin.auto.journal import Trained
+from metad2a_plugin.data.dataset import ImageDataset
+from metad2a_plugin.spaces.base import Cost
 from metad2a_plugin.training.classifier import Classifier
 from metad2a_plugin.training.result import wilson_interval
 
@@ -69,26 +71,50 @@ class AutoResult:
     """What a run has found.
 
     Attributes:
+        images, tested: all images, and the test part.
         network: the best by validation accuracy; also in ``network.safetensors`` of `folder`.
         source: the reference or the training that it comes from.
         validation: its accuracy in percent on the part that it was chosen by.
+        validation_images: how many these are.
         test: its answers on the part that nothing was chosen by.
         references: what any network must beat.
-        contenders: what was trained.
+        contenders: what was trained, by name.
+        costs: of each.
         trained: trainings, in their order.
         seconds: of work.
         folder: of the run.
+        warnings: what to know of the images.
     """
 
+    images: ImageDataset = field(repr=False)
+    tested: ImageDataset = field(repr=False)
     network: Classifier = field(repr=False)
     source: str
     validation: float
+    validation_images: int
     test: Answers = field(repr=False)
     references: tuple[Reference, ...]
-    contenders: tuple[Contender, ...]
+    contenders: Mapping[str, Contender]
+    costs: Mapping[str, Cost]
     trained: tuple[Trained, ...]
     seconds: float
     folder: Path
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def dataset(self) -> str:
+        """Its name."""
+        return self.images.name
+
+    def title(self, trained: Trained) -> str:
+        """What people read of a training."""
+        return self.contenders[trained.contender].title
+
+    @property
+    def source_title(self) -> str:
+        """What people read of `source`."""
+        found = {t.folder: f"{self.title(t)} of round {t.round}" for t in self.trained}
+        return found.get(self.source, self.source)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -98,7 +124,7 @@ class AutoResult:
             "test": self.test.accuracy,
             "test_interval": list(self.test.interval),
             "references": [{"name": r.name, "validation": r.validation, "test": r.test} for r in self.references],
-            "contenders": [contender.to_dict() for contender in self.contenders],
+            "contenders": [contender.to_dict() for contender in self.contenders.values()],
             "trained": _plain(self.trained),
             "network": self.network.metadata(),
             "seconds": self.seconds,

@@ -2,8 +2,8 @@
 
 References first: the most frequent class, and a linear classifier of the encoder's features. Then contenders train in
 rounds (`schedule`), those that the predictor of budgets proposes for the time there is, with and without soft labels,
-and the encoder itself. The network of the highest validation accuracy is what comes out, whichever way it was made; it is
-measured on the test part, by which nothing was chosen.
+and the encoder itself. The network of the highest validation accuracy is what comes out, whichever way it was made; it
+is measured on the test part, by which nothing was chosen.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,28 +47,26 @@ _RESERVE = 0.04
 """Share of the time for what comes after the last training."""
 _MOST_EPOCHS = 400
 _DESIGNS = 3
-_FINE_TUNING = {"lr": 0.02, "batch_size": 32, "warmup": 0.1}
+_FINE_TUNING: dict[str, Any] = {"lr": 0.01, "batch_size": 32, "warmup": 0.1}
 
 
 def auto(
     dataset: Any,
-    seconds: float,
     out: str | os.PathLike[str],
+    config: AutoConfig,
     *,
     limits: Mapping[str, Any] | None = None,
     model: str | None = None,
-    config: AutoConfig | None = None,
     progress: Progress = lambda stage, done, total, note: None,
 ) -> AutoResult:
     """The best network for a dataset that can be had within a time; the same call goes on after an interruption.
 
     Args:
         dataset: anything that `load_dataset` reads.
-        seconds: for all of it.
         out: folder of the run: ``network.safetensors``, ``auto.json`` and the trainings.
+        config: the time, and further settings.
         limits: as `Limits` takes them: ``max_params``, ``max_flops``, ``max_latency``, ...
         model: a checkpoint that knows budgets; None is the shipped one.
-        config: further settings; its `seconds` are replaced.
         progress: see `Progress`.
 
     Raises:
@@ -75,7 +74,6 @@ def auto(
         DatasetError: the dataset cannot be used.
         CheckpointError: `out` holds the run of other settings or images, or a file in it is damaged.
     """
-    config = AutoConfig(seconds) if config is None else replace(config, seconds=seconds)
     searcher = MetaD2A.from_pretrained(model or default_model(DEFAULT_SPACE, True))
     bounds = Limits.of(searcher.space, limits or {})
     images = load_dataset(dataset)
@@ -126,11 +124,15 @@ class _Run:
         answers = measured(classifier, pixels, labels)
         return AutoResult(
             network=classifier,
+            images=self.images.dataset,
+            tested=self.images.tested,
             source=source,
             validation=accuracy,
+            validation_images=len(self.images.at(classifier.input_size).validation_labels),
             test=answers,
             references=tuple(references),
-            contenders=tuple(contenders.values()),
+            contenders=contenders,
+            costs={name: contender.classifier(self.images).cost for name, contender in contenders.items()},
             trained=tuple(self.journal.trained),
             seconds=self.journal.elapsed,
             folder=self.journal.folder,
@@ -227,7 +229,7 @@ class _Run:
         """Seconds for trainings."""
         return self.config.seconds * (1 - _RESERVE) - self.journal.elapsed
 
-    def _rounds(self, contenders: int) -> Sequence[Mapping[str, float]]:
+    def _rounds(self, contenders: int) -> Sequence[Mapping[str, Any]]:
         return self.journal.decide("rounds", lambda: [vars(one) for one in rounds(self._left(), contenders)])
 
     def _round(
@@ -241,12 +243,10 @@ class _Run:
         """Names of those that took part, best first."""
         last = len(names) == 1
         for name in names:
-            time = self._left() if last else seconds
             known = [t.seconds / t.epochs for t in self.journal.trained if t.contender == name]
             each = known[-1] if known else epoch[name]
-            count = self.journal.decide(
-                f"epochs of {name} in round {number}", lambda t=time, e=each: epochs_within(t, e, _MOST_EPOCHS)
-            )
+            within = partial(epochs_within, self._left() if last else seconds, each, _MOST_EPOCHS)
+            count = self.journal.decide(f"epochs of {name} in round {number}", within)
             if self.journal.find(name, number) is None:
                 self._train(contenders[name], number, count)
         accuracies = {t.contender: t.accuracy for t in self.journal.trained if t.round == number}

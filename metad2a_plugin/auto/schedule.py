@@ -1,7 +1,7 @@
 """How the time is shared out: rounds of fewer and fewer contenders that train for longer and longer.
 
-This is successive halving (Jamieson and Talwalkar, AISTATS 2016) with one difference: a training is whole in each round,
-its learning rate falls to the end, since one that was cut short tells little of one that was not.
+This is successive halving (Jamieson and Talwalkar, AISTATS 2016) with one difference: a training is whole in each
+round, its learning rate falls to the end, since one that was cut short tells little of one that was not.
 """
 
 from __future__ import annotations

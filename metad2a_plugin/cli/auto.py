@@ -1,0 +1,109 @@
+"""The command ``auto``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from metad2a_plugin.auto.config import AutoConfig
+from metad2a_plugin.cli import options as opt
+from metad2a_plugin.cli.app import app
+from metad2a_plugin.cli.report import Report
+from metad2a_plugin.errors import ConfigError, require
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from metad2a_plugin.auto.result import AutoResult
+
+_UNITS = {"h": 3600, "m": 60, "s": 1}
+
+
+@app.command()
+def auto(
+    dataset: opt.Dataset,
+    time: Annotated[str, typer.Option(help="For all of it on this machine, such as 90s, 30m or 1h30m.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; the same command goes on from there.")] = Path("auto"),
+    max_params: opt.MaxParams = None,
+    max_flops: opt.MaxFlops = None,
+    max_latency: opt.MaxLatency = None,
+    latency_table: opt.LatencyTable = None,
+    model: opt.Model = None,
+    flip: opt.Flip = AutoConfig.flip,
+    json: opt.Json = None,
+    seed: opt.Seed = AutoConfig.seed,
+    device: opt.TrainingDevice = AutoConfig.device,
+) -> None:
+    """From images to a trained network, within a time.
+
+    It ends with OUT/network.safetensors and a page, OUT/index.html.
+    """
+    settings = locals()
+    seconds = seconds_of(time)
+    opt.check_outputs(json, folders=(out,))
+    require("draw", "the page of a run", "matplotlib")
+    limits = opt.limit_options({**settings, **dict.fromkeys(("input_size", "channels", "cells", "width", "network"))})
+    config = opt.configured(AutoConfig, settings, seconds=seconds)
+    from metad2a_plugin.auto.page import write_page
+    from metad2a_plugin.auto.run import auto as run
+    from metad2a_plugin.utils.progress import stages
+
+    with stages() as progress:
+        found = run(dataset, out, config, limits=limits, model=model, progress=progress)
+    report = Report(json)
+    print_auto(report.console, found)
+    write_page(found, out / "index.html")
+    report.note(f"network: {out / 'network.safetensors'}")
+    report.note(f"page: {out / 'index.html'}")
+    report.values("result", found.to_dict())
+
+
+def seconds_of(text: str) -> float:
+    """Seconds of a text such as ``1h30m``.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    found = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip().lower())
+    if not found or not any(found.groups()):
+        raise ConfigError(f"--time {text!r} must be hours, minutes or seconds, such as 1h30m, 30m or 90s")
+    return sum(float(value or 0) * unit for value, unit in zip(found.groups(), _UNITS.values(), strict=True))
+
+
+def print_auto(console: Console, found: AutoResult) -> None:
+    """What was tried, and what came out."""
+    from metad2a_plugin.cli.tables import columns
+
+    table = columns("", "validation", "test", "epochs", "seconds", "params", "MACs")
+    for reference in found.references:
+        cost = reference.network.cost if reference.network else None
+        table.add_row(
+            reference.name,
+            f"{reference.validation:.1f}%",
+            f"{reference.test:.1f}%",
+            "",
+            "",
+            f"{cost.params:.3f} M" if cost else "",
+            f"{cost.flops:.1f} M" if cost else "",
+        )
+    for trained in found.trained:
+        chosen, cost = trained.folder == found.source, found.costs[trained.contender]
+        table.add_row(
+            f"{found.title(trained)}, round {trained.round}",
+            f"{trained.accuracy:.1f}%",
+            f"{found.test.accuracy:.1f}%" if chosen else "",
+            str(trained.epochs),
+            f"{trained.seconds:.0f}",
+            f"{cost.params:.3f} M",
+            f"{cost.flops:.1f} M",
+        )
+    console.print(table)
+    low, high = found.test.interval
+    console.print(
+        f"{found.dataset}: the best on the {found.validation_images:,} validation images is the {found.source_title}. "
+        f"On {len(found.test.labels):,} test images, by which nothing was chosen, it reaches "
+        f"{found.test.accuracy:.1f}% (95% interval {low:.1f} to {high:.1f}). {found.seconds:.0f} s of work."
+    )
