@@ -83,6 +83,7 @@ class AutoResult:
         trained: trainings, in their order.
         seconds: of work.
         folder: of the run.
+        interrupted: whether trainings were left out; the same call goes on.
         warnings: what to know of the images.
     """
 
@@ -99,6 +100,7 @@ class AutoResult:
     trained: tuple[Trained, ...]
     seconds: float
     folder: Path
+    interrupted: bool = False
     warnings: tuple[str, ...] = ()
 
     @property

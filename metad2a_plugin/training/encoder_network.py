@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -15,6 +16,9 @@ from metad2a_plugin.nn.probe import RidgeClassifier
 from metad2a_plugin.plugins.encoder import TrainableEncoder
 from metad2a_plugin.spaces.base import Cost
 from metad2a_plugin.training.classifier import Classifier
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class EncoderClassifier(Classifier):
@@ -55,6 +59,14 @@ class EncoderClassifier(Classifier):
         params, flops = count_cost(lambda: _copy_on_meta(self.network), self.input_size)
         self.cost = Cost(params / 1e6, flops / 1e6)
 
+    def train(self, mode: bool = True) -> Self:
+        """As any module's, but for batch norm: few images are no match for the statistics that it has learned."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.network(images)
         return logits
@@ -64,6 +76,4 @@ class EncoderClassifier(Classifier):
 
 
 def _copy_on_meta(network: nn.Module) -> nn.Module:
-    import copy
-
     return copy.deepcopy(network).to("meta")

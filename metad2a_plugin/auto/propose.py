@@ -1,0 +1,108 @@
+"""The contenders of a run, by the predictor of budgets and the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from metad2a_plugin.auto.contenders import CellContender, Contender, EncoderContender
+from metad2a_plugin.auto.images import Images
+from metad2a_plugin.candidates.limits import Limits
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins.budget import Budget
+from metad2a_plugin.search.designs import Design, find_designs
+from metad2a_plugin.search.metad2a import MetaD2A
+from metad2a_plugin.spaces.base import SearchSpace
+from metad2a_plugin.training.classifier import Classifier
+from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.training.speed import measure_speed
+
+_DESIGNS, _CONSIDERED = 3, 30
+_FINE_TUNING: dict[str, Any] = {"lr": 0.01, "batch_size": 32, "warmup": 0.1}
+
+
+def designs(searcher: MetaD2A, images: Images, limits: Limits, seconds: float) -> list[dict[str, Any]]:
+    """The best designs of different sizes for a training of so many seconds, in plain values; none where none fits."""
+    config = images.config
+    speed = measure_speed(searcher.space, config.device)
+    try:
+        found = find_designs(
+            searcher,
+            images.known,
+            seconds / 60,
+            speed,
+            limits=limits,
+            flip=config.flip,
+            top=_CONSIDERED,
+            seed=config.seed,
+        ).designs
+    except ConfigError:
+        # Then there are the references, or an error that says so.
+        found = ()
+    different: dict[Any, Design] = {}
+    for design in found:
+        different.setdefault((design.budget.input_size, *design.budget.options.items()), design)
+    return [design.to_dict() for design in list(different.values())[:_DESIGNS]]
+
+
+def contenders(
+    space: SearchSpace, images: Images, limits: Limits, plain: list[dict[str, Any]]
+) -> dict[str, Contender]:
+    """What trains, by name, the most promising first.
+
+    Args:
+        space: of the designs.
+        images: the data.
+        limits: hard ones.
+        plain: what `designs` gave.
+    """
+    found: list[Contender] = []
+    encoder = EncoderContender(_training(images, input_size=images.encoder.size, **_FINE_TUNING))
+    if within(limits, encoder.classifier(images)):
+        found.append(encoder)
+    for number, one in enumerate(plain, 1):
+        design = _design(one, space)
+        budget = design.budget
+        config = _training(
+            images,
+            batch_size=budget.batch_size,
+            lr=budget.lr,
+            input_size=budget.input_size,
+            options=budget.options,
+        )
+        soft = CellContender(space, design, number, True, config)
+        # Whether soft labels help is seen on the first.
+        found += [soft, replace(soft, soft=False)] if number == 1 else [soft]
+    return {contender.name: contender for contender in found}
+
+
+def within(limits: Limits, network: Classifier) -> bool:
+    """Whether a network of no space keeps to limits; of these a latency is not known."""
+    params, flops = network.cost.params, network.cost.flops
+    counted = (limits.max_params, params), (limits.max_flops, flops)
+    return not limits.max_latency and all(most is None or cost <= most for most, cost in counted)
+
+
+def _training(images: Images, **settings: Any) -> TrainConfig:
+    config = images.config
+    return TrainConfig(
+        flip=config.flip,
+        validation=config.validation,
+        split_seed=config.seed,
+        seed=config.seed,
+        device=config.device,
+        **settings,
+    )
+
+
+def _design(plain: Mapping[str, Any], space: SearchSpace) -> Design:
+    """Inverse of `Design.to_dict`."""
+    text, interval = plain["architecture"], plain["interval"]
+    objects = {
+        "architecture": space.parse(text),
+        "architecture_str": text,
+        "budget": Budget.of(plain["budget"]),
+        "interval": None if interval is None else tuple(interval),
+    }
+    return Design(**{**plain, **objects})

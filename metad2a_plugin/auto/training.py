@@ -1,0 +1,88 @@
+"""The training of one contender: kept after every epoch, and cut to the time that is left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from metad2a_plugin.auto.contenders import Contender
+from metad2a_plugin.auto.images import Images
+from metad2a_plugin.training.classifier import Classifier
+from metad2a_plugin.training.fit import Epoch, Fit
+from metad2a_plugin.training.images import TrainingData
+from metad2a_plugin.utils.kept import digest
+
+_FEW = 4  # batches
+_EXTENDED = 0.5
+"""Share of a training in which it may still be made longer: later its learning rate would rise again."""
+_TOLERANCE = 0.03
+
+
+class ContenderFit(Fit):
+    """A contender in training.
+
+    Args:
+        contender: what trains.
+        images: the data.
+        epochs: how long.
+        device: where.
+        data: in place of the contender's own.
+    """
+
+    network: Classifier
+
+    def __init__(
+        self,
+        contender: Contender,
+        images: Images,
+        epochs: int,
+        device: torch.device,
+        data: TrainingData | None = None,
+    ) -> None:
+        config = replace(contender.config, epochs=epochs)
+        data = contender.data(images) if data is None else data
+        super().__init__(contender.classifier(images), data, config, device, contender.title)
+        self.contender = contender
+
+    @property
+    def key(self) -> str:
+        # Its number of epochs may change on the way.
+        return digest((self.contender.to_dict(), self.data.fingerprint))
+
+    def retime(self, seconds: float, most: int) -> int:
+        """Change the number of epochs so that the training ends after so many seconds more; returns it.
+
+        The learning rate falls accordingly from now on.
+        """
+        done, epochs = len(self.history), self.config.epochs
+        each = sum(epoch.seconds for epoch in self.history) / done
+        fitting = max(done, min(most, done + int(seconds / each)))
+        longer = fitting > epochs and done > _EXTENDED * epochs
+        if abs(fitting - epochs) > _TOLERANCE * epochs and not longer:
+            self.config = replace(self.config, epochs=fitting)
+        return self.config.epochs
+
+
+def epoch_seconds(contender: Contender, images: Images, device: torch.device) -> float:
+    """Of an epoch with its validation, measured on a few batches."""
+    data = contender.data(images)
+    few = min(len(data.labels), _FEW * contender.config.batch_size)
+    part = replace(
+        data,
+        images=data.images[:few],
+        labels=data.labels[:few],
+        soft=None if data.soft is None else replace(data.soft, logits=data.soft.logits[:few]),
+        validation_images=data.validation_images[:few],
+        validation_labels=data.validation_labels[:few],
+    )
+    fit = ContenderFit(contender, images, 2, device, part)
+    fit.step()  # warms up
+    # A validation image takes a third of the time of a training image.
+    share = (len(data.labels) + len(data.validation_labels) / 3) / (few + len(part.validation_labels) / 3)
+    return fit.step().seconds * share
+
+
+def curve(history: list[Epoch]) -> tuple[float, ...]:
+    """Validation accuracy after every epoch, in percent."""
+    return tuple(epoch.accuracy for epoch in history)
