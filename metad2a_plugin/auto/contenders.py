@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from metad2a_plugin.auto.images import Images
 from metad2a_plugin.search.designs import Design
@@ -23,11 +23,13 @@ class Contender(ABC):
         name: tells it from the others of a run; also the name of its folder.
         title: what people read.
         config: how it is trained, but for the number of epochs.
+        max_norm: that gradients are shortened to; None leaves them.
     """
 
     name: str
     title: str
     config: TrainConfig
+    max_norm: ClassVar[float | None] = None
 
     @abstractmethod
     def classifier(self, images: Images) -> Classifier:
@@ -101,6 +103,8 @@ class EncoderContender(Contender):
     config: TrainConfig
     name = "encoder"
     title = "encoder, fine-tuned"
+    # On images unlike those that it has seen, the classifier's weights and so the gradients are large at first.
+    max_norm = 1.0
 
     def classifier(self, images: Images) -> Classifier:
         names = self.data(images).class_names

@@ -19,7 +19,7 @@ from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.speed import measure_speed
 
 _DESIGNS, _CONSIDERED = 3, 30
-_FINE_TUNING: dict[str, Any] = {"lr": 0.01, "batch_size": 32, "warmup": 0.1}
+_FINE_TUNING: dict[str, Any] = {"lr": 0.02, "batch_size": 32, "warmup": 0.1}
 
 
 def designs(searcher: MetaD2A, images: Images, limits: Limits, seconds: float) -> list[dict[str, Any]]:
