@@ -24,6 +24,8 @@ _FINE_TUNING: dict[str, Any] = {"lr": 0.02, "batch_size": 32, "warmup": 0.1}
 
 def designs(searcher: MetaD2A, images: Images, limits: Limits, seconds: float) -> list[dict[str, Any]]:
     """The best designs of different sizes for a training of so many seconds, in plain values; none where none fits."""
+    if seconds <= 0:
+        return []
     config = images.config
     speed = measure_speed(searcher.space, config.device)
     try:

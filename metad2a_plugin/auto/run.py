@@ -91,6 +91,7 @@ class _Run:
         self.journal, self.progress = journal, progress
         self.device = usable(images.config.device)
         self.accuracy, self.source = -1.0, ""
+        self.linear = 0.0
 
     def result(self) -> AutoResult:
         references = self._references()
@@ -133,7 +134,7 @@ class _Run:
         frequent = [100 * (part == common).double().mean().item() for part in (data.validation_labels, labels)]
         network = EncoderClassifier(config.encoder, data.class_names, head=images.head).eval()
         validation = measured(network, data.validation_images, data.validation_labels).accuracy
-        test = measured(network, pixels, labels).accuracy
+        self.linear, test = validation, measured(network, pixels, labels).accuracy
         linear = Reference("linear classifier of the encoder's features", validation, test, network)
         if within(self.limits, network):
             self._offer(validation, linear.name, network)
@@ -148,7 +149,8 @@ class _Run:
 
     def _designs(self) -> list[dict[str, Any]]:
         self.progress("designs", 0, 1, "")
-        found = designs(self.searcher, self.images, self.limits, rounds(self._left(), _CONTENDERS)[-1].seconds)
+        planned = rounds(self._left(), _CONTENDERS)
+        found = designs(self.searcher, self.images, self.limits, planned[-1].seconds if planned else 0)
         self.progress("designs", 1, 1, "")
         return found
 
@@ -162,11 +164,13 @@ class _Run:
             "seconds of an epoch",
             lambda: {name: epoch_seconds(one, self.images, self.device) for name, one in found.items()},
         )
-        # What does not get through an epoch in its round would take the time of the others.
+        if not found:
+            return
         planned: Sequence[Mapping[str, Any]] = self.journal.decide(
             "rounds", lambda: [vars(one) for one in rounds(self._left(), len(found))]
         )
-        names = [name for name in found if seconds[name] <= planned[-1]["seconds"]]
+        costs = {name: one.classifier(self.images).cost.flops for name, one in found.items()}
+        names, reached = list(found), {"encoder": self.linear} if "encoder" in found else {}
         for number, one in enumerate(planned, 1):
             names = names[: one["contenders"]]
             for name in names:
@@ -174,10 +178,11 @@ class _Run:
                 each = known[-1] if known else seconds[name]
                 last = number == len(planned)
                 time = self._left() if last else one["seconds"]
-                self._train(found[name], number, partial(epochs_within, time, each, _MOST_EPOCHS), last)
-            accuracies = {t.contender: t.accuracy for t in self.journal.trained if t.round == number}
-            costs = {name: found[name].classifier(self.images).cost.flops for name in accuracies}
-            names = best(accuracies, costs, len(accuracies))
+                # What does not get through an epoch would take the time of the others; it may in a later round.
+                if each <= time or self.journal.find(name, number):
+                    self._train(found[name], number, partial(epochs_within, time, each, _MOST_EPOCHS), last)
+            reached |= {t.contender: t.accuracy for t in self.journal.trained if t.round == number}
+            names = best({name: reached[name] for name in names if name in reached}, costs, len(names))
 
     def _train(self, contender: Contender, number: int, epochs: partial[int], last: bool) -> None:
         """A contender in a round, unless that is done; in the last it is made longer or shorter by the time left."""

@@ -29,7 +29,9 @@ class Round:
 
 
 def rounds(seconds: float, contenders: int) -> tuple[Round, ...]:
-    """Rounds that take so many seconds together."""
+    """Rounds that take so many seconds together; seconds that are over make none."""
+    if seconds <= 0 or not contenders:
+        return ()
     counts = [min(contenders, left) for left in _LEFT]
     # A round that leaves nobody out is not worth its time.
     kept = [i for i in range(len(counts)) if i == len(counts) - 1 or counts[i] > counts[i + 1]]
