@@ -13,6 +13,9 @@ from metad2a_plugin.utils.lazy import resolver
 if TYPE_CHECKING:
     from metad2a_plugin.candidates.find import Effort
     from metad2a_plugin.candidates.limits import Limits
+    from metad2a_plugin.contest.config import AutoConfig
+    from metad2a_plugin.contest.result import AutoResult
+    from metad2a_plugin.contest.run import auto
     from metad2a_plugin.data import Task, extract_task, load_dataset
     from metad2a_plugin.plugins.budget import Budget
     from metad2a_plugin.plugins.predictor import Prediction, Predictor
@@ -30,15 +33,19 @@ if TYPE_CHECKING:
     from metad2a_plugin.training.run import train_architecture, train_many
 
 __all__ = [
-    "Architecture", "Budget", "Candidate", "ChoiceSpace", "Effort", "Front", "Limits", "MetaD2A", "Prediction",
-    "Predictor", "SearchResult", "SearchSpace", "Strategy", "Task", "TrainConfig", "TrainResult", "available",
-    "export_network", "export_onnx", "extract_task", "get_predictor", "get_space", "get_strategy", "load_dataset",
-    "load_network", "maximize", "pareto_space", "search_space", "train_architecture", "train_many", "train_search",
+    "Architecture", "AutoConfig", "AutoResult", "Budget", "Candidate", "ChoiceSpace", "Effort", "Front", "Limits",
+    "MetaD2A", "Prediction", "Predictor", "SearchResult", "SearchSpace", "Strategy", "Task", "TrainConfig",
+    "TrainResult", "auto", "available", "export_network", "export_onnx", "extract_task", "get_predictor", "get_space",
+    "get_strategy", "load_dataset", "load_network", "maximize", "pareto_space", "search_space", "train_architecture",
+    "train_many", "train_search",
 ]  # fmt: skip
 # Names are resolved on first use, so that importing the package does not import torch.
 _NAMES = {
     "candidates.find": ("Effort",),
     "candidates.limits": ("Limits",),
+    "contest.config": ("AutoConfig",),
+    "contest.result": ("AutoResult",),
+    "contest.run": ("auto",),
     "data": ("Task", "extract_task", "load_dataset"),
     "plugins.budget": ("Budget",),
     "plugins.predictor": ("Prediction", "Predictor"),

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from metad2a_plugin.auto.config import AutoConfig
 from metad2a_plugin.cli import options as opt
 from metad2a_plugin.cli.app import app
 from metad2a_plugin.cli.report import Report
+from metad2a_plugin.contest.config import AutoConfig
 from metad2a_plugin.errors import ConfigError, require
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from metad2a_plugin.auto.result import AutoResult
+    from metad2a_plugin.contest.result import AutoResult
 
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 
@@ -47,8 +47,8 @@ def auto(
     require("draw", "the page of a run", "matplotlib")
     limits = opt.limit_options({**settings, **dict.fromkeys(("input_size", "channels", "cells", "width", "network"))})
     config = opt.configured(AutoConfig, settings, seconds=seconds)
-    from metad2a_plugin.auto.page import write_page
-    from metad2a_plugin.auto.run import auto as run
+    from metad2a_plugin.contest.page import write_page
+    from metad2a_plugin.contest.run import auto as run
     from metad2a_plugin.utils.progress import stages
 
     with stages() as progress:

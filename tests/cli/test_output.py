@@ -162,7 +162,7 @@ def test_the_overview_has_whole_sentences(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out.partition("Commands:")[2].strip().splitlines()
-    assert [line.split()[0] for line in shown][:2] == ["search", "pareto"] and len(shown) == len(COMMANDS)
+    assert [line.split()[0] for line in shown][:2] == ["auto", "search"] and len(shown) == len(COMMANDS)
     assert all(line.endswith(".") and not line.endswith("...") and len(line) <= 80 for line in shown)
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from metad2a_plugin.auto.contenders import CellContender, Contender, EncoderContender
-from metad2a_plugin.auto.images import Images
 from metad2a_plugin.candidates.limits import Limits
+from metad2a_plugin.contest.contenders import CellContender, Contender, EncoderContender
+from metad2a_plugin.contest.images import Images
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.budget import Budget
 from metad2a_plugin.search.designs import Design, find_designs

@@ -15,15 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from metad2a_plugin.auto.config import AutoConfig
-from metad2a_plugin.auto.contenders import Contender
-from metad2a_plugin.auto.images import Images
-from metad2a_plugin.auto.journal import Journal, Trained
-from metad2a_plugin.auto.propose import contenders, designs, within
-from metad2a_plugin.auto.result import AutoResult, Reference, measured
-from metad2a_plugin.auto.schedule import best, epochs_within, rounds
-from metad2a_plugin.auto.training import ContenderFit, curve, epoch_seconds
 from metad2a_plugin.candidates.limits import Limits
+from metad2a_plugin.contest.config import AutoConfig
+from metad2a_plugin.contest.contenders import Contender
+from metad2a_plugin.contest.images import Images
+from metad2a_plugin.contest.journal import Journal, Trained
+from metad2a_plugin.contest.propose import contenders, designs, within
+from metad2a_plugin.contest.result import AutoResult, Reference, measured
+from metad2a_plugin.contest.schedule import best, epochs_within, rounds
+from metad2a_plugin.contest.training import ContenderFit, curve, epoch_seconds
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.budget import default_model

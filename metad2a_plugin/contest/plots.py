@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from metad2a_plugin.auto.result import AutoResult
+from metad2a_plugin.contest.result import AutoResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

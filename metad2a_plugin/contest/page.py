@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from metad2a_plugin.auto import plots
-from metad2a_plugin.auto.result import AutoResult
+from metad2a_plugin.contest import plots
+from metad2a_plugin.contest.result import AutoResult
 from metad2a_plugin.errors import require
 from metad2a_plugin.spaces.interfaces import Drawable
 from metad2a_plugin.training.classifier import ImageClassifier
@@ -55,7 +55,7 @@ def page(found: AutoResult) -> str:
     require("draw", "the page of a run", "matplotlib")
     network = found.network
     return filled(
-        "auto/page.html.j2",
+        "contest/page.html.j2",
         architecture=network.space.format(network.architecture) if isinstance(network, ImageClassifier) else None,
         confused=_confused(found),
         counts=np.bincount(found.images.labels, minlength=found.images.num_classes).tolist(),

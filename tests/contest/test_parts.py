@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from metad2a_plugin.auto.journal import Journal, Trained
-from metad2a_plugin.auto.schedule import best, epochs_within, rounds
 from metad2a_plugin.cli.auto import seconds_of
+from metad2a_plugin.contest.journal import Journal, Trained
+from metad2a_plugin.contest.schedule import best, epochs_within, rounds
 from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.nn.probe import fit_ridge
 from metad2a_plugin.training.encoder_network import EncoderClassifier

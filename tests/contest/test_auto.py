@@ -12,13 +12,13 @@ import torch
 from image_toys import MeanColour
 
 from metad2a_plugin import load_network
-from metad2a_plugin.auto import run as module
-from metad2a_plugin.auto.config import AutoConfig
-from metad2a_plugin.auto.page import page
-from metad2a_plugin.auto.result import AutoResult
-from metad2a_plugin.auto.run import auto
-from metad2a_plugin.auto.training import ContenderFit
 from metad2a_plugin.cli.main import main
+from metad2a_plugin.contest import run as module
+from metad2a_plugin.contest.config import AutoConfig
+from metad2a_plugin.contest.page import page
+from metad2a_plugin.contest.result import AutoResult
+from metad2a_plugin.contest.run import auto
+from metad2a_plugin.contest.training import ContenderFit
 from metad2a_plugin.data import ImageDataset, load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.training import encoder_network

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import torch
 
-from metad2a_plugin.auto.config import AutoConfig
+from metad2a_plugin.contest.config import AutoConfig
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.data.encoders import get_encoder
 from metad2a_plugin.nn.probe import RidgeClassifier, fit_ridge

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from metad2a_plugin.auto.images import Images
+from metad2a_plugin.contest.images import Images
 from metad2a_plugin.search.designs import Design
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.training.classifier import Classifier, ImageClassifier

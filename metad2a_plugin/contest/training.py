@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from metad2a_plugin.auto.contenders import Contender
-from metad2a_plugin.auto.images import Images
+from metad2a_plugin.contest.contenders import Contender
+from metad2a_plugin.contest.images import Images
 from metad2a_plugin.training.classifier import Classifier
 from metad2a_plugin.training.fit import Epoch, Fit
 from metad2a_plugin.training.images import TrainingData

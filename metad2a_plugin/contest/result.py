@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from metad2a_plugin.auto.contenders import Contender
-from metad2a_plugin.auto.journal import Trained
+from metad2a_plugin.contest.contenders import Contender
+from metad2a_plugin.contest.journal import Trained
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.spaces.base import Cost
 from metad2a_plugin.training.classifier import Classifier
