@@ -104,6 +104,8 @@ class _Run:
             found = contenders(self.searcher.space, self.images, self.limits, plain)
             self._all_rounds(found)
         except KeyboardInterrupt:
+            if not self.source:
+                raise
             interrupted = True
         if not self.source:
             raise ConfigError("nothing fits in the time within the limits; give more of either")
