@@ -1,7 +1,7 @@
 """What the predictor of budgets tells of image sets that it has not seen: the rows of `benchmarks/trainings`.
 
-    python benchmarks/budget.py --data ../shared/data --groups 2
-    python benchmarks/budget.py --data ../shared/data --groups 2 --ablations
+    python benchmarks/budget.py --data ../shared/data
+    python benchmarks/budget.py --data ../shared/data --ablations
 
 Every image set is left out once, with all of its tasks and tables: trainings of the other sets are all that is known.
 Variances are learned without the set too, of which `--groups` are left out together for that. Its blind twin sees no

@@ -26,6 +26,8 @@ from metad2a_plugin.utils.progress import Progress
 
 _RANGE = (-7.0, 3.0)
 """Of logarithms of standard deviations and length scales; features and targets are standardised."""
+_PRIOR = 0.4
+"""Standard deviation of their prior around where they start: a few dozen image sets tell little of how these differ."""
 
 __all__ = ["BudgetFitConfig", "TableContext", "fit_budget_model"]
 
@@ -132,7 +134,7 @@ def learn(
         now = within()
         factor = torch.linalg.cholesky(marginal(now, contexts, networks, index, fixed, jitter=1e-4))
         white = torch.linalg.solve_triangular(factor, y[:, None], upper=False)
-        prior = sum(((values[name] - begin[name]) / 1.5).square().sum() for name in values)
+        prior = sum(((values[name] - begin[name]) / _PRIOR).square().sum() for name in values)
         value: torch.Tensor = white.square().sum() / 2 + factor.diagonal().log().sum() + prior / 2
         value.backward()
         return value
