@@ -90,7 +90,7 @@ def test_another_run_in_the_folder_is_refused(found: AutoResult) -> None:
             auto(images, found.folder, config, limits=SMALL)
 
 
-@pytest.mark.parametrize("moment", [1, pytest.param(7, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("moment", [1, pytest.param(13, marks=pytest.mark.slow)])
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     moment: int, found: AutoResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
