@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metad2a_plugin.analysis import plots
@@ -74,10 +72,7 @@ def _figures(analysis: Analysis) -> dict[str, str]:
         makers["place"] = lambda: plots.draw_place(place, space)
     svgs = {name: rendered(make, ".svg") for name, make in makers.items()}
     if isinstance(space, Drawable):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "network.svg"
-            space.draw(trained.architecture, path)
-            svgs["drawing"] = path.read_bytes()
+        svgs["drawing"] = space.svg(trained.architecture)
     return {name: base64.b64encode(svg).decode() for name, svg in svgs.items()}
 
 

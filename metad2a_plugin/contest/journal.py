@@ -45,7 +45,12 @@ class Trained:
 
     @property
     def folder(self) -> str:
-        return f"round-{self.round}/{self.contender}"
+        return folder_of(self.contender, self.round)
+
+
+def folder_of(contender: str, number: int) -> str:
+    """Where a contender's training in a round is kept, below the folder of the run."""
+    return f"round-{number}/{contender}"
 
 
 class Journal:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -79,10 +77,7 @@ def _figures(found: AutoResult) -> dict[str, str]:
     svgs = {name: rendered(make, ".svg") for name, make in makers.items()}
     network = found.network
     if isinstance(network, ImageClassifier) and isinstance(network.space, Drawable):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "network.svg"
-            network.space.draw(network.architecture, path)
-            svgs["drawing"] = path.read_bytes()
+        svgs["drawing"] = network.space.svg(network.architecture)
     return {name: base64.b64encode(svg).decode() for name, svg in svgs.items()}
 
 

@@ -19,7 +19,7 @@ from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.contest.config import AutoConfig
 from metad2a_plugin.contest.contenders import Contender
 from metad2a_plugin.contest.images import Images
-from metad2a_plugin.contest.journal import Journal, Trained
+from metad2a_plugin.contest.journal import Journal, Trained, folder_of
 from metad2a_plugin.contest.propose import contenders, designs, within
 from metad2a_plugin.contest.result import AutoResult, Reference, measured
 from metad2a_plugin.contest.schedule import best, epochs_within, rounds
@@ -29,10 +29,12 @@ from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.budget import default_model
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE
 from metad2a_plugin.search.metad2a import MetaD2A
+from metad2a_plugin.spaces.base import Cost
 from metad2a_plugin.training.classifier import Classifier
 from metad2a_plugin.training.encoder_network import EncoderClassifier
 from metad2a_plugin.training.files import export_network, load_network
 from metad2a_plugin.training.fit import Epoch
+from metad2a_plugin.utils.files import write_atomically
 from metad2a_plugin.utils.progress import Progress
 from metad2a_plugin.utils.torch_device import usable
 
@@ -92,6 +94,7 @@ class _Run:
         self.device = usable(images.config.device)
         self.accuracy, self.source = -1.0, ""
         self.linear = 0.0
+        self.costs: dict[str, Cost] = {}
 
     def result(self) -> AutoResult:
         references = self._references()
@@ -102,6 +105,7 @@ class _Run:
         try:
             plain = self.journal.decide("designs", self._designs)
             found = contenders(self.searcher.space, self.images, self.limits, plain)
+            self.costs = {name: contender.classifier(self.images).cost for name, contender in found.items()}
             self._all_rounds(found)
         except KeyboardInterrupt:
             if not self.source:
@@ -120,8 +124,8 @@ class _Run:
             test=measured(network, *self.images.test(network.input_size)),
             references=tuple(references),
             contenders=found,
-            costs={name: contender.classifier(self.images).cost for name, contender in found.items()},
-            trained=tuple(t for t in self.journal.trained if t.contender in found),
+            costs=self.costs,
+            trained=tuple(t for t in self.journal.trained if t.contender in self.costs),
             seconds=self.journal.elapsed,
             folder=self.journal.folder,
             interrupted=interrupted,
@@ -147,7 +151,10 @@ class _Run:
         if accuracy > self.accuracy:
             folder = self.journal.folder
             self.accuracy, self.source = accuracy, source
-            export_network(folder / NETWORK, network or load_network(folder / source / NETWORK))
+            if network is None:
+                write_atomically(folder / NETWORK, (folder / source / NETWORK).read_bytes())
+            else:
+                export_network(folder / NETWORK, network)
 
     def _designs(self) -> list[dict[str, Any]]:
         self.progress("designs", 0, 1, "")
@@ -171,7 +178,7 @@ class _Run:
         planned: Sequence[Mapping[str, Any]] = self.journal.decide(
             "rounds", lambda: [vars(one) for one in rounds(self._left(), len(found))]
         )
-        costs = {name: one.classifier(self.images).cost.flops for name, one in found.items()}
+        costs = {name: cost.flops for name, cost in self.costs.items()}
         names, reached = list(found), {"encoder": self.linear} if "encoder" in found else {}
         for number, one in enumerate(planned, 1):
             names = names[: one["contenders"]]
@@ -193,8 +200,8 @@ class _Run:
         if self.journal.find(contender.name, number):
             return
         fit = ContenderFit(contender, self.images, count, self.device)
-        trained = Trained(contender.name, number, (0.0,), 0.0)
-        folder = self.journal.folder / trained.folder
+        source = folder_of(contender.name, number)
+        folder = self.journal.folder / source
 
         def report(epoch: Epoch) -> None:
             if last:
@@ -212,4 +219,4 @@ class _Run:
         seconds = sum(epoch.seconds for epoch in fit.history)
         self.journal.add(Trained(contender.name, number, curve(fit.history), seconds))
         (folder / fit.FILES[0]).unlink(missing_ok=True)
-        self._offer(fit.history[-1].accuracy, trained.folder)
+        self._offer(fit.history[-1].accuracy, source)

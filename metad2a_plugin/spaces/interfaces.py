@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import inspect
 import os
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from metad2a_plugin.errors import ConfigError
@@ -31,6 +33,13 @@ class Drawable(ABC):
             ConfigError: another suffix.
             MissingExtraError: matplotlib is not installed (extra ``draw``).
         """
+
+    def svg(self, architecture: Architecture) -> bytes:
+        """The SVG that `draw` writes; errors as there."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "network.svg"
+            self.draw(architecture, path)
+            return path.read_bytes()
 
 
 class CellSpace(ChoiceSpace):
