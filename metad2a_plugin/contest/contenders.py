@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 from metad2a_plugin.contest.images import Images
 from metad2a_plugin.search.designs import Design
 from metad2a_plugin.spaces.base import SearchSpace
-from metad2a_plugin.training.classifier import Classifier, ImageClassifier
+from metad2a_plugin.training.classifier import Classifier
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.encoder_network import EncoderClassifier
 from metad2a_plugin.training.images import TrainingData
 from metad2a_plugin.training.soft import SoftLabels
+from metad2a_plugin.training.starting import new_classifier
 
 
 class Contender(ABC):
@@ -46,7 +47,7 @@ class Contender(ABC):
 
 @dataclass(frozen=True)
 class CellContender(Contender):
-    """An architecture of a space, trained from nothing.
+    """An architecture of a space, from random weights or from those that its config names.
 
     Attributes:
         space: its space.
@@ -64,25 +65,18 @@ class CellContender(Contender):
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        return f"design-{self.number}{'-soft' * self.soft}"
+        return f"design-{self.number}{'-weights' * self._begins}{'-soft' * self.soft}"
 
     @property
     def title(self) -> str:  # type: ignore[override]
-        return f"design {self.number}{', soft labels' * self.soft}"
+        return f"design {self.number}{', starting weights' * self._begins}{', soft labels' * self.soft}"
+
+    @property
+    def _begins(self) -> bool:
+        return self.config.weights is not None
 
     def classifier(self, images: Images) -> Classifier:
-        data = self.data(images)
-        return ImageClassifier(
-            self.space,
-            self.design.architecture,
-            len(data.class_names),
-            class_names=data.class_names,
-            input_size=self.config.input_size,
-            mean=data.mean,
-            std=data.std,
-            seed=self.config.seed,
-            options=self.config.options,
-        )
+        return new_classifier(self.space, self.design.architecture, self.data(images), self.config)
 
     def data(self, images: Images) -> TrainingData:
         data = super().data(images)
@@ -94,21 +88,28 @@ class CellContender(Contender):
 
 @dataclass(frozen=True)
 class EncoderContender(Contender):
-    """The encoder with its linear classifier, trained further.
+    """An encoder with its linear classifier, trained further.
 
     Attributes:
+        encoder: its name.
         config: how it is trained.
     """
 
+    encoder: str
     config: TrainConfig
-    name = "encoder"
-    title = "encoder, fine-tuned"
     # On images unlike those that it has seen, the classifier's weights and so the gradients are large at first.
     max_norm = 1.0
 
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return f"encoder-{self.encoder}-{self.config.input_size}"
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        return f"encoder {self.encoder}, fine-tuned at {self.config.input_size} px"
+
     def classifier(self, images: Images) -> Classifier:
         names = self.data(images).class_names
-        return EncoderClassifier(
-            images.config.encoder, names, input_size=self.config.input_size, head=images.head
-        )
+        head = images.head(self.encoder)
+        return EncoderClassifier(self.encoder, names, input_size=self.config.input_size, head=head)
 

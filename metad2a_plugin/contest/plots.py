@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def draw_curves(found: AutoResult) -> Figure:
             markersize=3, linewidth=2.2 if chosen else 1.0,
         )  # fmt: skip
         begin += trained.seconds
-    for reference, dash in zip(found.references, (":", "--"), strict=False):
+    for reference, dash in zip(found.references, itertools.cycle((":", "--", "-."))):
         axes.axhline(reference.validation, color="grey", linestyle=dash, linewidth=1, label=reference.name)
     axes.set(xlabel="seconds of training", ylabel="validation accuracy (%)")
     axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)

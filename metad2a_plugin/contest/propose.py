@@ -17,35 +17,54 @@ from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.training.classifier import Classifier
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.speed import measure_speed
+from metad2a_plugin.training.starting import SHIPPED, shipped_sizes
 
 _DESIGNS, _CONSIDERED = 3, 30
 _FINE_TUNING: dict[str, Any] = {"lr": 0.02, "batch_size": 32, "warmup": 0.1}
+_LEAST_SIDE, _LARGE = 64, 128  # pixels
+MOST = 6
+"""Contenders of a run."""
 
 
 def designs(searcher: MetaD2A, images: Images, limits: Limits, seconds: float) -> list[dict[str, Any]]:
-    """The best designs of different sizes for a training of so many seconds, in plain values; none where none fits."""
+    """The best designs for a training of so many seconds, in plain values; none where none fits.
+
+    Those of different sizes to be trained from nothing, and one of the largest that shipped weights are there for.
+    """
     if seconds <= 0:
         return []
-    config = images.config
-    speed = measure_speed(searcher.space, config.device)
-    try:
-        found = find_designs(
-            searcher,
-            images.known,
-            seconds / 60,
-            speed,
-            limits=limits,
-            flip=config.flip,
-            top=_CONSIDERED,
-            seed=config.seed,
-        ).designs
-    except ConfigError:
-        # Then there are the references, or an error that says so.
-        found = ()
+    speed = measure_speed(searcher.space, images.config.device)
+
+    def best(limits: Limits) -> list[Design]:
+        config = images.config
+        try:
+            return list(
+                find_designs(
+                    searcher,
+                    images.known,
+                    seconds / 60,
+                    speed,
+                    limits=limits,
+                    flip=config.flip,
+                    top=_CONSIDERED,
+                    seed=config.seed,
+                ).designs
+            )
+        except ConfigError:
+            # Then there are the references, or an error that says so.
+            return []
+
     different: dict[Any, Design] = {}
-    for design in found:
+    for design in best(limits):
         different.setdefault((design.budget.input_size, *design.budget.options.items()), design)
-    return [design.to_dict() for design in list(different.values())[:_DESIGNS]]
+    found: list[tuple[str | None, Design]] = [(None, design) for design in list(different.values())[:_DESIGNS]]
+    for size in shipped_sizes(searcher.space):
+        if all(size.get(name, value) == value for name, value in limits.options.items()):
+            begun = best(replace(limits, options={**limits.options, **size}))
+            if begun:
+                found.append((SHIPPED, begun[0]))
+                break
+    return [{"weights": weights, **design.to_dict()} for weights, design in found]
 
 
 def contenders(
@@ -60,11 +79,17 @@ def contenders(
         plain: what `designs` gave.
     """
     found: list[Contender] = []
-    encoder = EncoderContender(_training(images, input_size=images.encoder.size, **_FINE_TUNING))
-    if within(limits, encoder.classifier(images)):
-        found.append(encoder)
+    for name, side in sorted(images.sides.items(), key=lambda one: -images.head(one[0]).accuracy):
+        # Half the side takes a quarter of the time.
+        for size in dict.fromkeys((side, max(side // 2, images.encoder(name).size // 2, _LEAST_SIDE))):
+            batch = _FINE_TUNING | ({"batch_size": 16} if size > _LARGE else {})
+            encoder = EncoderContender(name, _training(images, input_size=size, **batch))
+            if within(limits, encoder.classifier(images)):
+                found.append(encoder)
+    begun: list[Contender] = []
+    others: list[Contender] = []
     for number, one in enumerate(plain, 1):
-        design = _design(one, space)
+        weights, design = one["weights"], _design(one, space)
         budget = design.budget
         config = _training(
             images,
@@ -72,11 +97,13 @@ def contenders(
             lr=budget.lr,
             input_size=budget.input_size,
             options=budget.options,
+            weights=weights,
         )
         soft = CellContender(space, design, number, True, config)
-        # Whether soft labels help is seen on the first.
-        found += [soft, replace(soft, soft=False)] if number == 1 else [soft]
-    return {contender.name: contender for contender in found}
+        # Whether soft labels help is seen on the first of each kind.
+        of_a_kind = others if weights is None else begun
+        of_a_kind += [soft] if of_a_kind else [soft, replace(soft, soft=False)]
+    return {contender.name: contender for contender in [*found, *begun, *others][:MOST]}
 
 
 def within(limits: Limits, network: Classifier) -> bool:
@@ -101,6 +128,7 @@ def _training(images: Images, **settings: Any) -> TrainConfig:
 def _design(plain: Mapping[str, Any], space: SearchSpace) -> Design:
     """Inverse of `Design.to_dict`."""
     text, interval = plain["architecture"], plain["interval"]
+    plain = {name: value for name, value in plain.items() if name != "weights"}
     objects = {
         "architecture": space.parse(text),
         "architecture_str": text,

@@ -16,7 +16,8 @@ from metad2a_plugin.spaces.base import Cost
 from metad2a_plugin.training.classifier import Classifier
 from metad2a_plugin.training.result import wilson_interval
 
-_BATCH = 256
+_PIXELS = 2**20
+"""Of a batch; more would take gigabytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,8 @@ class Answers:
 def measured(network: Classifier, pixels: torch.Tensor, labels: torch.Tensor) -> Answers:
     """Answers for pixels, uint8 ``[n, 3, size, size]``."""
     network.eval()
-    return Answers(labels, torch.cat([network(batch) for batch in pixels.split(_BATCH)]))
+    batches = pixels.split(max(1, _PIXELS // pixels[0, 0].numel()))
+    return Answers(labels, torch.cat([network(batch) for batch in batches]))
 
 
 @dataclass(frozen=True, eq=False)

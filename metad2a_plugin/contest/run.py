@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from metad2a_plugin.candidates.limits import Limits
-from metad2a_plugin.contest.config import AutoConfig
-from metad2a_plugin.contest.contenders import Contender
+from metad2a_plugin.contest.config import AutoConfig, encoders
+from metad2a_plugin.contest.contenders import Contender, EncoderContender
 from metad2a_plugin.contest.images import Images
 from metad2a_plugin.contest.journal import Journal, Trained, folder_of
-from metad2a_plugin.contest.propose import contenders, designs, within
+from metad2a_plugin.contest.propose import MOST, contenders, designs, within
 from metad2a_plugin.contest.result import AutoResult, Reference, measured
 from metad2a_plugin.contest.schedule import best, epochs_within, rounds
 from metad2a_plugin.contest.training import ContenderFit, curve, epoch_seconds
@@ -42,7 +42,8 @@ NETWORK = "network.safetensors"
 _RESERVE = 0.03
 """Share of the time for what comes after the last training."""
 _MOST_EPOCHS = 1000
-_CONTENDERS = 6
+_FEATURES = 0.1
+"""Share of the time for features of all images by one encoder."""
 
 
 def auto(
@@ -77,6 +78,7 @@ def auto(
     bounds = Limits.of(searcher.space, limits or {})
     dataset = load_dataset(dataset)
     settings = config.to_dict() | {
+        "encoders": list(encoders(config)),
         "limits": json.loads(json.dumps(dict(limits or {}), default=str)),
         "model": searcher.checkpoint.name,
         "images": dataset.content_hash,
@@ -93,7 +95,7 @@ class _Run:
         self.journal, self.progress = journal, progress
         self.device = usable(images.config.device)
         self.accuracy, self.source = -1.0, ""
-        self.linear = 0.0
+        self.linear: dict[str, float] = {}
         self.costs: dict[str, Cost] = {}
 
     def result(self) -> AutoResult:
@@ -133,18 +135,38 @@ class _Run:
 
     def _references(self) -> list[Reference]:
         """What any network must beat; the first network of the run is among them."""
-        images, config = self.images, self.images.config
-        data = images.at(images.encoder.size)
-        pixels, labels = images.test(images.encoder.size)
-        common = data.labels.bincount().argmax()
-        frequent = [100 * (part == common).double().mean().item() for part in (data.validation_labels, labels)]
-        network = EncoderClassifier(config.encoder, data.class_names, head=images.head).eval()
-        validation = measured(network, data.validation_images, data.validation_labels).accuracy
-        self.linear, test = validation, measured(network, pixels, labels).accuracy
-        linear = Reference("linear classifier of the encoder's features", validation, test, network)
-        if within(self.limits, network):
-            self._offer(validation, linear.name, network)
-        return [Reference("most frequent class", frequent[0], frequent[1], None), linear]
+        images = self.images
+        images.sides = self.journal.decide("encoders", self._sides)
+        found: list[Reference] = []
+        for name, side in images.sides.items():
+            self.progress(f"features of {name}", len(found), len(images.sides), "")
+            data, (pixels, labels) = images.at(side), images.test(side)
+            if not found:
+                common = data.labels.bincount().argmax()
+                frequent = [100 * (part == common).double().mean().item() for part in (data.validation_labels, labels)]
+                found.append(Reference("most frequent class", frequent[0], frequent[1], None))
+            network = EncoderClassifier(name, data.class_names, input_size=side, head=images.head(name)).eval()
+            validation = measured(network, data.validation_images, data.validation_labels).accuracy
+            test = measured(network, pixels, labels).accuracy
+            found.append(Reference(f"linear classifier on {name}", validation, test, network))
+            self.linear[name] = validation
+            if within(self.limits, network):
+                self._offer(validation, found[-1].name, network)
+            note = f"validation accuracy {validation:.1f}%"
+            self.progress(f"features of {name}", len(found) - 1, len(images.sides), note)
+        return found
+
+    def _sides(self) -> dict[str, int]:
+        """Encoders whose features of all images take little of the time, and the size of the images for that."""
+        images, names = self.images, encoders(self.images.config)
+        most, found = _FEATURES * images.config.seconds, {}
+        for name in names:
+            full = images.encoder(name).size
+            fitting = [side for side in (full, full // 2) if images.seconds(name, side) <= most]
+            # One there must be, which is the first.
+            if fitting or name == names[0]:
+                found[name] = fitting[0] if fitting else full
+        return found
 
     def _offer(self, accuracy: float, source: str, network: Classifier | None = None) -> None:
         """Keep a network if it is the best so far; one of a training is in its folder."""
@@ -158,7 +180,7 @@ class _Run:
 
     def _designs(self) -> list[dict[str, Any]]:
         self.progress("designs", 0, 1, "")
-        planned = rounds(self._left(), _CONTENDERS)
+        planned = rounds(self._left(), MOST)
         found = designs(self.searcher, self.images, self.limits, planned[-1].seconds if planned else 0)
         self.progress("designs", 1, 1, "")
         return found
@@ -179,7 +201,12 @@ class _Run:
             "rounds", lambda: [vars(one) for one in rounds(self._left(), len(found))]
         )
         costs = {name: cost.flops for name, cost in self.costs.items()}
-        names, reached = list(found), {"encoder": self.linear} if "encoder" in found else {}
+        names = list(found)
+        reached = {
+            name: self.linear[one.encoder]
+            for name, one in found.items()
+            if isinstance(one, EncoderContender) and one.config.input_size == self.images.sides[one.encoder]
+        }
         for number, one in enumerate(planned, 1):
             names = names[: one["contenders"]]
             for name in names:

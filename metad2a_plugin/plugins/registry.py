@@ -69,7 +69,13 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "params": "metad2a_plugin.predictors.cost:ParamsPredictor",
         "supernet": "metad2a_plugin.predictors.supernet:SupernetPredictor",
     },
-    "encoders": {"default": "metad2a_plugin.data.encoders:DefaultEncoder"},
+    "encoders": {
+        "default": "metad2a_plugin.data.encoders:DefaultEncoder",
+        "efficientnet-lite0": "metad2a_plugin.data.imagenet:EfficientNetLite0",
+        "efficientnet-lite1": "metad2a_plugin.data.imagenet:EfficientNetLite1",
+        "efficientnet-lite2": "metad2a_plugin.data.imagenet:EfficientNetLite2",
+        "mobilenetv2": "metad2a_plugin.data.imagenet:MobileNetV2",
+    },
 }
 """``module:attribute`` of every built-in, by kind and name; ``setup.py`` declares the same entry points."""
 

@@ -21,6 +21,9 @@ from metad2a_plugin.spaces.choice import ChoiceSpace
 from metad2a_plugin.spaces.restricted import RestrictedSpace
 from metad2a_plugin.utils.lazy import torch
 
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Means and deviations of the three colours of ImageNet, of pixels scaled to 0..1."""
+
 
 class Drawable(ABC):
     """A space whose architectures have a picture."""
@@ -90,6 +93,48 @@ class WeightSharing(ChoiceSpace):
         return {p.name: p.default for p in named if p.default is not p.empty} | self.check_options(options)
 
 
+class Transferable(SearchSpace):
+    """A space of which one supernet holds weights for all networks up to some size, learned on images of other kinds.
+
+    Networks with these weights take pixels that were normalised by `IMAGENET`.
+    """
+
+    head: str
+    """Name of the linear layer of a network, which alone depends on the classes."""
+
+    @abstractmethod
+    def untrained_supernet(self, *args: Any, **options: Any) -> torch.nn.Module:
+        """The supernet of all networks up to a size, which is given by options of `build`."""
+
+    @abstractmethod
+    def read_supernet(self, path: str | os.PathLike[str]) -> torch.nn.Module:
+        """The supernet in a file.
+
+        Raises:
+            CheckpointError: it cannot be read, or holds something else.
+        """
+
+    @abstractmethod
+    def write_supernet(self, path: str | os.PathLike[str], supernet: torch.nn.Module) -> None:
+        """Write a file for `read_supernet`, of half precision.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+
+    @abstractmethod
+    def cut(
+        self, supernet: torch.nn.Module, architecture: Architecture, *args: Any, **options: Any
+    ) -> dict[str, torch.Tensor]:
+        """What a network takes of the weights: its parameters by name, without those of `head`.
+
+        Running statistics too, where the supernet has some. They are parts of its tensors, so that gradients reach it.
+
+        Raises:
+            ConfigError: the network is larger than the supernet, or of another width.
+        """
+
+
 def weight_sharing(space: SearchSpace) -> WeightSharing:
     """The space itself, or that which it is a part of, if it has a supernet.
 
@@ -99,4 +144,16 @@ def weight_sharing(space: SearchSpace) -> WeightSharing:
     space = space.whole if isinstance(space, RestrictedSpace) else space
     if not isinstance(space, WeightSharing):
         raise ConfigError(f"the space {space.name!r} has no supernet, whose weights all its architectures would share")
+    return space
+
+
+def transferable(space: SearchSpace) -> Transferable:
+    """The space itself, or that which it is a part of, if its networks can be cut from a supernet.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    space = space.whole if isinstance(space, RestrictedSpace) else space
+    if not isinstance(space, Transferable):
+        raise ConfigError(f"networks of the space {space.name!r} cannot begin with weights of others")
     return space

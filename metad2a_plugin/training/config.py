@@ -32,6 +32,8 @@ class NetworkConfig:
     options: Mapping[str, Any]
     WRITTEN: ClassVar[Mapping[str, Any]] = {}
     """Options that are always written, and how where they are not given."""
+    LATER: ClassVar[tuple[str, ...]] = ()
+    """Settings that came later: they are not written where they are not given."""
 
     def __post_init__(self) -> None:
         if self.flip and not self.augment:
@@ -50,7 +52,8 @@ class NetworkConfig:
         plain: dict[str, Any] = {}
         for name in self.names():
             value = getattr(self, name)
-            plain |= {**self.WRITTEN, **value} if name == "options" else {name: value}
+            if not (value is None and name in self.LATER):
+                plain |= {**self.WRITTEN, **value} if name == "options" else {name: value}
         return plain
 
     @classmethod
@@ -86,6 +89,8 @@ class TrainConfig(NetworkConfig):
         input_size: side of the square images, in pixels.
         options: of the network, as the search space knows them (`SearchSpace.check_options`), such as ``channels`` and
             ``cells`` of NAS-Bench-201 (16 and 5 if left out) or ``width`` of MobileNetV3 (1.0).
+        weights: that networks begin with: ``"shipped"``, or the file of a supernet of the space; None begins with
+            random ones.
         validation: share of the images held out.
         seed: of initial weights, order and augmentation.
         split_seed: of the validation part; independent of `seed`, so that runs can be compared.
@@ -97,6 +102,7 @@ class TrainConfig(NetworkConfig):
 
     # As they were when they were settings: files of then are found and read.
     WRITTEN = dict.fromkeys(("channels", "cells", "width"))
+    LATER = ("weights",)
 
     epochs: int = 30
     batch_size: int = 128
@@ -109,6 +115,7 @@ class TrainConfig(NetworkConfig):
     flip: bool = False
     input_size: int = 32
     options: Mapping[str, Any] = field(default_factory=dict)
+    weights: str | None = None
     validation: float = VALIDATION
     seed: int = 0
     split_seed: int = 0

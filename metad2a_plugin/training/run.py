@@ -22,6 +22,7 @@ from metad2a_plugin.training.files import export_network, load_network
 from metad2a_plugin.training.fit import Epoch, Fit, Report
 from metad2a_plugin.training.images import TrainingData, check_split, prepare
 from metad2a_plugin.training.result import TrainResult, wilson_interval
+from metad2a_plugin.training.starting import new_classifier, weights_digest
 from metad2a_plugin.utils.files import write_atomically
 from metad2a_plugin.utils.kept import digest, unreadable
 from metad2a_plugin.utils.progress import Progress, stages
@@ -114,17 +115,7 @@ class _Run(Fit):
         device: torch.device,
         run_dir: str | os.PathLike[str] | None,
     ) -> None:
-        network = ImageClassifier(
-            space,
-            architecture,
-            len(data.class_names),
-            class_names=data.class_names,
-            input_size=config.input_size,
-            mean=data.mean,
-            std=data.std,
-            seed=config.seed,
-            options=config.options,
-        )
+        network = new_classifier(space, architecture, data, config)
         super().__init__(network, data, config, device, space.format(architecture))
         self.space = space
         self.dir = None if run_dir is None else Path(run_dir) / f"{space.name}-{self.key}"
@@ -172,6 +163,8 @@ class _Run(Fit):
     @property
     def key(self) -> str:
         config = {name: value for name, value in self.config.to_dict().items() if name != "device"}
+        if self.config.weights is not None:
+            config["weights"] = weights_digest(self.space, self.config.weights)
         return digest((_FORMAT, self.network.metadata()["architecture"], config, self.data.fingerprint))
 
     def _load_finished(self, folder: Path) -> None:

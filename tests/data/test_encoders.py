@@ -111,7 +111,7 @@ def test_third_party_encoder_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> 
 
     _register(monkeypatch, Registered)
     assert isinstance(get_encoder("mean-colour"), MeanColour)
-    assert registry.available("encoders") == ("default", "mean-colour")
+    assert "mean-colour" in registry.available("encoders")
     with pytest.raises(ConfigError, match="did you mean 'mean-colour'"):
         get_encoder("mean-color")
 

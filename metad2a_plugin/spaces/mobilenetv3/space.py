@@ -17,11 +17,11 @@ import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError
-from metad2a_plugin.spaces.base import Architecture, Architectures, Cost, Descriptors, SearchSpace
-from metad2a_plugin.spaces.interfaces import Drawable
+from metad2a_plugin.spaces.base import Architecture, Architectures, Cost, Descriptors
+from metad2a_plugin.spaces.interfaces import Drawable, Transferable
 from metad2a_plugin.spaces.mobilenetv3.cost import check_width, layer_counts, network_costs
 from metad2a_plugin.spaces.mobilenetv3.encoding import (
     Decisions,
@@ -45,8 +45,11 @@ from metad2a_plugin.spaces.mobilenetv3.text import FORM, option_indices, parse_s
 from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.lazy import torch
 
+if TYPE_CHECKING:
+    from metad2a_plugin.spaces.mobilenetv3.supernet import MobileNetV3Supernet
 
-class MobileNetV3Space(SearchSpace, Drawable):
+
+class MobileNetV3Space(Transferable, Drawable):
     """The search space; `choices` are 20 indices into `KERNELS`, 20 into `EXPANDS` and 5 into `DEPTHS`.
 
     Layers are counted from the input, four to a stage; those beyond the depth of their stage have the choices 0.
@@ -69,6 +72,7 @@ class MobileNetV3Space(SearchSpace, Drawable):
     type_parts = ((0, 0, 0), (0, 0, 0), *product(range(len(DEPTHS)), range(len(KERNELS)), range(len(EXPANDS))))
     input_size = 224
     num_classes = 1000
+    head = "classifier.linear"
 
     # -- points ------------------------------------------------------------------------------
     def sample(self, rng: random.Random) -> Architecture:
@@ -292,6 +296,34 @@ class MobileNetV3Space(SearchSpace, Drawable):
         integer("num_classes", num_classes, 1)
         check_width(width)
         return MobileNetV3(self.layers(architecture), num_classes, width)
+
+    def untrained_supernet(self, *, width: float = 1.0) -> MobileNetV3Supernet:
+        from metad2a_plugin.spaces.mobilenetv3.supernet import MobileNetV3Supernet
+
+        check_width(width)
+        return MobileNetV3Supernet(1, width)
+
+    def read_supernet(self, path: str | os.PathLike[str]) -> MobileNetV3Supernet:
+        """As `load_supernet` of the module `supernet`: files of this package, and of OFA's layout."""
+        from metad2a_plugin.spaces.mobilenetv3.supernet import load_supernet
+
+        return load_supernet(path)
+
+    def write_supernet(self, path: str | os.PathLike[str], supernet: torch.nn.Module) -> None:
+        from metad2a_plugin.spaces.mobilenetv3.supernet import as_supernet, save_supernet
+
+        save_supernet(path, as_supernet(supernet), torch.float16)
+
+    def cut(
+        self, supernet: torch.nn.Module, architecture: Architecture, *, width: float = 1.0
+    ) -> dict[str, torch.Tensor]:
+        from metad2a_plugin.spaces.mobilenetv3.supernet import as_supernet
+
+        found = as_supernet(supernet)
+        if found.width != width:
+            raise ConfigError(f"the supernet's weights are of width {found.width:g}, the network's would be {width:g}")
+        weights = found.weights(self.validate(architecture))
+        return {name: value for name, value in weights.items() if not name.startswith(f"{self.head}.")}
 
     def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         check_width(options.get("width", 1.0))

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -96,6 +95,13 @@ class MobileNetV3Supernet(MobileNetV3):
         return super().load_state_dict({plain_name(name): v for name, v in state_dict.items()}, strict, assign)
 
 
+def as_supernet(network: nn.Module) -> MobileNetV3Supernet:
+    """The same, if it is one; else a `ConfigError`."""
+    if not isinstance(network, MobileNetV3Supernet):
+        raise ConfigError(f"expected a supernet of mobilenetv3, got {type(network).__name__}")
+    return network
+
+
 def load_supernet(path: str | os.PathLike[str]) -> MobileNetV3Supernet:
     """A supernet of a file that `save_supernet` wrote, or one of OFA's layout; in evaluation mode.
 
@@ -130,9 +136,14 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     return {plain_name(name): tensor for name, tensor in found.get("state_dict", found).items()}
 
 
-def save_supernet(path: Path, supernet: MobileNetV3Supernet) -> None:
-    """Write a ``.safetensors`` file that `load_supernet` reads."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in supernet.state_dict().items()}
+def save_supernet(
+    path: str | os.PathLike[str], supernet: MobileNetV3Supernet, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write a ``.safetensors`` file that `load_supernet` reads; `dtype` is that of its weights."""
+    tensors = {
+        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).detach().cpu().contiguous()
+        for name, tensor in supernet.state_dict().items()
+    }
     write_atomically(path, save(tensors, {"width": repr(supernet.width)}))
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from metad2a_plugin.errors import ArchitectureError
 from metad2a_plugin.spaces.base import Architecture, Cost, Descriptors
-from metad2a_plugin.spaces.interfaces import CellSpace, Drawable, WeightSharing
+from metad2a_plugin.spaces.interfaces import CellSpace, Drawable, Transferable, WeightSharing
 from metad2a_plugin.spaces.nasbench201.cell import (
     CELL_EDGES,
     CONV1,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from metad2a_plugin.spaces.nasbench201.supernet import NASBench201Supernet
 
 
-class NASBench201(CellSpace, WeightSharing, Drawable):
+class NASBench201(CellSpace, WeightSharing, Transferable, Drawable):
     """The NAS-Bench-201 search space; `choices` are six indices into `OPS`, in `CELL_EDGES` order.
 
     >>> space = NASBench201()
@@ -65,6 +65,7 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
     cell_edges = CELL_EDGES
     none, skip, convolutions = NONE, SKIP, (CONV1, CONV3)
     edges = EDGES
+    head = "classifier"
 
     # -- points ------------------------------------------------------------------------------
     def mutate(self, architecture: Architecture, rng: random.Random) -> Architecture:
@@ -182,6 +183,28 @@ class NASBench201(CellSpace, WeightSharing, Drawable):
         from metad2a_plugin.spaces.nasbench201.supernet import NASBench201Supernet
 
         return NASBench201Supernet(num_classes, channels, cells)
+
+    def untrained_supernet(self, *, channels: int = 16, cells: int = 5) -> NASBench201Supernet:
+        from metad2a_plugin.spaces.nasbench201.supernet import NASBench201Supernet
+
+        return NASBench201Supernet(1, channels, cells, scaled=True)
+
+    def read_supernet(self, path: str | os.PathLike[str]) -> NASBench201Supernet:
+        from metad2a_plugin.spaces.nasbench201.supernet import read_supernet
+
+        return read_supernet(path)
+
+    def write_supernet(self, path: str | os.PathLike[str], supernet: nn.Module) -> None:
+        from metad2a_plugin.spaces.nasbench201.supernet import write_supernet
+
+        write_supernet(path, supernet)
+
+    def cut(
+        self, supernet: nn.Module, architecture: Architecture, *, channels: int = 16, cells: int = 5
+    ) -> dict[str, torch.Tensor]:
+        from metad2a_plugin.spaces.nasbench201.supernet import as_supernet
+
+        return as_supernet(supernet).weights(self.validate(architecture).choices, channels, cells)
 
     def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         for name in {"channels", "cells"}.intersection(options):

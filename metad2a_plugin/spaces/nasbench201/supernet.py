@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import nn
 
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.spaces.nasbench201.cell import CELL_EDGES, OPS
 from metad2a_plugin.spaces.nasbench201.network import NASBench201Network, Reduction, operation
+from metad2a_plugin.utils.files import UNREADABLE, write_atomically
 
+FORMAT = "metad2a-nasbench201-weights-1"
 _NONE = OPS.index("none")
 _INTO = tuple(
     tuple((edge, source) for edge, (source, target) in enumerate(CELL_EDGES) if target == node) for node in (1, 2, 3)
 )
 """For each node after the input: its edges, and the nodes they come from."""
 _BATCH_STATISTICS = {"track_running_stats": False}
-_BARE = {"affine": False, **_BATCH_STATISTICS}
 
 
 class SharedCell(nn.Module):
-    """A cell with every operation on every edge; ``[b, c, h, w]`` to ``[b, c, h, w]``."""
+    """A cell with every operation on every edge; ``[b, c, h, w]`` to ``[b, c, h, w]``.
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        channels: its width.
+        scaled: whether batch norm has scale and shift.
+    """
+
+    def __init__(self, channels: int, scaled: bool) -> None:
         super().__init__()
+        norm = {"affine": scaled, **_BATCH_STATISTICS}
         self.edges = nn.ModuleList(
-            nn.ModuleDict({op: operation(op, channels, **_BARE) for op in OPS if op != "none"}) for _ in CELL_EDGES
+            nn.ModuleDict({op: operation(op, channels, **norm) for op in OPS if op != "none"}) for _ in CELL_EDGES
         )
 
     def forward(self, x: torch.Tensor, selection: torch.Tensor | Sequence[int]) -> torch.Tensor:
@@ -55,9 +66,10 @@ class NASBench201Supernet(nn.Module):
         num_classes: outputs of the classifier.
         channels: width of the first stage.
         cells: cells per stage.
+        scaled: let batch norm have scale and shift in the cells too, where networks are cut.
     """
 
-    def __init__(self, num_classes: int, channels: int = 16, cells: int = 5) -> None:
+    def __init__(self, num_classes: int, channels: int = 16, cells: int = 5, scaled: bool = False) -> None:
         super().__init__()
         self.num_classes, self.channels, self.cells = num_classes, channels, cells
         c1, c2, c3 = channels, 2 * channels, 4 * channels
@@ -65,11 +77,11 @@ class NASBench201Supernet(nn.Module):
         self.stem = nn.Sequential(nn.Conv2d(3, c1, 3, padding=1, bias=False), nn.BatchNorm2d(c1, **norm))
         self.stages = nn.ModuleList(
             [
-                *(SharedCell(c1) for _ in range(cells)),
+                *(SharedCell(c1, scaled) for _ in range(cells)),
                 Reduction(c1, c2, **norm),
-                *(SharedCell(c2) for _ in range(cells)),
+                *(SharedCell(c2, scaled) for _ in range(cells)),
                 Reduction(c2, c3, **norm),
-                *(SharedCell(c3) for _ in range(cells)),
+                *(SharedCell(c3, scaled) for _ in range(cells)),
             ]
         )
         self.head = nn.Sequential(nn.BatchNorm2d(c3, **norm), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -110,6 +122,100 @@ class NASBench201Supernet(nn.Module):
                 wanted[name] = state[source]
         network.load_state_dict(wanted)
         return network
+
+    def weights(self, choices: Sequence[int], channels: int, cells: int) -> dict[str, torch.Tensor]:
+        """What a network of a cell uses of the weights, by the names of its own parameters, without the classifier.
+
+        Parts of the supernet's tensors, so that gradients reach it: of each layer the first channels, of each stage the
+        first cells.
+
+        Args:
+            choices: of the cell.
+            channels, cells: size of the network, at most the supernet's.
+
+        Raises:
+            ConfigError: it is larger.
+        """
+        if channels > self.channels or cells > self.cells:
+            raise ConfigError(
+                f"the supernet's weights are of {self.channels} channels and {self.cells} cells, too few for "
+                f"{channels} and {cells}"
+            )
+        own = dict(self.named_parameters())
+        return {
+            name: own[source][tuple(slice(size) for size in shape)]
+            for name, source, shape in _parts(tuple(choices), channels, cells, self.cells)
+        }
+
+
+def as_supernet(network: nn.Module) -> NASBench201Supernet:
+    """The same, if it is one; else a `ConfigError`."""
+    if not isinstance(network, NASBench201Supernet):
+        raise ConfigError(f"expected a supernet of nasbench201, got {type(network).__name__}")
+    return network
+
+
+def write_supernet(path: str | os.PathLike[str], supernet: nn.Module) -> None:
+    """Write the weights of half precision, without the classifier, as one safetensors file."""
+    supernet = as_supernet(supernet)
+    size = {"channels": str(supernet.channels), "cells": str(supernet.cells)}
+    weights = {
+        name: value.detach().cpu().half().contiguous()
+        for name, value in supernet.state_dict().items()
+        if not name.startswith("classifier.")
+    }
+    write_atomically(path, save(weights, {"format": FORMAT, **size}))
+
+
+def read_supernet(path: str | os.PathLike[str]) -> NASBench201Supernet:
+    """A supernet of a file of `write_supernet`.
+
+    Raises:
+        CheckpointError: the file cannot be read, or holds something else.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+            if about.get("format") != FORMAT:
+                raise ValueError(f"its format is {about.get('format')!r}, expected {FORMAT!r}")
+            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - not a dict
+        channels, cells = int(about["channels"]), int(about["cells"])
+        # A header must not make us allocate more than the file holds.
+        last = f"stages.{3 * cells + 1}.edges.5.nor_conv_3x3.1.weight"
+        if len(weights["stem.0.weight"]) != channels or last not in weights:
+            raise ValueError(f"it is not of {channels} channels and {cells} cells")
+        supernet = NASBench201Supernet(1, channels, cells, scaled=True)
+        supernet.load_state_dict(weights | {f"classifier.{k}": v for k, v in supernet.classifier.state_dict().items()})
+    except (AttributeError, SafetensorError, *UNREADABLE) as error:
+        raise CheckpointError(
+            f"{os.fspath(path)!r} holds no starting weights of nasbench201 ({type(error).__name__}: {error}); leave it "
+            "out to take the shipped ones"
+        ) from error
+    return supernet
+
+
+@lru_cache(maxsize=64)
+def _parts(
+    choices: tuple[int, ...], channels: int, cells: int, shared_cells: int
+) -> tuple[tuple[str, str, torch.Size], ...]:
+    """Name, name in a supernet of more cells, and shape, of the parameters of a network without its classifier."""
+    with torch.device("meta"):
+        network = NASBench201Network(choices, 1, channels, cells)
+
+    def found() -> Iterator[tuple[str, str, torch.Size]]:
+        for name, value in network.named_parameters():
+            source = _shared_name(name, choices)
+            kind, _, rest = source.partition(".")
+            if kind == "stages":
+                place, _, rest = rest.partition(".")
+                stage, cell = divmod(int(place), cells + 1)
+                # A reduction follows the last cell of a stage.
+                cell = shared_cells if cell == cells else cell
+                source = f"stages.{stage * (shared_cells + 1) + cell}.{rest}"
+            if kind != "classifier":
+                yield name, source, value.shape
+
+    return tuple(found())
 
 
 def _shared_name(name: str, choices: Sequence[int]) -> str:

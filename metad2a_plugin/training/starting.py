@@ -1,0 +1,132 @@
+"""Networks that do not start from nothing: weights that have seen images, of which each takes its part."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import update_bn
+
+from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.nn.probe import fit_ridge
+from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.spaces.interfaces import IMAGENET, Transferable, transferable
+from metad2a_plugin.training.classifier import ImageClassifier
+from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.training.images import TrainingData
+from metad2a_plugin.utils.files import PRETRAINED
+from metad2a_plugin.utils.kept import unreadable
+
+SHIPPED = "shipped"
+"""In place of a file: the weights that this package brings for the space."""
+_IMAGES, _BATCH = 2048, 128
+
+
+def new_classifier(
+    space: SearchSpace, architecture: Architecture, data: TrainingData, config: TrainConfig
+) -> ImageClassifier:
+    """The network of an architecture before its training.
+
+    With `TrainConfig.weights` it begins with these: then the statistics of its batch norm are those of the training
+    images, and its last layer is the best linear classifier of what it sees in them.
+
+    Raises:
+        ConfigError: an option does not fit the space, or the weights do not fit the network.
+        CheckpointError: the weights cannot be read.
+    """
+    mean, std = (data.mean, data.std) if config.weights is None else IMAGENET
+    classifier = ImageClassifier(
+        space,
+        architecture,
+        len(data.class_names),
+        class_names=data.class_names,
+        input_size=config.input_size,
+        mean=mean,
+        std=std,
+        seed=config.seed,
+        options=config.options,
+    )
+    if config.weights is not None:
+        found = transferable(space)
+        supernet = _supernet(found.name, str(weights_file(space, config.weights)))
+        weights = found.cut(supernet, architecture, **config.options)
+        classifier.network.load_state_dict({name: value.detach() for name, value in weights.items()}, strict=False)
+        _adapt(classifier, found.head, data)
+    return classifier
+
+
+def weights_file(space: SearchSpace, weights: str) -> Path:
+    """The file of starting weights, which `SHIPPED` stands for too.
+
+    Raises:
+        ConfigError: the space has none.
+        CheckpointError: no such file.
+    """
+    found = transferable(space)
+    path = _shipped(found) / "model.safetensors" if weights == SHIPPED else Path(weights).expanduser()
+    if weights == SHIPPED and not path.is_file():
+        raise ConfigError(f"no starting weights are shipped for {found.name!r}; give the file of a supernet")
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {weights!r} with starting weights; give one, or {SHIPPED!r}")
+    return path
+
+
+def weights_digest(space: SearchSpace, weights: str | None) -> str | None:
+    """SHA-256 of the file of starting weights, by which trainings are told apart."""
+    return None if weights is None else _digest(weights_file(space, weights))
+
+
+def shipped_sizes(space: SearchSpace) -> tuple[Mapping[str, Any], ...]:
+    """Options of the networks that shipped weights are of, the largest first; none where nothing is shipped.
+
+    Raises:
+        CheckpointError: the description of the weights is damaged.
+    """
+    if not isinstance(space, Transferable):
+        return ()
+    path = _shipped(space) / "config.json"
+    if not path.is_file():
+        return ()
+    try:
+        return tuple(dict(size) for size in json.loads(path.read_bytes())["sizes"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise unreadable(path, error, "reinstall metad2a-plugin") from error
+
+
+def _shipped(space: Transferable) -> Path:
+    return PRETRAINED / f"{space.name}-weights"
+
+
+@lru_cache(maxsize=2)
+def _supernet(space: str, path: str) -> nn.Module:
+    from metad2a_plugin.plugins.registry import get_space
+
+    return transferable(get_space(space)).read_supernet(path)
+
+
+@lru_cache(maxsize=8)
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@torch.no_grad()
+def _adapt(classifier: ImageClassifier, head: str, data: TrainingData) -> None:
+    """Statistics of batch norm and the last layer, by at most `_IMAGES` training images."""
+    order = torch.randperm(len(data.labels), generator=torch.Generator().manual_seed(0))[:_IMAGES]
+    parts = order.tensor_split(max(1, len(order) // _BATCH))
+    update_bn((data.images[part] for part in parts), classifier.train())
+    classifier.eval()
+    linear = classifier.network.get_submodule(head)
+    assert isinstance(linear, nn.Linear)
+    classifier.network.set_submodule(head, nn.Identity())
+    seen = torch.cat([classifier(data.images[part]) for part in parts])
+    classifier.network.set_submodule(head, linear)
+    found = fit_ridge(seen, data.labels[torch.cat(parts)], len(data.class_names))
+    linear.weight.copy_(found.sharpness * found.weight.T)
+    linear.bias.copy_(found.sharpness * found.bias)
