@@ -32,6 +32,13 @@ def auto(
     max_latency: opt.MaxLatency = None,
     latency_table: opt.LatencyTable = None,
     model: opt.Model = None,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An image encoder to compare with and to fine-tune, such as efficientnet-lite0; may be repeated. By "
+            "default the shipped one, and efficientnet-lite0 where installed."
+        ),
+    ] = None,
     flip: opt.Flip = AutoConfig.flip,
     json: opt.Json = None,
     seed: opt.Seed = AutoConfig.seed,
@@ -46,7 +53,7 @@ def auto(
     opt.check_outputs(json, folders=(out,))
     require("draw", "the page of a run", "matplotlib")
     limits = opt.limit_options({**settings, **dict.fromkeys(("input_size", "channels", "cells", "width", "network"))})
-    config = opt.configured(AutoConfig, settings, seconds=seconds)
+    config = opt.configured(AutoConfig, settings, seconds=seconds, encoders=encoder)
     from metad2a_plugin.contest.page import write_page
     from metad2a_plugin.contest.run import auto as run
     from metad2a_plugin.utils.progress import stages

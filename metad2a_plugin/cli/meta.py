@@ -114,7 +114,7 @@ def build_database(
             sets[0],
             out,
             config,
-            trained if supernet is None else _supernet_file(supernet),
+            trained if supernet is None else opt.supernet_file(supernet),
             workers=workers,
             ray=ray,
             shard=part,
@@ -146,16 +146,6 @@ def _shard(text: str) -> tuple[int, int]:
     except ValueError:
         raise ConfigError(f"--shard {text!r} must be I/N, such as 1/4") from None
     return first, last
-
-
-def _supernet_file(name: str) -> str:
-    """The path of a supernet; those of OFA's model zoo by a short name."""
-    zoo = {"ofa": 0, "ofa-1.2": 1}
-    if name not in zoo:
-        return name
-    from metad2a_plugin.adapters import ofa
-
-    return str(ofa.zoo_file(ofa.ZOO[zoo[name]], download=True))
 
 
 @app.command("meta-train")

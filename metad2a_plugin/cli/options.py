@@ -161,6 +161,16 @@ def configured(kind: type[Config], options: Mapping[str, Any], /, **others: Any)
     return kind(**given(**named) | others)
 
 
+def supernet_file(name: str) -> str:
+    """The path of a supernet; those of OFA's model zoo by a short name."""
+    zoo = {"ofa": 0, "ofa-1.2": 1}
+    if name not in zoo:
+        return name
+    from metad2a_plugin.adapters import ofa
+
+    return str(ofa.zoo_file(ofa.ZOO[zoo[name]], download=True))
+
+
 def predictor_options(texts: list[str] | None) -> dict[str, Any]:
     """Options of a predictor, none of which is what the commands have arguments for."""
     options = parse_options(texts or ())

@@ -66,6 +66,13 @@ def train(
     cells: opt.Cells = None,
     width: opt.Width = None,
     network: opt.Network = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Networks begin with these: 'shipped', the file of a supernet, or ofa or ofa-1.2, OFA's own (a "
+            "download). The learning rate is then 0.05 by default."
+        ),
+    ] = None,
     flip: opt.Flip = TrainConfig.flip,
     validation: opt.Validation = TrainConfig.validation,
     max_images_per_class: opt.MaxImagesPerClass = None,
@@ -95,6 +102,7 @@ def train(
     from metad2a_plugin.training.files import export_onnx
     from metad2a_plugin.training.images import prepare
     from metad2a_plugin.training.run import train_many
+    from metad2a_plugin.training.starting import LR
     from metad2a_plugin.utils.progress import stages
 
     found = _read_result(result, space) if result else {}
@@ -113,6 +121,8 @@ def train(
     if (budget := Budget.of(found.get("budget"))) is not None:
         names = ("epochs", "batch_size", "lr", "flip")
         settings |= {name: getattr(budget, name) for name in names if not opt.told(context, name)}
+    if weights is not None:
+        settings |= {"weights": opt.supernet_file(weights)} | ({} if opt.told(context, "lr") else {"lr": LR})
     config = opt.configured(TrainConfig, settings, options=options, input_size=size)
     opt.check_outputs(folders=(out,))
     # Which images are used, and which are held out, does not depend on --seed, so that runs can be compared.

@@ -17,7 +17,7 @@ from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.training.classifier import Classifier
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.speed import measure_speed
-from metad2a_plugin.training.starting import SHIPPED, shipped_sizes
+from metad2a_plugin.training.starting import LR, SHIPPED, shipped_sizes
 
 _DESIGNS, _CONSIDERED = 3, 30
 _FINE_TUNING: dict[str, Any] = {"lr": 0.02, "batch_size": 32, "warmup": 0.1}
@@ -94,7 +94,7 @@ def contenders(
         config = _training(
             images,
             batch_size=budget.batch_size,
-            lr=budget.lr,
+            lr=budget.lr if weights is None else LR,
             input_size=budget.input_size,
             options=budget.options,
             weights=weights,

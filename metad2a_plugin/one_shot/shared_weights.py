@@ -18,7 +18,7 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 
 from metad2a_plugin.data.dataset import ImageDataset
-from metad2a_plugin.errors import CheckpointError
+from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.interfaces import WeightSharing, weight_sharing
@@ -63,13 +63,15 @@ class SharedWeights(Fit):
         space: whose architectures share the weights, `WeightSharing`; None takes the default one.
 
     Raises:
-        ConfigError: the space has no supernet or other options, or the device cannot be used.
+        ConfigError: the space has no supernet or other options, weights are given, or the device cannot be used.
     """
 
     network: NormalizedNetwork
     FILES = ("state.pt", "epochs.csv")
 
     def __init__(self, data: TrainingData, config: TrainConfig, space: SearchSpace | None = None) -> None:
+        if config.weights is not None:
+            raise ConfigError("a supernet is trained from nothing; leave the weights out")
         self.space = weight_sharing(get_space(DEFAULT_SPACE) if space is None else space)
         options = self.space.check_options(config.options)
         with torch.random.fork_rng(devices=[]):

@@ -22,7 +22,7 @@ from metad2a_plugin.training.files import export_network, load_network
 from metad2a_plugin.training.fit import Epoch, Fit, Report
 from metad2a_plugin.training.images import TrainingData, check_split, prepare
 from metad2a_plugin.training.result import TrainResult, wilson_interval
-from metad2a_plugin.training.starting import new_classifier, weights_digest
+from metad2a_plugin.training.starting import new_classifier, weights_digest, weights_file
 from metad2a_plugin.utils.files import write_atomically
 from metad2a_plugin.utils.kept import digest, unreadable
 from metad2a_plugin.utils.progress import Progress, stages
@@ -84,6 +84,8 @@ def train_many(
     space.check_options(config.options)
     for architecture in architectures:  # fail before hours of training, not after
         space.validate(architecture)
+    if config.weights is not None:
+        weights_file(space, config.weights)
     data = dataset if isinstance(dataset, TrainingData) else prepare(dataset, config)
     check_split(data, config)
     with stages(progress) if isinstance(progress, bool) else nullcontext(progress) as shown:

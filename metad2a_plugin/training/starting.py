@@ -25,6 +25,8 @@ from metad2a_plugin.utils.kept import unreadable
 
 SHIPPED = "shipped"
 """In place of a file: the weights that this package brings for the space."""
+LR = 0.05
+"""Highest learning rate, where nothing else is asked for; `benchmarks/transfer.py` compares some."""
 _IMAGES, _BATCH = 2048, 128
 
 
