@@ -22,10 +22,10 @@ from metad2a_plugin.utils.progress import stages
 
 if TYPE_CHECKING:
     from benchmarks import _common as common
-    from benchmarks._trainings import FOLDER, Measured
+    from benchmarks._trainings import FOLDER, Measured, without
 else:
     import _common as common
-    from _trainings import FOLDER, Measured
+    from _trainings import FOLDER, Measured, without
 
 CARD = """# {name}: accuracies within a budget, for {space}
 
@@ -53,30 +53,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="the database of trainings")
     parser.add_argument("--write", type=Path, default=PRETRAINED / "nasbench201-budget", help="the checkpoint's folder")
+    parser.add_argument("--without", nargs="*", default=[], metavar="SET", help="image sets to leave out")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     measured = Measured(common.Data(options.data), options.runs / "features", options.folder)
     trainings, base = measured.trainings, load_checkpoint("nasbench201")
+    trainings = trainings.rows(torch.tensor([name not in options.without for name in trainings.image_set]))
+    tables = without(measured.tables, set(options.without))
     assert isinstance(base.predictor, SubspaceEnsemble)
     with stages() as progress:
         model = fit_budget_model(
             trainings,
             measured.tasks,
             base.predictor,
-            tables=measured.tables,
+            tables=tables,
             config=BudgetFitConfig(),
             progress=progress,
         )
     command = "python benchmarks/train_budget.py --data ../shared/data"
+    if options.without:
+        command = " ".join([command, "--without", *options.without])
     results = options.out / "budget.json"
     metrics = json.loads(results.read_bytes())["metrics"] if results.is_file() else {}
     about = {
         "recipe": "budget",
         "seed": 0,
-        "tables": sorted({table.source for table in measured.tables}),
+        "tables": sorted({table.source for table in tables}),
         "rows": len(trainings),
-        "contexts": int(trainings.context.max()) + 1,
-        "tasks": len(measured.tasks),
+        "contexts": len(trainings.context.unique()),
+        "tasks": len(trainings.task.unique()),
         "sets": len(set(trainings.image_set)),
         "command": command,
         "metrics": metrics,
