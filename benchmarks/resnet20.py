@@ -83,5 +83,8 @@ class ResNet20Contender(Contender):
             torch.manual_seed(self.config.seed)
             return ResNet20Classifier(data, width, self.config.input_size)
 
+    def cost(self, images: Images) -> Cost:
+        return self.classifier(images).cost
+
     def data(self, images: Images) -> TrainingData:
         return replace(super().data(images), soft=SoftLabels(images.soft))

@@ -201,7 +201,7 @@ def _one(
 
 
 def _surface(trained: TrainResult, prepared: TrainingData, config: LandscapeConfig) -> dict[str, Any]:
-    return landscape(trained.network, prepared.images, prepared.labels, config).to_dict()
+    return landscape(trained.network, prepared.images[:], prepared.labels, config).to_dict()
 
 
 def measures(family: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, list[float]]]:

@@ -30,7 +30,8 @@ def test_the_readme_is_a_page_long() -> None:
 
 def test_the_readme_has_the_two_commands() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command in ("pip install '.[digits]' && metad2a search sklearn:digits", "pip install -e '.[test]' && pytest"):
+    first = "pip install '.[digits,draw]' && metad2a auto sklearn:digits --time 1m"
+    for command in (first, "pip install -e '.[test]' && pytest"):
         assert f"```\n{command}\n```" in text
 
 

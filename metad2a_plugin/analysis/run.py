@@ -94,7 +94,7 @@ def _landscape(
     """Computed, or read from the run's folder."""
 
     def compute() -> Landscape:
-        return landscape(result.network, data.images, data.labels, config, progress)
+        return landscape(result.network, data.images[:], data.labels, config, progress)
 
     if result.run_dir is None:
         return compute()

@@ -146,7 +146,7 @@ def train(
             )
         data, trained = search.data, _best_asked(search, top)
     else:
-        data = prepare(images, config)
+        data = prepare(images, config, stream=True)
     if searcher:
         # Only the training part is shown to the search: the validation images stay unseen.
         limits = Limits(searched, input_size=config.input_size, options=options)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from metad2a_plugin.contest.images import Images
 from metad2a_plugin.search.designs import Design
-from metad2a_plugin.spaces.base import SearchSpace
+from metad2a_plugin.spaces.base import Cost, SearchSpace
 from metad2a_plugin.training.classifier import Classifier
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.encoder_network import EncoderClassifier
@@ -35,6 +35,10 @@ class Contender(ABC):
     @abstractmethod
     def classifier(self, images: Images) -> Classifier:
         """The network before any training here."""
+
+    @abstractmethod
+    def cost(self, images: Images) -> Cost:
+        """Of that network."""
 
     def data(self, images: Images) -> TrainingData:
         """What it is trained on."""
@@ -78,6 +82,10 @@ class CellContender(Contender):
     def classifier(self, images: Images) -> Classifier:
         return new_classifier(self.space, self.design.architecture, self.data(images), self.config)
 
+    def cost(self, images: Images) -> Cost:
+        size = {"input_size": self.config.input_size, **self.config.options}
+        return self.space.cost(self.design.architecture, num_classes=images.dataset.num_classes, **size)
+
     def data(self, images: Images) -> TrainingData:
         data = super().data(images)
         return replace(data, soft=SoftLabels(images.soft)) if self.soft else data
@@ -109,7 +117,9 @@ class EncoderContender(Contender):
         return f"encoder {self.encoder}, fine-tuned at {self.config.input_size} px"
 
     def classifier(self, images: Images) -> Classifier:
-        names = self.data(images).class_names
-        head = images.head(self.encoder)
+        names, head = images.dataset.class_names, images.head(self.encoder)
         return EncoderClassifier(self.encoder, names, input_size=self.config.input_size, head=head)
+
+    def cost(self, images: Images) -> Cost:
+        return self.classifier(images).cost
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from pathlib import Path
 
 import torch
+from safetensors.torch import load as from_safetensors
+from safetensors.torch import save as to_safetensors
 
 from metad2a_plugin.contest.config import AutoConfig
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.data.encoders import get_encoder
+from metad2a_plugin.data.streamed import Pixels, StreamedPixels
 from metad2a_plugin.nn.probe import RidgeClassifier, fit_ridge
 from metad2a_plugin.plugins.encoder import ImageEncoder
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.images import TrainingData, prepare
+from metad2a_plugin.utils.kept import kept
 
-_KEPT = 2  # sizes that are decoded at once
-_PIXELS = 2**20  # of a batch
+_KEPT = 1 << 28  # bytes of decoded images, where there is more than one size
+_PIXELS = 1 << 20  # of a batch
 _FEW = 8
 
 
@@ -26,34 +31,43 @@ class Images:
     Args:
         dataset: all images.
         config: settings.
+        folder: of the run, where features are kept; None keeps them in memory alone.
 
     Attributes:
+        known, tested: what is learned from and chosen by, and the rest.
+        train, validation: the parts of `known`.
         sides: encoders of the run by name, and the side of the images that they see.
     """
 
-    def __init__(self, dataset: ImageDataset, config: AutoConfig) -> None:
-        self.config = config
+    def __init__(self, dataset: ImageDataset, config: AutoConfig, folder: Path | None = None) -> None:
+        self.config, self.folder = config, folder
         self.dataset = dataset = dataset.verified()
         tested = dataset.held_out(config.test, config.seed)
         self.known, self.tested = dataset.subset(~tested), dataset.subset(tested)
+        held_out = self.known.held_out(config.validation, config.seed)
+        self.train, self.validation = self.known.subset(~held_out), self.known.subset(held_out)
         self.sides: dict[str, int] = {}
         self._prepared: OrderedDict[int, TrainingData] = OrderedDict()
         self._encoders: dict[str, ImageEncoder] = {}
+        self._features: dict[str, dict[str, torch.Tensor]] = {}
         self._heads: dict[str, RidgeClassifier] = {}
 
     def at(self, size: int) -> TrainingData:
         """All but the test part, in this size, split into training and validation part."""
         if size not in self._prepared:
-            while len(self._prepared) >= _KEPT:
+            while self._prepared and sum(map(self._bytes, (*self._prepared, size))) > _KEPT:
                 self._prepared.popitem(last=False)
             split = TrainConfig(input_size=size, validation=self.config.validation, split_seed=self.config.seed)
-            self._prepared[size] = prepare(self.known, split)
+            self._prepared[size] = prepare(self.known, split, stream=True)
         self._prepared.move_to_end(size)
         return self._prepared[size]
 
-    def test(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def test(self, size: int) -> tuple[Pixels, torch.Tensor]:
         """Pixels and labels of the test part: uint8 ``[n, 3, size, size]``, int64 ``[n]``."""
-        return self.tested.images(range(len(self.tested)), size), torch.from_numpy(self.tested.labels)
+        return StreamedPixels(self.tested, size), torch.from_numpy(self.tested.labels)
+
+    def _bytes(self, size: int) -> int:
+        return 3 * size**2 * len(self.known)
 
     # -- encoders --------------------------------------------------------------------------------
     def encoder(self, name: str) -> ImageEncoder:
@@ -63,18 +77,40 @@ class Images:
 
     def seconds(self, name: str, side: int) -> float:
         """That an encoder takes for all images of this size, by a few."""
-        few = self.known.images(range(min(len(self.known), _FEW)), side)
-        network = self.encoder(name)
-        network(few)  # warms up
+        few = range(min(len(self.known), _FEW))
+        self.encoder(name)(self.known.images(few, side))  # warms up
         begin = time.perf_counter()
-        network(few)
+        self.encoder(name)(self.known.images(few, side))
         return (time.perf_counter() - begin) / len(few) * len(self.dataset)
+
+    def features(self, name: str) -> dict[str, torch.Tensor]:
+        """An encoder's features of each part, ``[n, dim]``, by ``train``, ``validation`` and ``test``.
+
+        Raises:
+            CheckpointError: those that were kept are damaged.
+        """
+        if name not in self._features:
+            side = self.sides[name]
+            parts = {"train": self.train, "validation": self.validation, "test": self.tested}
+
+            def compute() -> dict[str, torch.Tensor]:
+                return {part: self._encoded(name, StreamedPixels(images, side)) for part, images in parts.items()}
+
+            if self.folder is None:
+                self._features[name] = compute()
+            else:
+                path = self.folder / f"features-{name}-{side}.safetensors"
+                found = kept(path, lambda path: from_safetensors(path.read_bytes()), compute, to_safetensors)
+                if any(len(found.get(part, ())) != len(images) for part, images in parts.items()):
+                    found = compute()
+                self._features[name] = found
+        return self._features[name]
 
     def head(self, name: str) -> RidgeClassifier:
         """The linear classifier of an encoder's features of the training part."""
         if name not in self._heads:
-            data = self.at(self.sides[name])
-            self._heads[name] = fit_ridge(self._features(name, data.images), data.labels, len(data.class_names))
+            labels = torch.from_numpy(self.train.labels)
+            self._heads[name] = fit_ridge(self.features(name)["train"], labels, self.dataset.num_classes)
         return self._heads[name]
 
     @property
@@ -88,6 +124,6 @@ class Images:
         head = self.head(self.teacher)
         return (head.sharpness * head.left_out).float()
 
-    def _features(self, name: str, pixels: torch.Tensor) -> torch.Tensor:
-        batches = pixels.split(max(1, _PIXELS // pixels[0, 0].numel()))
+    def _encoded(self, name: str, pixels: StreamedPixels) -> torch.Tensor:
+        batches = pixels.split(max(1, _PIXELS // pixels.size**2))
         return torch.cat([self.encoder(name)(batch) for batch in batches])

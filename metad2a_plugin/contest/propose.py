@@ -13,8 +13,7 @@ from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.budget import Budget
 from metad2a_plugin.search.designs import Design, find_designs
 from metad2a_plugin.search.metad2a import MetaD2A
-from metad2a_plugin.spaces.base import SearchSpace
-from metad2a_plugin.training.classifier import Classifier
+from metad2a_plugin.spaces.base import Cost, SearchSpace
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.speed import measure_speed
 from metad2a_plugin.training.starting import LR, SHIPPED, shipped_sizes
@@ -84,7 +83,7 @@ def contenders(
         for size in dict.fromkeys((side, max(side // 2, images.encoder(name).size // 2, _LEAST_SIDE))):
             batch = _FINE_TUNING | ({"batch_size": 16} if size > _LARGE else {})
             encoder = EncoderContender(name, _training(images, input_size=size, **batch))
-            if within(limits, encoder.classifier(images)):
+            if within(limits, encoder.cost(images)):
                 found.append(encoder)
     begun: list[Contender] = []
     others: list[Contender] = []
@@ -106,11 +105,10 @@ def contenders(
     return {contender.name: contender for contender in [*found, *begun, *others][:MOST]}
 
 
-def within(limits: Limits, network: Classifier) -> bool:
+def within(limits: Limits, cost: Cost) -> bool:
     """Whether a network of no space keeps to limits; of these a latency is not known."""
-    params, flops = network.cost.params, network.cost.flops
-    counted = (limits.max_params, params), (limits.max_flops, flops)
-    return not limits.max_latency and all(most is None or cost <= most for most, cost in counted)
+    counted = (limits.max_params, cost.params), (limits.max_flops, cost.flops)
+    return not limits.max_latency and all(most is None or value <= most for most, value in counted)
 
 
 def _training(images: Images, **settings: Any) -> TrainConfig:

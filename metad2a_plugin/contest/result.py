@@ -12,6 +12,7 @@ import torch
 from metad2a_plugin.contest.contenders import Contender
 from metad2a_plugin.contest.journal import Trained
 from metad2a_plugin.data.dataset import ImageDataset
+from metad2a_plugin.data.streamed import Pixels
 from metad2a_plugin.spaces.base import Cost
 from metad2a_plugin.training.classifier import Classifier
 from metad2a_plugin.training.result import wilson_interval
@@ -45,10 +46,10 @@ class Answers:
 
 
 @torch.inference_mode()
-def measured(network: Classifier, pixels: torch.Tensor, labels: torch.Tensor) -> Answers:
+def measured(network: Classifier, pixels: Pixels, labels: torch.Tensor) -> Answers:
     """Answers for pixels, uint8 ``[n, 3, size, size]``."""
     network.eval()
-    batches = pixels.split(max(1, _PIXELS // pixels[0, 0].numel()))
+    batches = pixels.split(max(1, _PIXELS // pixels.shape[-1] ** 2))
     return Answers(labels, torch.cat([network(batch) for batch in batches]))
 
 

@@ -15,13 +15,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.contest.config import AutoConfig, encoders
 from metad2a_plugin.contest.contenders import Contender, EncoderContender
 from metad2a_plugin.contest.images import Images
 from metad2a_plugin.contest.journal import Journal, Trained, folder_of
 from metad2a_plugin.contest.propose import MOST, contenders, designs, within
-from metad2a_plugin.contest.result import AutoResult, Reference, measured
+from metad2a_plugin.contest.result import Answers, AutoResult, Reference, measured
 from metad2a_plugin.contest.schedule import best, epochs_within, rounds
 from metad2a_plugin.contest.training import ContenderFit, curve, epoch_seconds
 from metad2a_plugin.data import load_dataset
@@ -84,7 +87,7 @@ def auto(
         "images": dataset.content_hash,
     }
     journal = Journal(Path(out), settings)
-    return _Run(searcher, bounds, Images(dataset, config), journal, progress).result()
+    return _Run(searcher, bounds, Images(dataset, config, journal.folder), journal, progress).result()
 
 
 class _Run:
@@ -107,7 +110,7 @@ class _Run:
         try:
             plain = self.journal.decide("designs", self._designs)
             found = contenders(self.searcher.space, self.images, self.limits, plain)
-            self.costs = {name: contender.classifier(self.images).cost for name, contender in found.items()}
+            self.costs = {name: contender.cost(self.images) for name, contender in found.items()}
             self._all_rounds(found)
         except KeyboardInterrupt:
             if not self.source:
@@ -122,7 +125,7 @@ class _Run:
             network=network,
             source=self.source,
             validation=self.accuracy,
-            validation_images=len(self.images.at(network.input_size).validation_labels),
+            validation_images=len(self.images.validation),
             test=measured(network, *self.images.test(network.input_size)),
             references=tuple(references),
             contenders=found,
@@ -137,20 +140,20 @@ class _Run:
         """What any network must beat; the first network of the run is among them."""
         images = self.images
         images.sides = self.journal.decide("encoders", self._sides)
-        found: list[Reference] = []
+        common = np.bincount(images.train.labels).argmax()
+        frequent = [100 * float((part.labels == common).mean()) for part in (images.validation, images.tested)]
+        found = [Reference("most frequent class", frequent[0], frequent[1], None)]
         for name, side in images.sides.items():
-            self.progress(f"features of {name}", len(found), len(images.sides), "")
-            data, (pixels, labels) = images.at(side), images.test(side)
-            if not found:
-                common = data.labels.bincount().argmax()
-                frequent = [100 * (part == common).double().mean().item() for part in (data.validation_labels, labels)]
-                found.append(Reference("most frequent class", frequent[0], frequent[1], None))
-            network = EncoderClassifier(name, data.class_names, input_size=side, head=images.head(name)).eval()
-            validation = measured(network, data.validation_images, data.validation_labels).accuracy
-            test = measured(network, pixels, labels).accuracy
+            self.progress(f"features of {name}", len(found) - 1, len(images.sides), "")
+            features, head = images.features(name), images.head(name)
+            validation, test = (
+                Answers(torch.from_numpy(part.labels), head(features[kind]).float()).accuracy
+                for kind, part in (("validation", images.validation), ("test", images.tested))
+            )
+            network = EncoderClassifier(name, images.dataset.class_names, input_size=side, head=head).eval()
             found.append(Reference(f"linear classifier on {name}", validation, test, network))
             self.linear[name] = validation
-            if within(self.limits, network):
+            if within(self.limits, network.cost):
                 self._offer(validation, found[-1].name, network)
             note = f"validation accuracy {validation:.1f}%"
             self.progress(f"features of {name}", len(found) - 1, len(images.sides), note)

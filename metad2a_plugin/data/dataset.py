@@ -10,6 +10,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from metad2a_plugin.data.pixels import DatasetWarning, few
 from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.utils.lazy import torch
 
+_AT_ONCE = 256  # images
 _KINDS = (
     "a folder of class folders, a .zip of one, an .npz file, a tuple (images, labels) of arrays, a torch Dataset, "
     "or 'sklearn:digits'"
@@ -114,15 +116,20 @@ class ImageDataset:
         wanted = [int(i) for i in indices]
         work = partial(_square, source, size=size)
         rows = [int(self._indices[i]) for i in wanted]
-        if source.parallel and len(rows) > 1:
-            with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-                squares = list(pool.map(work, rows))
-        else:
-            squares = [work(row) for row in rows]
-        broken = {i: s for i, s in zip(wanted, squares, strict=True) if isinstance(s, str)}
-        good = [s for s in squares if not isinstance(s, str)]
-        stacked = np.stack(good) if good else np.empty((0, size, size, 3), np.uint8)
-        return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous(), broken
+        # Filled as they come: with copies on the way, many images would take several times their size.
+        pixels, good = np.empty((len(rows), 3, size, size), np.uint8), 0
+        broken: dict[int, str] = {}
+        parallel = source.parallel and len(rows) > 1
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) if parallel else nullcontext() as pool:
+            for start in range(0, len(rows), _AT_ONCE):
+                part = rows[start : start + _AT_ONCE]
+                for i, square in zip(wanted[start:], pool.map(work, part) if pool else map(work, part), strict=False):
+                    if isinstance(square, str):
+                        broken[i] = square
+                    else:
+                        pixels[good] = square.transpose(2, 0, 1)
+                        good += 1
+        return torch.from_numpy(pixels[:good]), broken
 
     # -- parts -----------------------------------------------------------------------------------
     def subset(self, indices: Sequence[int] | np.ndarray) -> ImageDataset:

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from metad2a_plugin.data.dataset import ImageDataset
+from metad2a_plugin.data.streamed import Pixels
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.one_shot.config import SearchConfig
 from metad2a_plugin.one_shot.outcome import SearchEpoch, SearchOutcome, best_cell
@@ -136,7 +137,7 @@ class GradientSearch(TrainingLoop[SearchEpoch]):
             self.space, self.alpha.detach().cpu().clone(), tuple(self.history), self.config.allow_none
         )
 
-    def batch(self, images: torch.Tensor, labels: torch.Tensor, chosen: torch.Tensor) -> Batch:
+    def batch(self, images: Pixels, labels: torch.Tensor, chosen: torch.Tensor) -> Batch:
         """Some of the images, normalised by mean and deviation of the training half."""
         return Batch(self._normalised(images[chosen]), labels[chosen].to(self.device))
 
@@ -148,7 +149,7 @@ class GradientSearch(TrainingLoop[SearchEpoch]):
         config, data = self.config, self.data
         order = torch.randperm(len(data.labels)).tensor_split(self.batches)
         bank = draws(len(data.validation_labels), self.batches, len(order[0]))
-        images = augmented(data.images, config.flip) if config.augment else data.images
+        images = augmented(data.images[:], config.flip) if config.augment else data.images
         self._begin(index)
         losses = []
         for step, (train, held_out) in enumerate(zip(order, bank, strict=True)):

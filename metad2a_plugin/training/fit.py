@@ -114,7 +114,7 @@ class Fit(TrainingLoop[Epoch]):
         self.network.eval()
         images, size = self.data.validation_images, _EVALUATION_BATCH
         if self.device.type == "cpu":
-            size = min(size, max(1, _EVALUATION_PIXELS // images[0, 0].numel()))
+            size = min(size, max(1, _EVALUATION_PIXELS // images.shape[-1] ** 2))
         batches = images.split(size)
         return self._accuracies(torch.cat([self.network(batch.to(self.device)).argmax(1).cpu() for batch in batches]))
 

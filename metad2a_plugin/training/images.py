@@ -6,13 +6,19 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import nn
 
 from metad2a_plugin.data.dataset import ImageDataset
+from metad2a_plugin.data.streamed import Pixels, StreamedPixels
 from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.soft import SoftLabels
+
+IN_MEMORY = 1 << 30
+"""Bytes of pixels that are kept decoded, where images may be streamed."""
+_FEW = 2048
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,7 @@ class TrainingData:
     """A dataset decoded and split; made by `prepare`, shared by all architectures.
 
     Attributes:
-        images, labels: training part, uint8 ``[n, 3, size, size]`` and int64 ``[n]``.
+        images, labels: training part, uint8 ``[n, 3, size, size]`` and int64 ``[n]``; see `Pixels`.
         validation_images, validation_labels: the same of the validation part.
         mean, std: of the training pixels scaled to 0..1, per channel.
         class_names: one name per class.
@@ -29,9 +35,9 @@ class TrainingData:
         soft: what a teacher says of the training part.
     """
 
-    images: torch.Tensor
+    images: Pixels
     labels: torch.Tensor
-    validation_images: torch.Tensor
+    validation_images: Pixels
     validation_labels: torch.Tensor
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -45,32 +51,56 @@ class TrainingData:
     def fingerprint(self) -> str:
         """SHA-256 over all pixels, labels, class names and soft labels."""
         digest = hashlib.sha256(repr(self.class_names).encode())
-        for tensor in (self.images, self.labels, self.validation_images, self.validation_labels):
-            digest.update(repr(tuple(tensor.shape)).encode())
-            digest.update(tensor.numpy().tobytes())
+        for part in (self.images, self.labels, self.validation_images, self.validation_labels):
+            digest.update(repr(tuple(part.shape)).encode())
+            if isinstance(part, StreamedPixels):
+                digest.update(part.dataset.content_hash.encode())
+            else:
+                digest.update(part[:].numpy().tobytes())
         if self.soft is not None:
             digest.update(repr((self.soft.share, self.soft.temperature)).encode())
             digest.update(self.soft.logits.float().cpu().numpy().tobytes())
         return digest.hexdigest()
 
 
-def prepare(dataset: ImageDataset, config: TrainConfig) -> TrainingData:
+def prepare(dataset: ImageDataset, config: TrainConfig, *, stream: bool = False) -> TrainingData:
     """Decode and split a dataset, each image once; broken ones are left out with a warning.
+
+    Args:
+        dataset: all images.
+        config: size of the images, and the split.
+        stream: whether images that would take more than `IN_MEMORY` are decoded again each time they are asked for.
 
     Raises:
         DatasetError: no class has two images, so that none can be held out; or too many images are broken.
     """
-    pixels, broken = dataset.decode(range(len(dataset)), config.input_size)
-    dataset = dataset.without(broken)
+    size, streams = config.input_size, stream and 3 * config.input_size**2 * len(dataset) > IN_MEMORY
+    dataset = dataset.verified() if streams else dataset
     held_out = dataset.held_out(config.validation, config.split_seed)
+    pixels = None
+    if not streams:
+        # The training part first, so that both parts are views; but the split depends on which images are broken.
+        order = np.argsort(held_out, kind="stable")
+        pixels, broken = dataset.decode(order, size)
+        if broken:
+            dataset = dataset.without(broken)
+            held_out = dataset.held_out(config.validation, config.split_seed)
+            place = np.argsort(order[~np.isin(order, list(broken))])
+            pixels = pixels[torch.from_numpy(place[np.argsort(held_out, kind="stable")])]
     if not held_out.any():
         raise DatasetError(
             f"no class of {dataset.name!r} has two images, so none can be held out for validation; add images"
         )
     train, validation = dataset.subset(~held_out), dataset.subset(held_out)
-    images, validation_images = pixels[torch.from_numpy(~held_out)], pixels[torch.from_numpy(held_out)]
-    del pixels
-    mean, std = pixel_statistics(images)
+    images: Pixels
+    validation_images: Pixels
+    if pixels is None:
+        images, validation_images = StreamedPixels(train, size), StreamedPixels(validation, size)
+        few = images[torch.linspace(0, len(images) - 1, min(len(images), _FEW)).long()]
+    else:
+        images, validation_images = pixels[: len(train)], pixels[len(train) :]
+        few = images
+    mean, std = pixel_statistics(few)
     return TrainingData(
         images=images,
         labels=torch.from_numpy(train.labels),

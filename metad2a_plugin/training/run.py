@@ -86,7 +86,7 @@ def train_many(
         space.validate(architecture)
     if config.weights is not None:
         weights_file(space, config.weights)
-    data = dataset if isinstance(dataset, TrainingData) else prepare(dataset, config)
+    data = dataset if isinstance(dataset, TrainingData) else prepare(dataset, config, stream=True)
     check_split(data, config)
     with stages(progress) if isinstance(progress, bool) else nullcontext(progress) as shown:
         return [

@@ -146,8 +146,8 @@ def test_train_shows_its_search_no_image_that_it_validates_on(
         seen.append({dataset.key(i) for i in range(len(dataset))})
         return searched(self, dataset, **options)
 
-    def watched_prepare(dataset: Any, config: Any) -> Any:
-        data = prepared(dataset, config)
+    def watched_prepare(dataset: Any, config: Any, **options: Any) -> Any:
+        data = prepared(dataset, config, **options)
         seen.append({data.validation.key(i) for i in range(len(data.validation))})
         return data
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -160,3 +162,40 @@ def test_an_encoder_that_cannot_be_trained_is_refused(monkeypatch: pytest.Monkey
     monkeypatch.setattr(encoder_network, "get_encoder", lambda name: MeanColour())
     with pytest.raises(ConfigError, match="no network to train"):
         EncoderClassifier("mean-colour", ["a", "b"])
+
+
+class _Killed(BaseException):
+    """As if the process had ended: nobody catches it."""
+
+
+@pytest.mark.slow
+def test_killed_at_ten_moments_and_resumed_it_ends_the_same_and_trains_nothing_twice(
+    found: AutoResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epochs = sum(t.epochs for t in found.trained)
+    moments = iter(sorted(random.Random(0).sample(range(epochs), min(10, epochs - 1))))
+    step, done, killed = ContenderFit.step, 0, next(moments)
+
+    def fragile(self: ContenderFit) -> Any:
+        nonlocal done, killed
+        if done == killed and not measuring():
+            killed = next(moments, -1)
+            raise _Killed
+        epoch = step(self)
+        done += not measuring()
+        return epoch
+
+    def measuring() -> bool:
+        """Whether the speed of an epoch is measured, which is no training of the run."""
+        return any(frame.function == "epoch_seconds" for frame in inspect.stack(0))
+
+    monkeypatch.setattr(ContenderFit, "step", fragile)
+    for _ in range(20):
+        try:
+            whole = auto(coloured(), tmp_path, CONFIG, limits=SMALL)
+            break
+        except _Killed:
+            continue
+    assert killed == -1 and done == epochs
+    assert [t.curve for t in whole.trained] == [t.curve for t in found.trained]
+    assert whole.source == found.source and torch.equal(whole.test.logits, found.test.logits)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from metad2a_plugin.data import DatasetWarning, dataset, load_dataset
+from metad2a_plugin.data.streamed import StreamedPixels
+from metad2a_plugin.training import images
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.images import prepare
 
@@ -57,3 +61,23 @@ def test_each_image_is_decoded_once(folder: Path, broken: list[str], monkeypatch
     ):
         assert [part.key(i) for i in range(len(part))] == [prepared.key(i) for i in range(len(prepared))]
         assert part.images(range(len(part)), 8).equal(pixels)
+
+
+@pytest.mark.parametrize("damaged", [False, True], ids=["sound", "broken"])
+def test_streamed_images_are_those_that_are_kept(folder: Path, damaged: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if damaged:
+        (folder / "a" / "04.png").write_bytes(b"no image")
+    config = TrainConfig(input_size=16, validation=0.3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DatasetWarning)
+        kept = prepare(load_dataset(folder), config, stream=True)
+        monkeypatch.setattr(images, "IN_MEMORY", 1000)
+        streamed = prepare(load_dataset(folder), config, stream=True)
+        again = prepare(load_dataset(folder), config, stream=True)
+    assert isinstance(kept.images, torch.Tensor) and isinstance(streamed.images, StreamedPixels)
+    for one, other in ((kept.images, streamed.images), (kept.validation_images, streamed.validation_images)):
+        assert torch.equal(one[:], other[:]) and one.shape == other.shape
+        assert torch.equal(torch.cat([*other.split(5)]), one[:])
+        assert torch.equal(other[torch.tensor([2, 0])], one[torch.tensor([2, 0])])
+    assert torch.equal(kept.labels, streamed.labels) and kept.mean == streamed.mean
+    assert streamed.fingerprint == again.fingerprint
