@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -46,12 +45,7 @@ class ContenderFit(Fit):
         super().__init__(contender.classifier(images), data, config, device, contender.title)
         self.contender = contender
         if contender.max_norm is not None:
-            self.optimizer.register_step_pre_hook(self._shorten)
-
-    def _shorten(self, *_: Any) -> None:
-        """Gradients that are longer than the contender's `max_norm`."""
-        assert self.contender.max_norm is not None
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.contender.max_norm)
+            self.shorten(contender.max_norm)
 
     @property
     def key(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -15,6 +15,8 @@ from metad2a_plugin.training.loop import TrainingLoop, cosine
 from metad2a_plugin.utils.torch_device import usable
 
 _EVALUATION_BATCH = 512
+_MAX_NORM = 1.0
+"""Of gradients, where networks begin with weights: their last layer has seen the images, and may be steep."""
 _EVALUATION_PIXELS = 2**16
 """Of a batch on a CPU: more would not stay in its caches."""
 
@@ -78,6 +80,16 @@ class Fit(TrainingLoop[Epoch]):
             network.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay, nesterov=True
         )
         self.parts = {"network": network, "optimizer": self.optimizer}
+        if config.weights is not None:
+            self.shorten(_MAX_NORM)
+
+    def shorten(self, most: float) -> None:
+        """Have gradients that are longer than `most` shortened before each step."""
+
+        def shorten(*_: Any) -> None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), most)
+
+        self.optimizer.register_step_pre_hook(shorten)
 
     def _epoch(self, index: int) -> Epoch:
         with lean(self.network):
