@@ -22,6 +22,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from metad2a_plugin.nn.submodules import put
 from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.interfaces import IMAGENET, transferable
@@ -162,7 +163,7 @@ def _frame(space: str, text: str, size: tuple[tuple[str, Any], ...]) -> nn.Modul
     found = transferable(get_space(space))
     with torch.device("meta"):
         network = found.build(found.parse(text), 1, **dict(size))
-    network.set_submodule(found.head, nn.Identity())
+    put(network, found.head, nn.Identity())
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean = module.running_var = module.num_batches_tracked = None

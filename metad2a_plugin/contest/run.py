@@ -27,7 +27,7 @@ from metad2a_plugin.contest.propose import MOST, contenders, designs, within
 from metad2a_plugin.contest.result import Answers, AutoResult, Reference, measured
 from metad2a_plugin.contest.schedule import best, epochs_within, rounds
 from metad2a_plugin.contest.training import ContenderFit, curve, epoch_seconds
-from metad2a_plugin.data import load_dataset
+from metad2a_plugin.data import get_encoder, load_dataset
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.budget import default_model
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE
@@ -77,6 +77,10 @@ def auto(
         CheckpointError: `out` holds the run of other settings or images, or a file in it is damaged.
     """
     usable(config.device)
+    for name in encoders(config):
+        # Before any image is looked at: that there is one, that it can be trained, and that its network can be read.
+        get_encoder(name)
+        EncoderClassifier(name, ("",), pretrained=False)
     searcher = MetaD2A.from_pretrained(model or default_model(DEFAULT_SPACE, True))
     bounds = Limits.of(searcher.space, limits or {})
     dataset = load_dataset(dataset)

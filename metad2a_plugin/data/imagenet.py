@@ -35,6 +35,7 @@ class ImageNetEncoder(TrainableEncoder):
 
     Args:
         device: where the network runs.
+        pretrained: leave the weights out where others will be loaded; then nothing need be installed.
 
     Raises:
         MissingExtraError: the package is not installed (extra ``pretrained``).
@@ -51,7 +52,13 @@ class ImageNetEncoder(TrainableEncoder):
     eps: ClassVar[float] = 1e-3
     normalisation: ClassVar[tuple[tuple[float, ...], tuple[float, ...]]] = _TENSORFLOW
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str = "cpu", pretrained: bool = True) -> None:
+        network = InvertedResidualNetwork(self.stages, self.same, self.eps, *self.normalisation)
+        if pretrained:
+            self._load(network)
+        self._network, self._device = network.eval().to(device), device
+
+    def _load(self, network: nn.Module) -> None:
         found = importlib.util.find_spec(self.package)
         if found is None or not found.submodule_search_locations:
             raise self._missing()
@@ -61,7 +68,6 @@ class ImageNetEncoder(TrainableEncoder):
             if hashlib.sha256(data).hexdigest() != self.fingerprint:
                 raise ValueError("it is another file")
             weights = torch.load(path, map_location="cpu", weights_only=True)
-            network = self._untrained()
             own = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
             # Both name the same tensors in the order of the layers; the classifier comes last.
             theirs = [name for name in weights if not name.endswith("num_batches_tracked")]
@@ -71,7 +77,6 @@ class ImageNetEncoder(TrainableEncoder):
                 f"the weights of the encoder {self.name!r} in {str(path)!r} cannot be used ({type(error).__name__}: "
                 f"{error}); install {self.package.replace('_', '-')} again"
             ) from error
-        self._network, self._device = network.eval().to(device), device
 
     @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
@@ -87,10 +92,6 @@ class ImageNetEncoder(TrainableEncoder):
 
     def _missing(self) -> MetaD2AError:
         return MissingExtraError(self.package, "pretrained", f"the encoder {self.name!r}")
-
-    @classmethod
-    def _untrained(cls) -> InvertedResidualNetwork:
-        return InvertedResidualNetwork(cls.stages, cls.same, cls.eps, *cls.normalisation)
 
 
 class EfficientNetLite0(ImageNetEncoder):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from metad2a_plugin.data.encoders import get_encoder
+from metad2a_plugin.data.encoders import get_encoder, get_untrained_encoder
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.nn.counting import count_cost
 from metad2a_plugin.nn.probe import RidgeClassifier
@@ -29,6 +29,7 @@ class EncoderClassifier(Classifier):
         class_names: one per output.
         input_size: side of the square images, in pixels; None takes the encoder's own.
         head: the classifier to begin with; None begins with one that knows nothing.
+        pretrained: leave the encoder's weights out where others will be loaded.
 
     Raises:
         ConfigError: the encoder has no network that can be trained.
@@ -41,9 +42,10 @@ class EncoderClassifier(Classifier):
         *,
         input_size: int | None = None,
         head: RidgeClassifier | None = None,
+        pretrained: bool = True,
     ) -> None:
         super().__init__()
-        found = get_encoder(encoder)
+        found = get_encoder(encoder) if pretrained else get_untrained_encoder(encoder)
         if not isinstance(found, TrainableEncoder):
             raise ConfigError(f"the encoder {encoder!r} has no network to train; use another, such as 'default'")
         self.encoder, self.class_names = encoder, tuple(class_names)

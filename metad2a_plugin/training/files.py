@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 
 from metad2a_plugin.errors import CheckpointError, ConfigError, require
-from metad2a_plugin.plugins.registry import available, get_space
+from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.training.classifier import Classifier, ImageClassifier
 from metad2a_plugin.training.encoder_network import EncoderClassifier
@@ -116,9 +116,8 @@ def _rebuild(
         if space is not None:
             raise CheckpointError(f"it is the encoder {described['encoder']!r}, no network of {space.name!r}")
         # A name that a file gives must not make us read a folder or fetch weights.
-        if described["encoder"] not in available("encoders"):
-            raise CheckpointError(f"it is the encoder {described['encoder']!r}, which is not installed")
-        made = EncoderClassifier(described["encoder"], described["class_names"], input_size=described["input_size"])
+        names, side = described["class_names"], described["input_size"]
+        made = EncoderClassifier(described["encoder"], names, input_size=side, pretrained=False)
         made.network.load_state_dict(weights)
         return made
     space = get_space(described["space"]) if space is None else space

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import update_bn
 
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.nn.probe import fit_ridge
+from metad2a_plugin.nn.submodules import put
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.interfaces import IMAGENET, Transferable, transferable
 from metad2a_plugin.training.classifier import ImageClassifier
@@ -124,11 +125,10 @@ def _adapt(classifier: ImageClassifier, head: str, data: TrainingData) -> None:
     parts = order.tensor_split(max(1, len(order) // _BATCH))
     update_bn((data.images[part] for part in parts), classifier.train())
     classifier.eval()
-    linear = classifier.network.get_submodule(head)
+    linear = put(classifier.network, head, nn.Identity())
     assert isinstance(linear, nn.Linear)
-    classifier.network.set_submodule(head, nn.Identity())
     seen = torch.cat([classifier(data.images[part]) for part in parts])
-    classifier.network.set_submodule(head, linear)
+    put(classifier.network, head, linear)
     found = fit_ridge(seen, data.labels[torch.cat(parts)], len(data.class_names))
     linear.weight.copy_(found.sharpness * found.weight.T)
     linear.bias.copy_(found.sharpness * found.bias)

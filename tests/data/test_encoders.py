@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 import sys
 import types
@@ -15,9 +16,11 @@ from torch import nn
 
 from metad2a_plugin.data import encoders
 from metad2a_plugin.data.distilled import DistilledEncoder
-from metad2a_plugin.data.encoders import DefaultEncoder, TorchvisionEncoder, get_encoder
+from metad2a_plugin.data.encoders import DefaultEncoder, get_encoder
+from metad2a_plugin.data.zoo import TorchvisionEncoder
 from metad2a_plugin.errors import CheckpointError, ConfigError, MissingExtraError
 from metad2a_plugin.plugins import registry
+from metad2a_plugin.plugins.encoder import TrainableEncoder
 
 SHAPE = {"stem": [4, 4], "widths": [4, 6], "depths": [1, 1], "dim": 5}
 
@@ -142,7 +145,7 @@ def torchvision(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
     models = types.SimpleNamespace(
         list_models=lambda module: ["resnet18", "squeezenet1_0"],
         get_model_weights=lambda name: weights,
-        get_model=lambda name, weights: network if name == "resnet18" else nn.Conv2d(3, 4, 1),
+        get_model=lambda name, weights: copy.deepcopy(network) if name == "resnet18" else nn.Conv2d(3, 4, 1),
         network=network,
     )
     package = types.ModuleType("torchvision")
@@ -161,6 +164,41 @@ def test_torchvision_penultimate_features(torchvision: types.SimpleNamespace) ->
     before = encoder.fingerprint
     nn.init.ones_(torchvision.network.trunk.weight)
     assert TorchvisionEncoder("resnet18").fingerprint != before
+
+
+def test_a_network_of_a_zoo_can_be_trained_further(torchvision: types.SimpleNamespace) -> None:
+    encoder = get_encoder("torchvision:resnet18")
+    assert isinstance(encoder, TrainableEncoder)
+    images = torch.randint(0, 256, (3, 3, 20, 20), dtype=torch.uint8)
+    features = encoder.network()(images)
+    assert torch.allclose(features, encoder(images), atol=1e-6) and features.requires_grad
+
+
+def test_timm_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pooled(nn.Module):
+        num_features = 6
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 6, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(x).mean((2, 3))
+
+    timm: Any = types.ModuleType("timm")
+    timm.list_models = lambda pretrained: ["resnet18.a1_in1k"]
+    timm.create_model = lambda name, pretrained, num_classes: Pooled()
+    look = {"input_size": (3, 24, 24), "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    timm.data = types.SimpleNamespace(resolve_model_data_config=lambda network: look)
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    encoder = get_encoder("timm:resnet18")
+    assert (encoder.name, encoder.dim, encoder.size) == ("timm:resnet18", 6, 24)
+    assert encoder(torch.zeros(2, 3, 24, 24, dtype=torch.uint8)).shape == (2, 6)
+    with pytest.raises(ConfigError, match=r"timm has no weights of a model 'resnet81'; did you mean"):
+        get_encoder("timm:resnet81")
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ConfigError, match="pip install timm"):
+        get_encoder("timm:resnet18")
 
 
 def test_torchvision_errors(torchvision: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
