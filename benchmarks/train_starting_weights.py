@@ -1,6 +1,6 @@
 """Train the starting weights of a search space: a supernet of small networks that has seen images.
 
-    python benchmarks/train_starting_weights.py --data ../shared/data --space nasbench201 --hours 1
+    python benchmarks/train_starting_weights.py --data ../shared/data --space nasbench201
 
 Like the image encoder (`train_encoder.py`) it learns to predict a strong ImageNet teacher's features of 20,931 images,
 one random network of a random size for each batch. Every epoch ends in a checkpoint below `--runs`; the same command
@@ -27,7 +27,7 @@ from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.interfaces import IMAGENET, transferable
 from metad2a_plugin.training.loop import TrainingLoop, cosine
-from metad2a_plugin.utils.files import data_folder, write_json
+from metad2a_plugin.utils.files import data_folder, write_atomically, write_json
 from metad2a_plugin.utils.kept import digest
 
 if TYPE_CHECKING:
@@ -44,6 +44,30 @@ SIZES: dict[str, list[dict[str, Any]]] = {
 """Of the networks, the largest first."""
 OPERATIONS = {"none": 1, "skip_connect": 2, "nor_conv_1x1": 2, "nor_conv_3x3": 4, "avg_pool_3x3": 1}
 """How often cells have an operation: more often what good cells have."""
+CARD = """# Starting weights of {space}
+
+A supernet, {size:.1f} MB, of which networks of these sizes take their part: {sizes}.
+`metad2a train --weights shipped` and `metad2a auto` use it.
+
+## What it has seen
+{images:,} images of ImageNet at {sides} pixels, with the features that a strong ImageNet network has of them at 128
+pixels (256 principal components), {steps:,} batches of {batch}, each by one random network of a random size. Twenty
+classes that test the image encoder were left out. Not seen: CIFAR-10, MNIST, Caltech-101, clothing, sign digits.
+
+## Measured
+On images of the twenty classes, the largest network's features explain a share of {r2:.2f} of the variance of the teacher's,
+and the nearest centroid is right for {centroids:.0f}% of them (chance: 5%). What networks gain that begin with these
+weights is in `benchmarks/results/transfer.md`.
+
+## Made by
+`python benchmarks/train_starting_weights.py --data ../shared/data --space {space} --epochs {epochs}`, in {hours:.1f} hours
+of one core.
+
+## Limits
+Images of ImageNet are for non-commercial research. Networks take pixels that were normalised by ImageNet's means and
+deviations; their batch norm needs statistics of your images, and their last layer is yours to fit: `training/starting.py`
+does both.
+"""
 _MEAN, _STD = (torch.tensor(values)[:, None, None] for values in IMAGENET)
 
 
@@ -193,10 +217,26 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     run.space.write_supernet(folder / "model.safetensors", run.supernet)
     last = run.history[-1]
-    write_json(
-        folder / "config.json",
-        {"space": args.space, "sizes": run.sizes, "sides": SIDES, **settings._asdict(), "held_out": last._asdict()},
+    about = {"sizes": run.sizes, "sides": SIDES, **settings._asdict(), "held_out": last._asdict()}
+    write_json(folder / "config.json", about)
+    steps = settings.epochs * (len(run.train) // settings.batch)
+    size = (folder / "model.safetensors").stat().st_size / 1e6
+    sizes = "; ".join(", ".join(f"{name} {value:g}" for name, value in one.items()) for one in run.sizes)
+    text = CARD.format(
+        space=args.space,
+        size=size,
+        sizes=sizes,
+        images=len(run.train),
+        steps=steps,
+        batch=settings.batch,
+        sides=" and ".join(map(str, SIDES)),
+        hours=sum(line.seconds for line in run.history) / 3600,
+        centroids=last.centroids,
+        r2=last.r2,
+        epochs=settings.epochs,
     )
+    write_atomically(folder / "README.md", text.encode())
+    print(text)
 
 
 if __name__ == "__main__":
