@@ -55,18 +55,18 @@ pixels (256 principal components), {steps:,} batches of {batch}, each by one ran
 classes that test the image encoder were left out. Not seen: CIFAR-10, MNIST, Caltech-101, clothing, sign digits.
 
 ## Measured
-On images of the twenty classes, the largest network's features explain a share of {r2:.2f} of the variance of the teacher's,
-and the nearest centroid is right for {centroids:.0f}% of them (chance: 5%). What networks gain that begin with these
-weights is in `benchmarks/results/transfer.md`.
+On images of the twenty classes, the largest network's features explain a share of {r2:.2f} of the variance of the
+teacher's, and the nearest centroid is right for {centroids:.0f}% of them (chance: 5%). What networks gain that begin
+with these weights is in `benchmarks/results/transfer.md`.
 
 ## Made by
-`python benchmarks/train_starting_weights.py --data ../shared/data --space {space} --epochs {epochs}`, in {hours:.1f} hours
-of one core.
+`python benchmarks/train_starting_weights.py --data ../shared/data --space {space} --epochs {epochs}`,
+in {hours:.1f} hours of one core.
 
 ## Limits
 Images of ImageNet are for non-commercial research. Networks take pixels that were normalised by ImageNet's means and
-deviations; their batch norm needs statistics of your images, and their last layer is yours to fit: `training/starting.py`
-does both.
+deviations; their batch norm needs statistics of your images, and their last layer is yours to fit:
+`training/starting.py` does both.
 """
 _MEAN, _STD = (torch.tensor(values)[:, None, None] for values in IMAGENET)
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 # isort: off
-from metad2a_plugin.cli import auto, search, train, export, analyze, tasks, meta, about  # noqa: F401 - in the order shown
+from metad2a_plugin.cli import auto, search, train, export, pages, analyze, tasks, meta, about  # noqa: F401 - in the order shown
 
 # isort: on
 from metad2a_plugin.cli.app import app

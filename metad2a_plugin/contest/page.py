@@ -74,11 +74,16 @@ def _figures(found: AutoResult) -> dict[str, str]:
     }
     if found.trained:
         makers["curves"] = lambda: plots.draw_curves(found)
-    svgs = {name: rendered(make, ".svg") for name, make in makers.items()}
+    figures = {name: encoded(make) for name, make in makers.items()}
     network = found.network
     if isinstance(network, ImageClassifier) and isinstance(network.space, Drawable):
-        svgs["drawing"] = network.space.svg(network.architecture)
-    return {name: base64.b64encode(svg).decode() for name, svg in svgs.items()}
+        figures["drawing"] = base64.b64encode(network.space.svg(network.architecture)).decode()
+    return figures
+
+
+def encoded(make: Callable[[], Figure]) -> str:
+    """The SVG of what `make` draws, in base64."""
+    return base64.b64encode(rendered(make, ".svg")).decode()
 
 
 def _examples(found: AutoResult) -> list[Picture]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +39,18 @@ def draw_curves(found: AutoResult) -> Figure:
         axes.axhline(reference.validation, color="grey", linestyle=dash, linewidth=1, label=reference.name)
     axes.set(xlabel="seconds of training", ylabel="validation accuracy (%)")
     axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+    return figure
+
+
+def draw_trainings(runs: Sequence[Mapping[str, Any]]) -> Figure:
+    """Validation accuracy over epochs of the trainings of `reports.trainings`, the best in the first colour."""
+    figure, axes = _figure(3.4)
+    for place, run in enumerate(runs):
+        colour, curve = _COLOURS[place] if place < len(_COLOURS) else "lightgrey", run["curve"]
+        label = run["folder"] if place < len(_COLOURS) else None
+        axes.plot(range(1, len(curve) + 1), curve, color=colour, label=label, marker=".", markersize=3, linewidth=1.2)
+    axes.set(xlabel="epoch", ylabel="validation accuracy (%)")
+    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     return figure
 
 

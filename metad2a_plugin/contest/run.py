@@ -56,6 +56,7 @@ def auto(
     *,
     limits: Mapping[str, Any] | None = None,
     model: str | None = None,
+    train: bool = True,
     progress: Progress = lambda stage, done, total, note: None,
 ) -> AutoResult:
     """The best network for a dataset that can be had within a time; the same call goes on after an interruption.
@@ -69,6 +70,7 @@ def auto(
         config: the time, and further settings.
         limits: as `Limits` takes them: ``max_params``, ``max_flops``, ``max_latency``, ...
         model: a checkpoint that knows budgets; None is the shipped one.
+        train: whether to do what is left to do; otherwise the result is of what is done.
         progress: see `Progress`.
 
     Raises:
@@ -83,6 +85,7 @@ def auto(
         EncoderClassifier(name, ("",), pretrained=False)
     searcher = MetaD2A.from_pretrained(model or default_model(DEFAULT_SPACE, True))
     bounds = Limits.of(searcher.space, limits or {})
+    given = {"dataset": os.fspath(dataset) if isinstance(dataset, (str, os.PathLike)) else None, "model": model}
     dataset = load_dataset(dataset)
     settings = config.to_dict() | {
         "encoders": list(encoders(config)),
@@ -91,7 +94,8 @@ def auto(
         "images": dataset.content_hash,
     }
     journal = Journal(Path(out), settings)
-    return _Run(searcher, bounds, Images(dataset, config, journal.folder), journal, progress).result()
+    journal.decide("given", lambda: given)
+    return _Run(searcher, bounds, Images(dataset, config, journal.folder), journal, progress).result(train)
 
 
 class _Run:
@@ -105,7 +109,7 @@ class _Run:
         self.linear: dict[str, float] = {}
         self.costs: dict[str, Cost] = {}
 
-    def result(self) -> AutoResult:
+    def result(self, train: bool) -> AutoResult:
         references = self._references()
         for trained in self.journal.trained:
             self._offer(trained.accuracy, trained.folder)
@@ -115,7 +119,8 @@ class _Run:
             plain = self.journal.decide("designs", self._designs)
             found = contenders(self.searcher.space, self.images, self.limits, plain)
             self.costs = {name: contender.cost(self.images) for name, contender in found.items()}
-            self._all_rounds(found)
+            if train:
+                self._all_rounds(found)
         except KeyboardInterrupt:
             if not self.source:
                 raise
