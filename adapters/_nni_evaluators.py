@@ -213,7 +213,7 @@ class TrainingEvaluator(OwnEvaluator):
         return prepare(self._images, self._config)
 
     def _execute(self, model: ExecutableModelSpace) -> float:
-        from metad2a_plugin.training.classifier import NormalizedNetwork
+        from metad2a_plugin.nn.normalized import NormalizedNetwork
         from metad2a_plugin.training.fit import train_network
 
         with torch.random.fork_rng(devices=[]):

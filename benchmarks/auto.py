@@ -40,6 +40,8 @@ from metad2a_plugin.search.designs import Design
 from metad2a_plugin.search.metad2a import MetaD2A
 from metad2a_plugin.spaces.base import Architecture, random_live
 from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.training.starting import SHIPPED, shipped_sizes, weights_digest
+from metad2a_plugin.utils.kept import digest
 
 if TYPE_CHECKING:
     from benchmarks import _common as common
@@ -89,7 +91,7 @@ class Contest:
         return {name: value for name, value in given.items() if value is not None}
 
     def _auto(self) -> dict[str, Any]:
-        folder = self.args.runs / "auto" / "runs" / f"{self.name}-{self.seed}-{self.seconds:g}-{len(self._limits)}"
+        folder = self.args.runs / "auto" / "runs" / digest(self._key("auto"))
         result = auto(self.dataset, folder, self.config, limits=self._limits, model=str(self.model))
         shutil.rmtree(folder)
         return {
@@ -157,11 +159,15 @@ class Contest:
         return fit.history[-1].accuracy, test
 
     def _kept(self, way: str, compute: Any) -> Any:
+        key = self._key(way)
+        return common.remember(self.args.runs / "auto" / f"{digest(key)}.json", key, compute)
+
+    def _key(self, way: str) -> dict[str, Any]:
         key = {"set": self.name, "seed": self.seed, "seconds": self.seconds, "images": self.args.images, "way": way}
-        key |= self._limits | {"encoders": self.args.encoders} if way == "auto" else self._limits
-        limits = "".join(f"-{value:g}" for value in self._limits.values())
-        name = f"{self.name}-{self.seed}-{self.seconds:g}{limits}-{way}.json"
-        return common.remember(self.args.runs / "auto" / name, key, compute)
+        if way == "auto":
+            weights = weights_digest(SPACE, SHIPPED) if shipped_sizes(SPACE) else None
+            key |= {"encoders": self.args.encoders, "model": common.fingerprint(self.model), "weights": weights}
+        return key | self._limits
 
 
 def _cell(architecture: Architecture, budget: Budget, soft: bool, config: TrainConfig) -> CellContender:
@@ -191,7 +197,7 @@ def main() -> None:
     parser.add_argument("--max-flops", type=float, help="in millions")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    model = args.runs / "auto" / "budget"
+    model = args.runs / "auto" / f"budget-{digest(sorted(args.sets))}"
     if not (model / "config.json").is_file():
         without = ["--without", *args.sets, "--write", str(model)]
         train_budget.main(["--data", str(args.data), "--runs", str(args.runs), *without])

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from metad2a_plugin.contest.contenders import Contender
 from metad2a_plugin.contest.images import Images
 from metad2a_plugin.nn.counting import count_cost
+from metad2a_plugin.nn.normalized import NormalizedNetwork
 from metad2a_plugin.spaces.base import Cost
-from metad2a_plugin.training.classifier import Classifier, NormalizedNetwork
+from metad2a_plugin.training.classifier import Classifier
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.images import TrainingData
 from metad2a_plugin.training.soft import SoftLabels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -151,6 +152,14 @@ class Limits:
             return _of_tables(self.space, read, width, size)
         model: DeviceModel = get_device_models(self.space.name).load()
         model.check_input_size(name, size)
+        for option, parameter in inspect.signature(self.space.build).parameters.items():
+            value, measured = self.options.get(option), parameter.default
+            # Smaller networks than those that were measured are faster, so that limits hold for them.
+            if value is not None and isinstance(measured, (int, float)) and value > measured:
+                raise ConfigError(
+                    f"the latency of {name!r} is known of networks with {option} {measured:g} or less, not of {value:g}; "
+                    f"give at most that, or limit max_flops instead"
+                )
         return Device(
             unit=model.unit(name),
             note=model.note,

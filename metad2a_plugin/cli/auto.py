@@ -30,7 +30,6 @@ def auto(
     max_params: opt.MaxParams = None,
     max_flops: opt.MaxFlops = None,
     max_latency: opt.MaxLatency = None,
-    latency_table: opt.LatencyTable = None,
     model: opt.Model = None,
     encoder: Annotated[
         list[str] | None,

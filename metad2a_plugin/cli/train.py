@@ -98,11 +98,12 @@ def train(
     from metad2a_plugin.candidates.limits import Limits
     from metad2a_plugin.cli.tables import print_training
     from metad2a_plugin.data import load_dataset
+    from metad2a_plugin.spaces.interfaces import transferable
     from metad2a_plugin.strategies.trained_search import train_search
     from metad2a_plugin.training.files import export_onnx
     from metad2a_plugin.training.images import prepare
     from metad2a_plugin.training.run import train_many
-    from metad2a_plugin.training.starting import LR
+    from metad2a_plugin.training.starting import LR, SHIPPED, check_weights, shipped_sizes
     from metad2a_plugin.utils.progress import stages
 
     found = _read_result(result, space) if result else {}
@@ -122,7 +123,12 @@ def train(
         names = ("epochs", "batch_size", "lr", "flip")
         settings |= {name: getattr(budget, name) for name in names if not opt.told(context, name)}
     if weights is not None:
+        transferable(searched)
+        if weights == SHIPPED and not options:
+            # The largest that they are of.
+            options = dict(next(iter(shipped_sizes(searched)), {}))
         settings |= {"weights": opt.supernet_file(weights)} | ({} if opt.told(context, "lr") else {"lr": LR})
+        check_weights(searched, settings["weights"], options)
     config = opt.configured(TrainConfig, settings, options=options, input_size=size)
     opt.check_outputs(folders=(out,))
     # Which images are used, and which are held out, does not depend on --seed, so that runs can be compared.

@@ -14,11 +14,13 @@ from metad2a_plugin.contest.config import AutoConfig
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.data.encoders import get_encoder
 from metad2a_plugin.data.streamed import Pixels, StreamedPixels
+from metad2a_plugin.errors import DatasetError
 from metad2a_plugin.nn.probe import RidgeClassifier, fit_ridge
 from metad2a_plugin.plugins.encoder import ImageEncoder
 from metad2a_plugin.training.config import TrainConfig
-from metad2a_plugin.training.images import TrainingData, prepare
-from metad2a_plugin.utils.kept import kept
+from metad2a_plugin.training.images import IN_MEMORY, TrainingData, prepare
+from metad2a_plugin.utils.kept import digest, kept
+from metad2a_plugin.utils.torch_device import usable
 
 _KEPT = 1 << 28  # bytes of decoded images, where there is more than one size
 _PIXELS = 1 << 20  # of a batch
@@ -33,6 +35,9 @@ class Images:
         config: settings.
         folder: of the run, where features are kept; None keeps them in memory alone.
 
+    Raises:
+        DatasetError: too many images are broken, or there are too few for three parts.
+
     Attributes:
         known, tested: what is learned from and chosen by, and the rest.
         train, validation: the parts of `known`.
@@ -46,6 +51,12 @@ class Images:
         self.known, self.tested = dataset.subset(~tested), dataset.subset(tested)
         held_out = self.known.held_out(config.validation, config.seed)
         self.train, self.validation = self.known.subset(~held_out), self.known.subset(held_out)
+        for name, part in (("test", self.tested), ("validation", self.validation)):
+            if not len(part):
+                raise DatasetError(
+                    f"no class of {dataset.name!r} has three images, so that none is left for the {name} part; "
+                    "add images"
+                )
         self.sides: dict[str, int] = {}
         self._prepared: OrderedDict[int, TrainingData] = OrderedDict()
         self._encoders: dict[str, ImageEncoder] = {}
@@ -58,7 +69,7 @@ class Images:
             while self._prepared and sum(map(self._bytes, (*self._prepared, size))) > _KEPT:
                 self._prepared.popitem(last=False)
             split = TrainConfig(input_size=size, validation=self.config.validation, split_seed=self.config.seed)
-            self._prepared[size] = prepare(self.known, split, stream=True)
+            self._prepared[size] = prepare(self.known, split, stream=True, verified=True)
         self._prepared.move_to_end(size)
         return self._prepared[size]
 
@@ -67,12 +78,14 @@ class Images:
         return StreamedPixels(self.tested, size), torch.from_numpy(self.tested.labels)
 
     def _bytes(self, size: int) -> int:
-        return 3 * size**2 * len(self.known)
+        """Of the pixels in memory; those that are streamed take none."""
+        found = 3 * size**2 * len(self.known)
+        return found if found <= IN_MEMORY else 0
 
     # -- encoders --------------------------------------------------------------------------------
     def encoder(self, name: str) -> ImageEncoder:
         if name not in self._encoders:
-            self._encoders[name] = get_encoder(name)
+            self._encoders[name] = get_encoder(name, str(usable(self.config.device)))
         return self._encoders[name]
 
     def seconds(self, name: str, side: int) -> float:
@@ -84,11 +97,7 @@ class Images:
         return (time.perf_counter() - begin) / len(few) * len(self.dataset)
 
     def features(self, name: str) -> dict[str, torch.Tensor]:
-        """An encoder's features of each part, ``[n, dim]``, by ``train``, ``validation`` and ``test``.
-
-        Raises:
-            CheckpointError: those that were kept are damaged.
-        """
+        """An encoder's features of each part, ``[n, dim]``, by ``train``, ``validation`` and ``test``."""
         if name not in self._features:
             side = self.sides[name]
             parts = {"train": self.train, "validation": self.validation, "test": self.tested}
@@ -99,11 +108,16 @@ class Images:
             if self.folder is None:
                 self._features[name] = compute()
             else:
-                path = self.folder / f"features-{name}-{side}.safetensors"
-                found = kept(path, lambda path: from_safetensors(path.read_bytes()), compute, to_safetensors)
-                if any(len(found.get(part, ())) != len(images) for part, images in parts.items()):
-                    found = compute()
-                self._features[name] = found
+                key = digest((self.encoder(name).fingerprint, side))
+
+                def read(path: Path) -> dict[str, torch.Tensor]:
+                    found = from_safetensors(path.read_bytes())
+                    if any(len(found[part]) != len(images) for part, images in parts.items()):
+                        raise ValueError("it is of other images")
+                    return found
+
+                path = self.folder / f"features-{key}.safetensors"
+                self._features[name] = kept(path, read, compute, to_safetensors)
         return self._features[name]
 
     def head(self, name: str) -> RidgeClassifier:

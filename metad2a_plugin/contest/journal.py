@@ -15,7 +15,7 @@ from metad2a_plugin.utils.kept import unreadable
 
 FORMAT = 1
 NAME = "auto.json"
-_ADVICE = "remove the folder it is in to begin again, or choose another"
+ADVICE = "choose another folder with --out, or give what it was made of"
 
 
 @dataclass(frozen=True)
@@ -60,18 +60,23 @@ class Journal:
         folder: of the run.
         settings: what all else depends on, in plain values; a folder of others is refused.
         clock: seconds.
+        began: what it showed when the work began; None is now.
 
     Raises:
         CheckpointError: the file is damaged, or of other settings or images.
     """
 
     def __init__(
-        self, folder: Path, settings: dict[str, Any], clock: Callable[[], float] = time.monotonic
+        self,
+        folder: Path,
+        settings: dict[str, Any],
+        clock: Callable[[], float] = time.monotonic,
+        began: float | None = None,
     ) -> None:
         self.folder, self.settings, self.clock = folder, settings, clock
         self.decided: dict[str, Any] = {}
         self.trained: list[Trained] = []
-        self._before, self._began = 0.0, clock()
+        self._before, self._began = 0.0, clock() if began is None else began
         path = folder / NAME
         if path.exists():
             self._read(path)
@@ -114,11 +119,13 @@ class Journal:
     def _read(self, path: Path) -> None:
         try:
             found = json.loads(path.read_bytes())
-            same = found["format"] == FORMAT and found["settings"] == json.loads(json.dumps(self.settings))
-            if same:
+            wanted = {"format": FORMAT, **json.loads(json.dumps(self.settings))}
+            there = {"format": found["format"], **found["settings"]}
+            others = [name for name in wanted if there.get(name) != wanted[name]]
+            if not others:
                 self.decided, self._before = dict(found["decided"]), float(found["elapsed"])
                 self.trained = [Trained(**{**one, "curve": tuple(one["curve"])}) for one in found["trained"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise unreadable(path, error, _ADVICE) from error
-        if not same:
-            raise CheckpointError(f"{str(path)!r} is of other settings or images; {_ADVICE}")
+            raise unreadable(path, error, ADVICE) from error
+        if others:
+            raise CheckpointError(f"{str(path)!r} is of other settings or images ({', '.join(others)}); {ADVICE}")

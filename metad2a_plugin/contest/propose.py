@@ -9,9 +9,8 @@ from typing import Any
 from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.contest.contenders import CellContender, Contender, EncoderContender
 from metad2a_plugin.contest.images import Images
-from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.budget import Budget
-from metad2a_plugin.search.designs import Design, find_designs
+from metad2a_plugin.search.designs import Design, NothingFitsError, find_designs
 from metad2a_plugin.search.metad2a import MetaD2A
 from metad2a_plugin.spaces.base import Cost, SearchSpace
 from metad2a_plugin.training.config import TrainConfig
@@ -21,8 +20,8 @@ from metad2a_plugin.training.starting import LR, SHIPPED, shipped_sizes
 _DESIGNS, _CONSIDERED = 3, 30
 _FINE_TUNING: dict[str, Any] = {"lr": 0.02, "batch_size": 32, "warmup": 0.1}
 _LEAST_SIDE, _LARGE = 64, 128  # pixels
-MOST = 6
-"""Contenders of a run."""
+MOST, _ENCODERS, _BEGUN = 6, 3, 2
+"""Contenders of a run, and how many of them may be encoders and networks that begin with weights."""
 
 
 def designs(searcher: MetaD2A, images: Images, limits: Limits, seconds: float) -> list[dict[str, Any]]:
@@ -49,7 +48,7 @@ def designs(searcher: MetaD2A, images: Images, limits: Limits, seconds: float) -
                     seed=config.seed,
                 ).designs
             )
-        except ConfigError:
+        except NothingFitsError:
             # Then there are the references, or an error that says so.
             return []
 
@@ -80,7 +79,7 @@ def contenders(
     found: list[Contender] = []
     for name, side in sorted(images.sides.items(), key=lambda one: -images.head(one[0]).accuracy):
         # Half the side takes a quarter of the time.
-        for size in dict.fromkeys((side, max(side // 2, images.encoder(name).size // 2, _LEAST_SIDE))):
+        for size in dict.fromkeys((side, min(side, max(images.encoder(name).size // 2, _LEAST_SIDE)))):
             batch = _FINE_TUNING | ({"batch_size": 16} if size > _LARGE else {})
             encoder = EncoderContender(name, _training(images, input_size=size, **batch))
             if within(limits, encoder.cost(images)):
@@ -102,7 +101,9 @@ def contenders(
         # Whether soft labels help is seen on the first of each kind.
         of_a_kind = others if weights is None else begun
         of_a_kind += [soft] if of_a_kind else [soft, replace(soft, soft=False)]
-    return {contender.name: contender for contender in [*found, *begun, *others][:MOST]}
+    # Of each kind there is one at least.
+    chosen = [*found[:_ENCODERS], *begun[:_BEGUN], *others]
+    return {contender.name: contender for contender in chosen[:MOST]}
 
 
 def within(limits: Limits, cost: Cost) -> bool:

@@ -47,10 +47,11 @@ class Answers:
 
 @torch.inference_mode()
 def measured(network: Classifier, pixels: Pixels, labels: torch.Tensor) -> Answers:
-    """Answers for pixels, uint8 ``[n, 3, size, size]``."""
+    """Answers for pixels, uint8 ``[n, 3, size, size]``, on the network's device."""
     network.eval()
+    device = next(network.parameters()).device
     batches = pixels.split(max(1, _PIXELS // pixels.shape[-1] ** 2))
-    return Answers(labels, torch.cat([network(batch) for batch in batches]))
+    return Answers(labels, torch.cat([network(batch.to(device)).cpu() for batch in batches]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,40 +1,38 @@
 """`auto`: from images to a trained network, within a time.
 
-References first: the most frequent class, and a linear classifier of the encoder's features. Then contenders train in
-rounds (`schedule`), those that the predictor of budgets proposes for the time there is, with and without soft labels,
-and the encoder itself. The network of the highest validation accuracy is what comes out, whichever way it was made; it
-is measured on the test part, by which nothing was chosen.
+References first: the most frequent class, and linear classifiers of encoders' features. Then contenders train in rounds
+(`schedule`): what the predictor of budgets proposes for the time there is, from nothing and from weights, with and
+without soft labels, and the encoders themselves. The network of the highest validation accuracy is what comes out,
+whichever way it was made; it is measured on the test part, by which nothing was chosen.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.contest.config import AutoConfig, encoders
 from metad2a_plugin.contest.contenders import Contender, EncoderContender
 from metad2a_plugin.contest.images import Images
-from metad2a_plugin.contest.journal import Journal, Trained, folder_of
+from metad2a_plugin.contest.journal import ADVICE, Journal, Trained, folder_of
 from metad2a_plugin.contest.propose import MOST, contenders, designs, within
-from metad2a_plugin.contest.result import Answers, AutoResult, Reference, measured
+from metad2a_plugin.contest.references import check_encoder, linear_on, references, sides
+from metad2a_plugin.contest.result import AutoResult, Reference, measured
 from metad2a_plugin.contest.schedule import best, epochs_within, rounds
 from metad2a_plugin.contest.training import ContenderFit, curve, epoch_seconds
 from metad2a_plugin.data import get_encoder, load_dataset
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.plugins.budget import default_model
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE
 from metad2a_plugin.search.metad2a import MetaD2A
 from metad2a_plugin.spaces.base import Cost
-from metad2a_plugin.training.classifier import Classifier
-from metad2a_plugin.training.encoder_network import EncoderClassifier
 from metad2a_plugin.training.files import export_network, load_network
 from metad2a_plugin.training.fit import Epoch
 from metad2a_plugin.utils.files import write_atomically
@@ -42,8 +40,8 @@ from metad2a_plugin.utils.progress import Progress
 from metad2a_plugin.utils.torch_device import usable
 
 NETWORK = "network.safetensors"
-_RESERVE = 0.03
-"""Share of the time for what comes after the last training."""
+_RESERVE, _LEAST_RESERVE = 0.03, 3.0
+"""Share of the time for what comes after the last training, the page included, and its least seconds."""
 _MOST_EPOCHS = 1000
 _FEATURES = 0.1
 """Share of the time for features of all images by one encoder."""
@@ -76,26 +74,42 @@ def auto(
     Raises:
         ConfigError: an argument is out of range, or nothing fits in the time within the limits.
         DatasetError: the dataset cannot be used.
-        CheckpointError: `out` holds the run of other settings or images, or a file in it is damaged.
+        CheckpointError: `out` holds the run of other settings, images or encoders, or a file in it is damaged.
     """
+    began = time.monotonic()
     usable(config.device)
-    for name in encoders(config):
-        # Before any image is looked at: that there is one, that it can be trained, and that its network can be read.
-        get_encoder(name)
-        EncoderClassifier(name, ("",), pretrained=False)
+    names = encoders(config)
+    for name in names:
+        check_encoder(name)
     searcher = MetaD2A.from_pretrained(model or default_model(DEFAULT_SPACE, True))
+    if not searcher.predictor.knows_budgets:
+        raise ConfigError(f"the model {model!r} knows no budgets; leave it out to take one that does")
     bounds = Limits.of(searcher.space, limits or {})
-    given = {"dataset": os.fspath(dataset) if isinstance(dataset, (str, os.PathLike)) else None, "model": model}
+    given = {"dataset": _place(dataset), "model": model}
     dataset = load_dataset(dataset)
     settings = config.to_dict() | {
-        "encoders": list(encoders(config)),
         "limits": json.loads(json.dumps(dict(limits or {}), default=str)),
         "model": searcher.checkpoint.name,
         "images": dataset.content_hash,
     }
-    journal = Journal(Path(out), settings)
+    # The same on another device is the same run.
+    settings.pop("device")
+    journal = Journal(Path(out), settings, began=began)
+    if not train and not {"designs", "sides"} <= journal.decided.keys():
+        raise ConfigError(f"the run in {str(out)!r} has not come far enough; metad2a auto goes on with it")
     journal.decide("given", lambda: given)
+    used = journal.decide("encoders", lambda: {name: get_encoder(name).fingerprint for name in names})
+    for name, fingerprint in used.items():
+        if get_encoder(name).fingerprint != fingerprint:
+            raise CheckpointError(f"the run in {str(out)!r} is of other weights of the encoder {name!r}; {ADVICE}")
     return _Run(searcher, bounds, Images(dataset, config, journal.folder), journal, progress).result(train)
+
+
+def _place(dataset: Any) -> str | None:
+    """Where a dataset is, if it is somewhere."""
+    if not isinstance(dataset, (str, os.PathLike)):
+        return None
+    return os.path.abspath(dataset) if os.path.exists(dataset) else os.fspath(dataset)
 
 
 class _Run:
@@ -106,19 +120,27 @@ class _Run:
         self.journal, self.progress = journal, progress
         self.device = usable(images.config.device)
         self.accuracy, self.source = -1.0, ""
-        self.linear: dict[str, float] = {}
+        self.references: dict[str, Reference] = {}
         self.costs: dict[str, Cost] = {}
 
     def result(self, train: bool) -> AutoResult:
-        references = self._references()
-        for trained in self.journal.trained:
+        images, journal = self.images, self.journal
+        most = _FEATURES * images.config.seconds
+        images.sides = journal.decide("sides", lambda: sides(images, list(journal.decided["encoders"]), most))
+        self.references = {one.name: one for one in references(images, self.progress)}
+        for one in self.references.values():
+            if one.network is not None and within(self.limits, one.network.cost):
+                self._offer(one.validation, one.name)
+        for trained in journal.trained:
             self._offer(trained.accuracy, trained.folder)
+        if train:
+            self._keep()
         found: dict[str, Contender] = {}
         interrupted = False
         try:
-            plain = self.journal.decide("designs", self._designs)
-            found = contenders(self.searcher.space, self.images, self.limits, plain)
-            self.costs = {name: contender.cost(self.images) for name, contender in found.items()}
+            plain = journal.decide("designs", self._designs)
+            found = contenders(self.searcher.space, images, self.limits, plain)
+            self.costs = {name: contender.cost(images) for name, contender in found.items()}
             if train:
                 self._all_rounds(found)
         except KeyboardInterrupt:
@@ -127,68 +149,44 @@ class _Run:
             interrupted = True
         if not self.source:
             raise ConfigError("nothing fits in the time within the limits; give more of either")
-        network = load_network(self.journal.folder / NETWORK)
+        network = load_network(journal.folder / NETWORK)
+        test = measured(network.to(self.device), *images.test(network.input_size))
+        if train and not interrupted:
+            journal.decide("seconds", lambda: journal.elapsed)
         return AutoResult(
-            images=self.images.dataset,
-            tested=self.images.tested,
-            network=network,
+            images=images.dataset,
+            tested=images.tested,
+            network=network.cpu(),
             source=self.source,
             validation=self.accuracy,
-            validation_images=len(self.images.validation),
-            test=measured(network, *self.images.test(network.input_size)),
-            references=tuple(references),
+            validation_images=len(images.validation),
+            test=test,
+            references=tuple(self.references.values()),
             contenders=found,
             costs=self.costs,
-            trained=tuple(t for t in self.journal.trained if t.contender in self.costs),
-            seconds=self.journal.elapsed,
-            folder=self.journal.folder,
+            trained=tuple(t for t in journal.trained if t.contender in self.costs),
+            seconds=journal.decided.get("seconds", journal.elapsed),
+            folder=journal.folder,
             interrupted=interrupted,
         )
 
-    def _references(self) -> list[Reference]:
-        """What any network must beat; the first network of the run is among them."""
-        images = self.images
-        images.sides = self.journal.decide("encoders", self._sides)
-        common = np.bincount(images.train.labels).argmax()
-        frequent = [100 * float((part.labels == common).mean()) for part in (images.validation, images.tested)]
-        found = [Reference("most frequent class", frequent[0], frequent[1], None)]
-        for name, side in images.sides.items():
-            self.progress(f"features of {name}", len(found) - 1, len(images.sides), "")
-            features, head = images.features(name), images.head(name)
-            validation, test = (
-                Answers(torch.from_numpy(part.labels), head(features[kind]).float()).accuracy
-                for kind, part in (("validation", images.validation), ("test", images.tested))
-            )
-            network = EncoderClassifier(name, images.dataset.class_names, input_size=side, head=head).eval()
-            found.append(Reference(f"linear classifier on {name}", validation, test, network))
-            self.linear[name] = validation
-            if within(self.limits, network.cost):
-                self._offer(validation, found[-1].name, network)
-            note = f"validation accuracy {validation:.1f}%"
-            self.progress(f"features of {name}", len(found) - 1, len(images.sides), note)
-        return found
-
-    def _sides(self) -> dict[str, int]:
-        """Encoders whose features of all images take little of the time, and the size of the images for that."""
-        images, names = self.images, encoders(self.images.config)
-        most, found = _FEATURES * images.config.seconds, {}
-        for name in names:
-            full = images.encoder(name).size
-            fitting = [side for side in (full, full // 2) if images.seconds(name, side) <= most]
-            # One there must be, which is the first.
-            if fitting or name == names[0]:
-                found[name] = fitting[0] if fitting else full
-        return found
-
-    def _offer(self, accuracy: float, source: str, network: Classifier | None = None) -> None:
-        """Keep a network if it is the best so far; one of a training is in its folder."""
+    def _offer(self, accuracy: float, source: str) -> None:
+        """A reference or a training, which is the best if it is better than all before."""
         if accuracy > self.accuracy:
-            folder = self.journal.folder
             self.accuracy, self.source = accuracy, source
-            if network is None:
-                write_atomically(folder / NETWORK, (folder / source / NETWORK).read_bytes())
+
+    def _keep(self) -> None:
+        """The best network so far, in its file, unless it is there."""
+        folder, path = self.journal.folder, self.journal.folder / NETWORK
+        if self.source and (self.journal.decided.get("best") != self.source or not path.exists()):
+            reference = self.references.get(self.source)
+            if reference is None:
+                write_atomically(path, (folder / self.source / NETWORK).read_bytes())
             else:
-                export_network(folder / NETWORK, network)
+                assert reference.network is not None  # or it was not offered
+                export_network(path, reference.network)
+            self.journal.decided["best"] = self.source
+            self.journal.save()
 
     def _designs(self) -> list[dict[str, Any]]:
         self.progress("designs", 0, 1, "")
@@ -200,7 +198,8 @@ class _Run:
     # -- rounds ----------------------------------------------------------------------------------
     def _left(self) -> float:
         """Seconds for trainings."""
-        return self.images.config.seconds * (1 - _RESERVE) - self.journal.elapsed
+        seconds = self.images.config.seconds
+        return seconds - max(_RESERVE * seconds, _LEAST_RESERVE) - self.journal.elapsed
 
     def _all_rounds(self, found: Mapping[str, Contender]) -> None:
         seconds = self.journal.decide(
@@ -214,38 +213,47 @@ class _Run:
         )
         costs = {name: cost.flops for name, cost in self.costs.items()}
         names = list(found)
-        reached = {
-            name: self.linear[one.encoder]
-            for name, one in found.items()
-            if isinstance(one, EncoderContender) and one.config.input_size == self.images.sides[one.encoder]
-        }
-        for number, one in enumerate(planned, 1):
-            names = names[: one["contenders"]]
-            for name in names:
-                known = [t.seconds / t.epochs for t in self.journal.trained if t.contender == name]
-                each = known[-1] if known else seconds[name]
-                last = number == len(planned)
-                time = self._left() if last else one["seconds"]
+        reached = {}
+        for name, one in found.items():
+            if isinstance(one, EncoderContender) and one.config.input_size == self.images.sides[one.encoder]:
+                reached[name] = self.references[linear_on(one.encoder)].validation
+        for number, plan in enumerate(planned, 1):
+            last = number == len(planned)
+
+            def fitting(names: Sequence[str] = names, plan: Mapping[str, Any] = plan, last: bool = last) -> list[str]:
                 # What does not get through an epoch would take the time of the others; it may in a later round.
-                if each <= time or self.journal.find(name, number):
-                    self._train(found[name], number, partial(epochs_within, time, each, _MOST_EPOCHS), last)
+                time = self._left() if last else plan["seconds"]
+                return [name for name in names if self._each(name, seconds) <= time][: plan["contenders"]]
+
+            for name in self.journal.decide(f"contenders of round {number}", fitting):
+                time = self._left() if last else plan["seconds"]
+                count = partial(epochs_within, time, self._each(name, seconds), _MOST_EPOCHS)
+                self._train(found[name], number, count, last)
             reached |= {t.contender: t.accuracy for t in self.journal.trained if t.round == number}
-            names = best({name: reached[name] for name in names if name in reached}, costs, len(names))
+            failed = self.journal.decided.get("failed", {})
+            known = {name: reached[name] for name in names if name in reached and name not in failed}
+            others = [name for name in names if name not in reached and name not in failed]
+            names = [*best(known, costs, len(known)), *others]
+
+    def _each(self, name: str, seconds: Mapping[str, float]) -> float:
+        """Seconds of an epoch, as measured in training or, before that, on a few batches."""
+        known = [t.seconds / t.epochs for t in self.journal.trained if t.contender == name]
+        return known[-1] if known else seconds[name]
 
     def _train(self, contender: Contender, number: int, epochs: partial[int], last: bool) -> None:
         """A contender in a round, unless that is done; in the last it is made longer or shorter by the time left."""
-        name = f"epochs of {contender.name} in round {number}"
-        count = self.journal.decide(name, epochs)
-        if self.journal.find(contender.name, number):
+        name, journal = f"epochs of {contender.name} in round {number}", self.journal
+        count = journal.decide(name, epochs)
+        if journal.find(contender.name, number) or contender.name in journal.decided.get("failed", {}):
             return
         fit = ContenderFit(contender, self.images, count, self.device)
         source = folder_of(contender.name, number)
-        folder = self.journal.folder / source
+        folder = journal.folder / source
 
         def report(epoch: Epoch) -> None:
             if last:
-                self.journal.decided[name] = fit.retime(self._left(), _MOST_EPOCHS)
-            self.journal.save()
+                journal.decided[name] = fit.retime(self._left(), _MOST_EPOCHS)
+            journal.save()
             self.progress(
                 f"round {number}, {contender.title}",
                 epoch.epoch,
@@ -253,9 +261,17 @@ class _Run:
                 f"validation accuracy {epoch.accuracy:.1f}%",
             )
 
-        fit.complete(report, folder)
+        try:
+            fit.complete(report, folder)
+        except ConfigError as error:
+            # One that diverges must not end the others.
+            warnings.warn(f"{contender.title} is left out: {error}", stacklevel=2)
+            journal.decided.setdefault("failed", {})[contender.name] = str(error)
+            journal.save()
+            return
         export_network(folder / NETWORK, fit.network.eval().cpu())
         seconds = sum(epoch.seconds for epoch in fit.history)
-        self.journal.add(Trained(contender.name, number, curve(fit.history), seconds))
+        journal.add(Trained(contender.name, number, curve(fit.history), seconds))
         (folder / fit.FILES[0]).unlink(missing_ok=True)
         self._offer(fit.history[-1].accuracy, source)
+        self._keep()

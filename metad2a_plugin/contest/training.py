@@ -8,6 +8,7 @@ import torch
 
 from metad2a_plugin.contest.contenders import Contender
 from metad2a_plugin.contest.images import Images
+from metad2a_plugin.data.streamed import Pixels, StreamedPixels
 from metad2a_plugin.training.classifier import Classifier
 from metad2a_plugin.training.fit import Epoch, Fit
 from metad2a_plugin.training.images import TrainingData
@@ -72,10 +73,10 @@ def epoch_seconds(contender: Contender, images: Images, device: torch.device) ->
     few = min(len(data.labels), _FEW * contender.config.batch_size)
     part = replace(
         data,
-        images=data.images[:few],
+        images=_first(data.images, few),
         labels=data.labels[:few],
         soft=None if data.soft is None else replace(data.soft, logits=data.soft.logits[:few]),
-        validation_images=data.validation_images[:few],
+        validation_images=_first(data.validation_images, few),
         validation_labels=data.validation_labels[:few],
     )
     fit = ContenderFit(contender, images, 2, device, part)
@@ -83,6 +84,14 @@ def epoch_seconds(contender: Contender, images: Images, device: torch.device) ->
     # A validation image takes a third of the time of a training image.
     share = (len(data.labels) + len(data.validation_labels) / 3) / (few + len(part.validation_labels) / 3)
     return fit.step().seconds * share
+
+
+def _first(pixels: Pixels, count: int) -> Pixels:
+    """Some of them, which are decoded again where the others are."""
+    if isinstance(pixels, StreamedPixels):
+        few = range(min(count, len(pixels)))
+        return StreamedPixels(pixels.dataset.subset(few), pixels.size)
+    return pixels[:count]
 
 
 def curve(history: list[Epoch]) -> tuple[float, ...]:

@@ -6,25 +6,26 @@ byte, those that this was tested with.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import importlib.util
+import io
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import nn
 
+from metad2a_plugin.data.network_encoder import NetworkEncoder
 from metad2a_plugin.errors import CheckpointError, ConfigError, MetaD2AError, MissingExtraError
 from metad2a_plugin.nn.inverted import MOBILENET_V2, InvertedResidualNetwork, Stage, efficientnet_lite
-from metad2a_plugin.plugins.encoder import TrainableEncoder
+from metad2a_plugin.nn.normalized import NormalizedNetwork
+from metad2a_plugin.spaces.interfaces import IMAGENET
 from metad2a_plugin.utils.files import UNREADABLE
 
 _TENSORFLOW = (127 / 255,) * 3, (128 / 255,) * 3
-_TORCHVISION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class ImageNetEncoder(TrainableEncoder):
+class ImageNetEncoder(NetworkEncoder):
     """A network with ImageNet weights; its features are what its classifier read.
 
     Attributes:
@@ -53,10 +54,10 @@ class ImageNetEncoder(TrainableEncoder):
     normalisation: ClassVar[tuple[tuple[float, ...], tuple[float, ...]]] = _TENSORFLOW
 
     def __init__(self, device: str = "cpu", pretrained: bool = True) -> None:
-        network = InvertedResidualNetwork(self.stages, self.same, self.eps, *self.normalisation)
+        network = InvertedResidualNetwork(self.stages, self.same, self.eps)
         if pretrained:
             self._load(network)
-        self._network, self._device = network.eval().to(device), device
+        self._set(NormalizedNetwork(network, *self.normalisation), device)
 
     def _load(self, network: nn.Module) -> None:
         found = importlib.util.find_spec(self.package)
@@ -67,7 +68,7 @@ class ImageNetEncoder(TrainableEncoder):
             data = path.read_bytes()
             if hashlib.sha256(data).hexdigest() != self.fingerprint:
                 raise ValueError("it is another file")
-            weights = torch.load(path, map_location="cpu", weights_only=True)
+            weights = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
             own = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
             # Both name the same tensors in the order of the layers; the classifier comes last.
             theirs = [name for name in weights if not name.endswith("num_batches_tracked")]
@@ -78,12 +79,9 @@ class ImageNetEncoder(TrainableEncoder):
                 f"{error}); install {self.package.replace('_', '-')} again"
             ) from error
 
-    @torch.inference_mode()
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        return self._network(images.to(self._device)).float().cpu()
-
-    def network(self) -> nn.Module:
-        return copy.deepcopy(self._network).cpu()
+    @classmethod
+    def untrained(cls) -> ImageNetEncoder:
+        return cls(pretrained=False)
 
     @classmethod
     def installed(cls) -> bool:
@@ -136,7 +134,7 @@ class MobileNetV2(ImageNetEncoder):
     stages = MOBILENET_V2
     same = False
     eps = 1e-5
-    normalisation = _TORCHVISION
+    normalisation = IMAGENET
 
     def _missing(self) -> MetaD2AError:
         # It asks for a torch of 2020, so it can be in no extra.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import difflib
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -11,12 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from metad2a_plugin.data.network_encoder import NetworkEncoder
 from metad2a_plugin.errors import CheckpointError, ConfigError, MissingExtraError
+from metad2a_plugin.nn.normalized import NormalizedNetwork
 from metad2a_plugin.nn.submodules import put
-from metad2a_plugin.plugins.encoder import TrainableEncoder
+from metad2a_plugin.utils.checks import did_you_mean
 
 
-class ZooEncoder(TrainableEncoder):
+class ZooEncoder(NetworkEncoder):
     """A classifier's penultimate features.
 
     Args:
@@ -43,31 +43,7 @@ class ZooEncoder(TrainableEncoder):
         for key, value in sorted(network.state_dict().items()):
             digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
         self.fingerprint = digest.hexdigest()
-        self._network, self._device = _Normalised(network, mean, std).eval().to(device), device
-
-    @torch.inference_mode()
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        return self._network(images.to(self._device)).float().cpu()
-
-    def network(self) -> nn.Module:
-        return copy.deepcopy(self._network).cpu()
-
-
-class _Normalised(nn.Module):
-    """Pixels of 0 to 255 to features ``[n, dim]``."""
-
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        self.network = network
-        for name, values in (("mean", mean), ("std", std)):
-            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self.network((images.float() / 255 - self.mean) / self.std)
-        return features.flatten(1)
+        self._set(NormalizedNetwork(nn.Sequential(network, nn.Flatten()), mean, std), device)
 
 
 class TorchvisionEncoder(ZooEncoder):
@@ -96,7 +72,7 @@ class TorchvisionEncoder(ZooEncoder):
             ) from error
         known = models.list_models(module=models)
         if model not in known:
-            raise ConfigError(f"torchvision has no classifier {model!r}{closest(model, known)}")
+            raise ConfigError(f"torchvision has no classifier {model!r}{did_you_mean(model, known)}")
         weights = models.get_model_weights(model).DEFAULT
         network: nn.Module = _fetched(
             f"torchvision:{model}", lambda: models.get_model(model, weights=weights if pretrained else None)
@@ -136,17 +112,11 @@ class TimmEncoder(ZooEncoder):
             ) from error
         known = timm.list_models(pretrained=True)
         if model not in {name.partition(".")[0] for name in known} | set(known):
-            raise ConfigError(f"timm has no weights of a model {model!r}{closest(model, known)}")
+            raise ConfigError(f"timm has no weights of a model {model!r}{did_you_mean(model, known)}")
         network: Any = _fetched(f"timm:{model}", lambda: timm.create_model(model, pretrained=pretrained, num_classes=0))
         look = timm.data.resolve_model_data_config(network)
         size = int(look["input_size"][-1])
         super().__init__(f"timm:{model}", network, network.num_features, size, look["mean"], look["std"], device)
-
-
-def closest(name: str, known: Sequence[str]) -> str:
-    """The end of a message on a name that is not known."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
 def _fetched(name: str, fetch: Any) -> Any:

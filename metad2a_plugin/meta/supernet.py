@@ -24,6 +24,7 @@ from torch.optim.swa_utils import update_bn
 
 from metad2a_plugin.meta.config import SupernetConfig
 from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.spaces.interfaces import IMAGENET
 from metad2a_plugin.spaces.mobilenetv3.layout import layout
 from metad2a_plugin.spaces.mobilenetv3.network import InvertedResidual, MobileNetV3
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
@@ -36,7 +37,7 @@ _FORMAT = 1
 _SPACE = MobileNetV3Space()
 _LARGEST = _SPACE.parse("+".join(["k7e6-k7e6-k7e6-k7e6"] * 5))
 _SMALLEST = _SPACE.parse("+".join(["k3e3-k3e3"] * 5))
-_MEAN, _STD = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+_MEAN, _STD = (torch.tensor(v)[:, None, None] for v in IMAGENET)
 _BATCH = 256  # images of an evaluation that go through a network at once
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -92,26 +92,19 @@ class InvertedResidual(nn.Module):
 
 
 class InvertedResidualNetwork(nn.Module):
-    """RGB ``[b, 3, h, w]`` with values 0 to 255, uint8 or float, to features ``[b, 1280]``.
+    """Normalised images ``[b, 3, h, w]`` to features ``[b, 1280]``.
 
     Args:
         stages: the blocks.
         same: pad as TensorFlow does.
         eps: of the batch norm.
-        mean, std: of each colour channel, for pixels scaled to 0..1.
     """
 
     dim = 1280
-    mean: torch.Tensor
-    std: torch.Tensor
     _STEM = 32
 
-    def __init__(
-        self, stages: tuple[Stage, ...], same: bool, eps: float, mean: Sequence[float], std: Sequence[float]
-    ) -> None:
+    def __init__(self, stages: tuple[Stage, ...], same: bool, eps: float) -> None:
         super().__init__()
-        for name, values in (("mean", mean), ("std", std)):
-            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
         self.stem = nn.Sequential(*_convolution(3, self._STEM, 3, 2, 1, same, eps))
         self.blocks = nn.Sequential(*self._blocks(stages, same, eps))
         self.top = nn.Sequential(*_convolution(stages[-1].channels, self.dim, 1, 1, 1, same, eps))
@@ -124,10 +117,8 @@ class InvertedResidualNetwork(nn.Module):
                 inputs = stage.channels
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        x = (images.to(self.mean.dtype) / 255 - self.mean) / self.std
-        if x.device.type == "cpu":
-            # Twice as fast there.
-            x = x.contiguous(memory_format=torch.channels_last)
+        # Twice as fast there.
+        x = images.contiguous(memory_format=torch.channels_last) if images.device.type == "cpu" else images
         pooled: torch.Tensor = self.top(self.blocks(self.stem(x))).mean((2, 3))
         return pooled
 

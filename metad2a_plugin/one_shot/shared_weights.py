@@ -19,10 +19,10 @@ from torch import nn
 
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.nn.normalized import NormalizedNetwork
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.interfaces import WeightSharing, weight_sharing
-from metad2a_plugin.training.classifier import NormalizedNetwork
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.fit import Epoch, Fit
 from metad2a_plugin.training.images import TrainingData, prepare

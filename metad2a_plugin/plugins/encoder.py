@@ -28,6 +28,14 @@ class ImageEncoder(ABC):
 class TrainableEncoder(ImageEncoder):
     """An encoder whose network can be trained further on other images."""
 
+    @classmethod
+    def untrained(cls) -> TrainableEncoder:
+        """One whose network will be given other weights of the same layout; by default as any, which reads its own.
+
+        Override it where these need not be there.
+        """
+        return cls()
+
     @abstractmethod
     def network(self) -> nn.Module:
         """A new copy on the CPU, with the encoder's weights, in evaluation mode.

@@ -43,6 +43,10 @@ _REPRESENTATIVES, _SLOW, _SETTINGS = 32, 0.75, 12
 _OF_A_SETTING = 3
 
 
+class NothingFitsError(ConfigError):
+    """No training fits in the time within the limits."""
+
+
 @dataclass(frozen=True)
 class Design:
     """An architecture with what it is trained with.
@@ -195,11 +199,23 @@ def _settings(limits: Limits, decided: Budget, batch_size: int | None) -> Iterat
     sides = INPUT_SIZES if limits.input_size is None else (limits.input_size,)
     fitting = [batch for batch in BATCHES if batch <= (decided.images or 0)] or [BATCHES[0]]
     batches = fitting if batch_size is None else [batch_size]
-    for *values, side, batch in itertools.product(*sizes.values(), sides, batches):
+    refused: ConfigError | None = None
+    told = False
+    for *values, side in itertools.product(*sizes.values(), sides):
         found = {**limits.options, **dict(zip(sizes, values, strict=True))}
         # Always in the same order, that of the space's sizes.
         options = {name: found[name] for name in dict.fromkeys([*limits.space.sizes, *found])}
-        yield replace(decided, epochs=1, batch_size=batch, input_size=side, options=options)
+        try:
+            replace(limits, input_size=side, options=options)
+        except ConfigError as error:
+            # Latencies are known of some sizes only; of others no limit can be kept.
+            refused = error
+            continue
+        told = True
+        for batch in batches:
+            yield replace(decided, epochs=1, batch_size=batch, input_size=side, options=options)
+    if refused is not None and not told:
+        raise refused
 
 
 class _Found(NamedTuple):
@@ -246,7 +262,7 @@ class _Search:
         order = torch.tensor(scores).argsort(descending=True, stable=True).tolist()
         best = [settings[i] for i in order[:_SETTINGS] if scores[i] > -torch.inf]
         if not best:
-            raise ConfigError(
+            raise NothingFitsError(
                 f"no training fits in {self.time / 60:g} minutes within the limits: the shortest takes about "
                 f"{self.fastest / 60:.2g} minutes; give more time, smaller sizes or fewer epochs"
             )

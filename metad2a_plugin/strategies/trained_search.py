@@ -84,7 +84,7 @@ def train_search(
     config, options = config or TrainConfig(), dict(options or {})
     integer("queries", queries, 1)
     make = _maker(space, strategy, config, options, shared_weights, run_dir)
-    data = dataset if isinstance(dataset, TrainingData) else prepare(load_dataset(dataset), config)
+    data = dataset if isinstance(dataset, TrainingData) else prepare(load_dataset(dataset), config, stream=True)
     searching = make(data)
     searching.prepare(progress)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from metad2a_plugin.utils.lazy import resolver
 
 if TYPE_CHECKING:
-    from metad2a_plugin.training.classifier import ImageClassifier, NormalizedNetwork
+    from metad2a_plugin.nn.normalized import NormalizedNetwork
+    from metad2a_plugin.training.classifier import ImageClassifier
     from metad2a_plugin.training.config import TrainConfig
     from metad2a_plugin.training.files import export_network, export_onnx, load_network
     from metad2a_plugin.training.fit import Epoch, train_network
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from metad2a_plugin.training.speed import measure_speed
 
 _NAMES = {
-    "training.classifier": ("ImageClassifier", "NormalizedNetwork"),
+    "nn.normalized": ("NormalizedNetwork",),
+    "training.classifier": ("ImageClassifier",),
     "training.config": ("TrainConfig",),
     "training.files": ("export_network", "export_onnx", "load_network"),
     "training.fit": ("Epoch", "train_network"),

@@ -1,4 +1,4 @@
-"""Networks that take pixels: the normalisation is inside."""
+"""Networks that know their classes and take pixels."""
 
 from __future__ import annotations
 
@@ -9,31 +9,9 @@ import torch
 from torch import nn
 
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.nn.normalized import NormalizedNetwork
 from metad2a_plugin.spaces.base import Architecture, Cost, SearchSpace
 from metad2a_plugin.utils.installed import version
-
-
-class NormalizedNetwork(nn.Module):
-    """A network on raw pixels.
-
-    Args:
-        network: takes normalised images, ``[batch, 3, height, width]``.
-        mean, std: of each colour channel, for pixels scaled to 0..1.
-    """
-
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        self.network = network
-        for name, values in (("mean", mean), ("std", std)):
-            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """RGB ``[batch, 3, height, width]`` with values 0 to 255, uint8 or float, to logits."""
-        logits: torch.Tensor = self.network((images.to(self.mean.dtype) / 255 - self.mean) / self.std)
-        return logits
 
 
 class Classifier(nn.Module):

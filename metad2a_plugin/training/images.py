@@ -63,19 +63,22 @@ class TrainingData:
         return digest.hexdigest()
 
 
-def prepare(dataset: ImageDataset, config: TrainConfig, *, stream: bool = False) -> TrainingData:
+def prepare(
+    dataset: ImageDataset, config: TrainConfig, *, stream: bool = False, verified: bool = False
+) -> TrainingData:
     """Decode and split a dataset, each image once; broken ones are left out with a warning.
 
     Args:
         dataset: all images.
         config: size of the images, and the split.
         stream: whether images that would take more than `IN_MEMORY` are decoded again each time they are asked for.
+        verified: whether it is known that no image is broken.
 
     Raises:
         DatasetError: no class has two images, so that none can be held out; or too many images are broken.
     """
     size, streams = config.input_size, stream and 3 * config.input_size**2 * len(dataset) > IN_MEMORY
-    dataset = dataset.verified() if streams else dataset
+    dataset = dataset.verified() if streams and not verified else dataset
     held_out = dataset.held_out(config.validation, config.split_seed)
     pixels = None
     if not streams:

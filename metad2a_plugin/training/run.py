@@ -22,7 +22,7 @@ from metad2a_plugin.training.files import export_network, load_network
 from metad2a_plugin.training.fit import Epoch, Fit, Report
 from metad2a_plugin.training.images import TrainingData, check_split, prepare
 from metad2a_plugin.training.result import TrainResult, wilson_interval
-from metad2a_plugin.training.starting import new_classifier, weights_digest, weights_file
+from metad2a_plugin.training.starting import check_weights, new_classifier, weights_digest
 from metad2a_plugin.utils.files import write_atomically
 from metad2a_plugin.utils.kept import digest, unreadable
 from metad2a_plugin.utils.progress import Progress, stages
@@ -85,7 +85,7 @@ def train_many(
     for architecture in architectures:  # fail before hours of training, not after
         space.validate(architecture)
     if config.weights is not None:
-        weights_file(space, config.weights)
+        check_weights(space, config.weights, config.options)
     data = dataset if isinstance(dataset, TrainingData) else prepare(dataset, config, stream=True)
     check_split(data, config)
     with stages(progress) if isinstance(progress, bool) else nullcontext(progress) as shown:
@@ -117,10 +117,12 @@ class _Run(Fit):
         device: torch.device,
         run_dir: str | os.PathLike[str] | None,
     ) -> None:
-        network = new_classifier(space, architecture, data, config)
-        super().__init__(network, data, config, device, space.format(architecture))
-        self.space = space
+        self.space, self.config, self.data, text = space, config, data, space.format(architecture)
+        self._key = self._digest(text)
         self.dir = None if run_dir is None else Path(run_dir) / f"{space.name}-{self.key}"
+        trained = self.dir is not None and any((self.dir / name).exists() for name in ("result.json", self.FILES[0]))
+        network = new_classifier(space, architecture, data, config, trained=trained)
+        super().__init__(network, data, config, device, text)
 
     def result(self, report: Report, stop: Stop) -> TrainResult:
         """Train what is left to train, unless it is stopped."""
@@ -164,10 +166,13 @@ class _Run(Fit):
     # -- files -----------------------------------------------------------------------------------
     @property
     def key(self) -> str:
+        return self._key
+
+    def _digest(self, architecture: str) -> str:
         config = {name: value for name, value in self.config.to_dict().items() if name != "device"}
         if self.config.weights is not None:
             config["weights"] = weights_digest(self.space, self.config.weights)
-        return digest((_FORMAT, self.network.metadata()["architecture"], config, self.data.fingerprint))
+        return digest((_FORMAT, architecture, config, self.data.fingerprint))
 
     def _load_finished(self, folder: Path) -> None:
         path = folder / "result.json"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from metad2a_plugin.nn.probe import fit_ridge
 from metad2a_plugin.nn.submodules import put
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.interfaces import IMAGENET, Transferable, transferable
+from metad2a_plugin.spaces.restricted import RestrictedSpace
 from metad2a_plugin.training.classifier import ImageClassifier
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.images import TrainingData
@@ -32,12 +33,19 @@ _IMAGES, _BATCH = 2048, 128
 
 
 def new_classifier(
-    space: SearchSpace, architecture: Architecture, data: TrainingData, config: TrainConfig
+    space: SearchSpace, architecture: Architecture, data: TrainingData, config: TrainConfig, *, trained: bool = False
 ) -> ImageClassifier:
     """The network of an architecture before its training.
 
     With `TrainConfig.weights` it begins with these: then the statistics of its batch norm are those of the training
     images, and its last layer is the best linear classifier of what it sees in them.
+
+    Args:
+        space: the architecture's search space.
+        architecture: what to build.
+        data: of `prepare`, with the same config.
+        config: how it will be trained.
+        trained: whether trained weights will be loaded into it, so that it need not begin with any.
 
     Raises:
         ConfigError: an option does not fit the space, or the weights do not fit the network.
@@ -55,13 +63,27 @@ def new_classifier(
         seed=config.seed,
         options=config.options,
     )
-    if config.weights is not None:
-        found = transferable(space)
-        supernet = _supernet(found.name, str(weights_file(space, config.weights)))
-        weights = found.cut(supernet, architecture, **config.options)
-        classifier.network.load_state_dict({name: value.detach() for name, value in weights.items()}, strict=False)
+    if config.weights is not None and not trained:
+        found, network = transferable(space), classifier.network
+        weights = found.cut(_supernet(found, weights_file(space, config.weights)), architecture, **config.options)
+        left = {name for name, _ in network.named_parameters()} - weights.keys()
+        if any(not name.startswith(f"{found.head}.") for name in left):
+            raise ConfigError(f"{config.weights!r} has no weights for {min(left)!r} of a network of {found.name!r}")
+        network.load_state_dict({name: value.detach() for name, value in weights.items()}, strict=False)
         _adapt(classifier, found.head, data)
     return classifier
+
+
+def check_weights(space: SearchSpace, weights: str, options: Mapping[str, Any]) -> None:
+    """Refuse starting weights that are not there, or that do not fit networks of these options.
+
+    Raises:
+        ConfigError: the space has none, or they are of other networks.
+        CheckpointError: they cannot be read.
+    """
+    found = transferable(space)
+    supernet = _supernet(found, weights_file(space, weights))
+    found.cut(supernet, found.sample(random.Random(0)), **options)
 
 
 def weights_file(space: SearchSpace, weights: str) -> Path:
@@ -80,9 +102,9 @@ def weights_file(space: SearchSpace, weights: str) -> Path:
     return path
 
 
-def weights_digest(space: SearchSpace, weights: str | None) -> str | None:
+def weights_digest(space: SearchSpace, weights: str) -> str:
     """SHA-256 of the file of starting weights, by which trainings are told apart."""
-    return None if weights is None else _digest(weights_file(space, weights))
+    return hashlib.sha256(weights_file(space, weights).read_bytes()).hexdigest()
 
 
 def shipped_sizes(space: SearchSpace) -> tuple[Mapping[str, Any], ...]:
@@ -91,10 +113,8 @@ def shipped_sizes(space: SearchSpace) -> tuple[Mapping[str, Any], ...]:
     Raises:
         CheckpointError: the description of the weights is damaged.
     """
-    if not isinstance(space, Transferable):
-        return ()
-    path = _shipped(space) / "config.json"
-    if not path.is_file():
+    whole = space.whole if isinstance(space, RestrictedSpace) else space
+    if not isinstance(whole, Transferable) or not (path := _shipped(whole) / "config.json").is_file():
         return ()
     try:
         return tuple(dict(size) for size in json.loads(path.read_bytes())["sizes"])
@@ -106,16 +126,16 @@ def _shipped(space: Transferable) -> Path:
     return PRETRAINED / f"{space.name}-weights"
 
 
-@lru_cache(maxsize=2)
-def _supernet(space: str, path: str) -> nn.Module:
-    from metad2a_plugin.plugins.registry import get_space
-
-    return transferable(get_space(space)).read_supernet(path)
+_KNOWN: dict[tuple[str, str, int], nn.Module] = {}
 
 
-@lru_cache(maxsize=8)
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _supernet(space: Transferable, path: Path) -> nn.Module:
+    """Read once for many networks, as long as the file is the same."""
+    key = (space.name, str(path.resolve()), path.stat().st_mtime_ns)
+    if key not in _KNOWN:
+        _KNOWN.clear()
+        _KNOWN[key] = space.read_supernet(path)
+    return _KNOWN[key]
 
 
 @torch.no_grad()

@@ -18,12 +18,13 @@ from metad2a_plugin import load_network
 from metad2a_plugin.cli.main import main
 from metad2a_plugin.contest import run as module
 from metad2a_plugin.contest.config import AutoConfig
+from metad2a_plugin.contest.images import Images
 from metad2a_plugin.contest.page import page
 from metad2a_plugin.contest.result import AutoResult
 from metad2a_plugin.contest.run import auto
 from metad2a_plugin.contest.training import ContenderFit
 from metad2a_plugin.data import ImageDataset, load_dataset
-from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
 from metad2a_plugin.training import encoder_network
 from metad2a_plugin.training.encoder_network import EncoderClassifier
 
@@ -67,9 +68,83 @@ def test_limits_hold_for_whatever_comes_out(found: AutoResult) -> None:
 
 
 def test_no_image_is_in_two_parts(found: AutoResult) -> None:
-    everything = set(map(found.images.key, range(len(found.images))))
-    tested = set(map(found.tested.key, range(len(found.tested))))
-    assert tested < everything and len(tested) == round(0.15 * len(everything))
+    parts = Images(coloured(), CONFIG)
+    names = [[part.key(i) for i in range(len(part))] for part in (parts.train, parts.validation, parts.tested)]
+    everything = sorted(found.images.key(i) for i in range(len(found.images)))
+    assert sorted(name for part in names for name in part) == everything
+    assert len(names[2]) == round(0.15 * len(everything))
+    assert names[2] == [found.tested.key(i) for i in range(len(found.tested))]
+    for size in (8, 16):
+        data = parts.at(size)
+        assert [data.train.key(i) for i in range(len(data.train))] == names[0]
+        assert [data.validation.key(i) for i in range(len(data.validation))] == names[1]
+
+
+def test_soft_labels_are_in_the_order_of_the_images() -> None:
+    parts = Images(coloured(), CONFIG)
+    parts.sides = {"default": 64}
+    told = parts.soft.argmax(1)
+    right = (told == parts.at(16).labels).double().mean().item()
+    assert right == pytest.approx(parts.head("default").accuracy) and right > 0.5
+
+
+def test_the_better_encoder_is_the_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = Images(coloured(), CONFIG)
+    parts.sides = {"default": 64, "blind": 32}
+    monkeypatch.setitem(parts._encoders, "blind", Blind())
+    assert parts.head("blind").accuracy < parts.head("default").accuracy and parts.teacher == "default"
+
+
+def test_too_few_images_for_three_parts_are_refused() -> None:
+    pixels = np.zeros((4, 8, 8, 3), np.uint8)
+    with pytest.raises(DatasetError, match="no class of 'few' has three images"):
+        Images(load_dataset((pixels, [0, 0, 1, 1]), name="few"), CONFIG)
+
+
+def test_a_contender_that_is_too_slow_at_first_may_come_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The speed is made up: an epoch takes longer than the first rounds have."""
+    monkeypatch.setattr(module, "epoch_seconds", lambda contender, images, device: 12_000.0)
+    late = auto(coloured(), tmp_path, CONFIG, limits=SMALL)
+    assert {t.round for t in late.trained} == {3} and len(late.trained) == 1
+
+
+def test_a_contender_that_diverges_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = ContenderFit.step
+
+    def diverging(self: ContenderFit) -> Any:
+        if self.contender.name == "design-1" and not measuring():
+            raise ConfigError("the loss became nan")
+        return step(self)
+
+    monkeypatch.setattr(ContenderFit, "step", diverging)
+    with pytest.warns(UserWarning, match="design 1 is left out: the loss became nan"):
+        others = auto(coloured(), tmp_path, CONFIG, limits=SMALL)
+    assert "design-1" not in {t.contender for t in others.trained} and len(others.trained) > 2
+
+
+def test_a_model_without_budgets_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="knows no budgets"):
+        auto(coloured(), tmp_path, CONFIG, model="nasbench201")
+
+
+def test_limits_on_latency_hold(tmp_path: Path) -> None:
+    fast = auto(coloured(), tmp_path, CONFIG, limits={"max_latency": {"pixel3": 30}})
+    assert fast.trained and all(not t.contender.startswith("encoder") for t in fast.trained)
+    # Measured were networks of 16 channels and 5 cells a stage for images of 32 pixels.
+    options = fast.network.metadata()["options"]
+    assert fast.network.input_size == 32 and options["channels"] <= 16 and options["cells"] <= 5
+
+
+def measuring() -> bool:
+    """Whether the speed of an epoch is measured, which is no training of the run."""
+    return any(frame.function == "epoch_seconds" for frame in inspect.stack(0))
+
+
+class Blind(MeanColour):
+    """Sees the same in every image."""
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(images), self.dim)
 
 
 def test_soft_labels_are_tried_and_so_is_doing_without(found: AutoResult) -> None:
@@ -184,10 +259,6 @@ def test_killed_at_ten_moments_and_resumed_it_ends_the_same_and_trains_nothing_t
         epoch = step(self)
         done += not measuring()
         return epoch
-
-    def measuring() -> bool:
-        """Whether the speed of an epoch is measured, which is no training of the run."""
-        return any(frame.function == "epoch_seconds" for frame in inspect.stack(0))
 
     monkeypatch.setattr(ContenderFit, "step", fragile)
     for _ in range(20):

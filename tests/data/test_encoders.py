@@ -94,7 +94,7 @@ def test_shipped_encoder_tells_images_apart() -> None:
 
 def test_unknown_names() -> None:
     with pytest.raises(
-        ConfigError, match=r"unknown image encoder 'defalut'; did you mean 'default'.*torchvision:"
+        ConfigError, match=r"unknown image encoder 'defalut' .did you mean 'default'.*torchvision:"
     ):
         get_encoder("defalut")
     with pytest.raises(ConfigError, match=r"device 'nowhere' cannot be used here .*try 'cpu'"):
@@ -194,7 +194,7 @@ def test_timm_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = get_encoder("timm:resnet18")
     assert (encoder.name, encoder.dim, encoder.size) == ("timm:resnet18", 6, 24)
     assert encoder(torch.zeros(2, 3, 24, 24, dtype=torch.uint8)).shape == (2, 6)
-    with pytest.raises(ConfigError, match=r"timm has no weights of a model 'resnet81'; did you mean"):
+    with pytest.raises(ConfigError, match=r"timm has no weights of a model 'resnet81' .did you mean"):
         get_encoder("timm:resnet81")
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ConfigError, match="pip install timm"):
@@ -202,7 +202,7 @@ def test_timm_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_torchvision_errors(torchvision: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="no classifier 'resnet81'; did you mean 'resnet18'"):
+    with pytest.raises(ConfigError, match=r"no classifier 'resnet81' .did you mean 'resnet18'"):
         get_encoder("torchvision:resnet81")
     with pytest.raises(ConfigError, match="'squeezenet1_0' has no final linear layer"):
         get_encoder("torchvision:squeezenet1_0")

@@ -18,10 +18,11 @@ from PIL import Image
 
 from metad2a_plugin.data import DatasetWarning, ImageDataset, load_dataset
 from metad2a_plugin.errors import ArchitectureError, CheckpointError, ConfigError, DatasetError
+from metad2a_plugin.nn.normalized import NormalizedNetwork
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
 from metad2a_plugin.training import fit
-from metad2a_plugin.training.classifier import ImageClassifier, NormalizedNetwork
+from metad2a_plugin.training.classifier import ImageClassifier
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.files import load_network
 from metad2a_plugin.training.fit import train_network

@@ -16,6 +16,8 @@ from metad2a_plugin.spaces.nasbench201.cell import CELL_EDGES, OPS
 from metad2a_plugin.spaces.nasbench201.network import NASBench201Network, Reduction, operation
 from metad2a_plugin.utils.files import UNREADABLE, write_atomically
 
+_PER_CELL = 6 * 10 * (1 + 4 + 16)
+"""Weights of convolutions of a cell of one channel, in all three stages."""
 FORMAT = "metad2a-nasbench201-weights-1"
 _NONE = OPS.index("none")
 _INTO = tuple(
@@ -71,7 +73,7 @@ class NASBench201Supernet(nn.Module):
 
     def __init__(self, num_classes: int, channels: int = 16, cells: int = 5, scaled: bool = False) -> None:
         super().__init__()
-        self.num_classes, self.channels, self.cells = num_classes, channels, cells
+        self.num_classes, self.channels, self.cells, self.scaled = num_classes, channels, cells, scaled
         c1, c2, c3 = channels, 2 * channels, 4 * channels
         norm = _BATCH_STATISTICS
         self.stem = nn.Sequential(nn.Conv2d(3, c1, 3, padding=1, bias=False), nn.BatchNorm2d(c1, **norm))
@@ -139,7 +141,7 @@ class NASBench201Supernet(nn.Module):
         if channels > self.channels or cells > self.cells:
             raise ConfigError(
                 f"the supernet's weights are of {self.channels} channels and {self.cells} cells, too few for "
-                f"{channels} and {cells}"
+                f"{channels} and {cells}; give channels and cells of at most that"
             )
         own = dict(self.named_parameters())
         return {
@@ -158,6 +160,8 @@ def as_supernet(network: nn.Module) -> NASBench201Supernet:
 def write_supernet(path: str | os.PathLike[str], supernet: nn.Module) -> None:
     """Write the weights of half precision, without the classifier, as one safetensors file."""
     supernet = as_supernet(supernet)
+    if not supernet.scaled:
+        raise ConfigError("a supernet whose cells have no scale and shift cannot be cut; make it with scaled=True")
     size = {"channels": str(supernet.channels), "cells": str(supernet.cells)}
     weights = {
         name: value.detach().cpu().half().contiguous()
@@ -181,15 +185,15 @@ def read_supernet(path: str | os.PathLike[str]) -> NASBench201Supernet:
             weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - not a dict
         channels, cells = int(about["channels"]), int(about["cells"])
         # A header must not make us allocate more than the file holds.
-        last = f"stages.{3 * cells + 1}.edges.5.nor_conv_3x3.1.weight"
-        if len(weights["stem.0.weight"]) != channels or last not in weights:
+        least = sum(value.numel() for value in weights.values())
+        if not (0 < _PER_CELL * channels**2 * cells <= least and len(weights["stem.0.weight"]) == channels):
             raise ValueError(f"it is not of {channels} channels and {cells} cells")
         supernet = NASBench201Supernet(1, channels, cells, scaled=True)
         supernet.load_state_dict(weights | {f"classifier.{k}": v for k, v in supernet.classifier.state_dict().items()})
     except (AttributeError, SafetensorError, *UNREADABLE) as error:
         raise CheckpointError(
-            f"{os.fspath(path)!r} holds no starting weights of nasbench201 ({type(error).__name__}: {error}); leave it "
-            "out to take the shipped ones"
+            f"{os.fspath(path)!r} holds no starting weights of nasbench201 ({type(error).__name__}: {error}); give "
+            "'shipped' for those of this package"
         ) from error
     return supernet
 
