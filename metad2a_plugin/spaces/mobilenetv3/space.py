@@ -322,7 +322,7 @@ class MobileNetV3Space(Transferable, Drawable):
         found = as_supernet(supernet)
         if found.width != width:
             raise ConfigError(
-                f"the supernet's weights are of width {found.width:g}, the network's would be {width:g}; give that width"
+                f"the supernet's weights are of width {found.width:g}, not of {width:g}; give networks that width"
             )
         weights = found.weights(self.validate(architecture))
         return {name: value for name, value in weights.items() if not name.startswith(f"{self.head}.")}
