@@ -157,8 +157,8 @@ class Limits:
             # Smaller networks than those that were measured are faster, so that limits hold for them.
             if value is not None and isinstance(measured, (int, float)) and value > measured:
                 raise ConfigError(
-                    f"the latency of {name!r} is known of networks with {option} {measured:g} or less, not of {value:g}; "
-                    f"give at most that, or limit max_flops instead"
+                    f"the latency of {name!r} is known of networks with {option} {measured:g} or less, not {value:g}; "
+                    "give at most that, or limit max_flops instead"
                 )
         return Device(
             unit=model.unit(name),

@@ -90,10 +90,10 @@ def build_database(
     settings = {name: value for name, value in locals().items() if name != "context"}
     from metad2a_plugin.meta.build import build_database
     from metad2a_plugin.meta.trainings.build import build_trainings
-    from metad2a_plugin.spaces.mobilenetv3.supernet import MobileNetV3Supernet
+    from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
     from metad2a_plugin.utils.progress import stages
 
-    part, measured = _shard(shard), get_space(space).name == MobileNetV3Supernet.space.name
+    part, measured = _shard(shard), get_space(space).name == MobileNetV3Space.name
     _refuse_options(context, _OF_TRAININGS if measured else _OF_SUPERNETS, space)
     opt.check_outputs(folders=(out,))
     sets = images or [str(opt.own_images("--images"))]

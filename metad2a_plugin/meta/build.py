@@ -31,7 +31,8 @@ from metad2a_plugin.meta.rows import alone, check_folder, finished, row_files
 from metad2a_plugin.meta.subnets import COLUMNS, SubnetAssignment, readable, without_warnings
 from metad2a_plugin.meta.supernet import LabelledImages, train_supernet
 from metad2a_plugin.meta.workers import append_rows, check_workers
-from metad2a_plugin.spaces.mobilenetv3.supernet import MobileNetV3Supernet, load_supernet, save_supernet
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
+from metad2a_plugin.spaces.mobilenetv3.supernet import load_supernet, save_supernet
 from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.files import write_atomically, write_json
 from metad2a_plugin.utils.progress import Progress
@@ -123,7 +124,7 @@ def _made_of(plan: Plan, supernet: SupernetConfig | Path, input_size: int) -> di
         keys = "\n".join(f"{plan.images.key(i)} {label}" for i, label in enumerate(plan.images.labels))
         content = hashlib.sha256(keys.encode()).hexdigest()
     return {
-        "space": MobileNetV3Supernet.space.name,
+        "space": MobileNetV3Space.name,
         "tasks": asdict(plan.config),
         "images": {"sha256": content, "input_size": input_size},
         "supernet": weights,

@@ -16,6 +16,7 @@ from metad2a_plugin.meta.config import PlanConfig
 from metad2a_plugin.meta.plan import Plan
 from metad2a_plugin.meta.supernet import LabelledImages, accuracy
 from metad2a_plugin.meta.workers import one_thread
+from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.spaces.mobilenetv3.supernet import load_supernet
 
 COLUMNS = ("row", "task", "arch_str", "accuracy", "split")
@@ -73,7 +74,7 @@ class SubnetWorker:
                 torch.cat(calibration).to(self.assignment.device),
                 LabelledImages(torch.cat(tested).to(self.assignment.device), labels.to(self.assignment.device)),
             )
-        text = self.supernet.space.format(row.architecture)
+        text = MobileNetV3Space().format(row.architecture)
         split = "valid" if self.plan.is_valid(row.task) else "train"
         return [str(number), str(row.task), text, f"{percent:.4f}", split]
 

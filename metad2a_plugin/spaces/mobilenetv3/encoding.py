@@ -6,8 +6,21 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from metad2a_plugin.errors import ArchitectureError
-from metad2a_plugin.spaces.mobilenetv3.layout import DEPTHS, KINDS, LAYERS, SLOTS, STAGES, TYPES
+from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.spaces.mobilenetv3.layout import (
+    DEPTHS,
+    EXPANDS,
+    KERNELS,
+    KINDS,
+    LAYERS,
+    SLOTS,
+    STAGES,
+    TYPES,
+)
 from metad2a_plugin.utils.lazy import torch
+
+NAME = "mobilenetv3"
+"""Of the space."""
 
 
 class Decisions(NamedTuple):
@@ -25,6 +38,38 @@ class Decisions(NamedTuple):
 def used_slots(depths: Iterable[int]) -> list[bool]:
     """Whether each of the 20 layers is within the depth of its stage."""
     return [layer < DEPTHS[depth] for depth in depths for layer in range(LAYERS)]
+
+
+def validated(architecture: Architecture) -> Architecture:
+    """The same, if it is one of the space; errors as of `SearchSpace.validate`."""
+    if not isinstance(architecture, Architecture) or architecture.space != NAME:
+        raise ArchitectureError(
+            f"expected an Architecture of space {NAME!r}, got {architecture!r}; read strings with parse() and "
+            "configuration dicts with from_config()"
+        )
+    choices = architecture.choices
+    legal = isinstance(choices, tuple) and len(choices) == 2 * SLOTS + STAGES
+    if not legal or not all(isinstance(c, int) and 0 <= c < 3 for c in choices):
+        raise ArchitectureError(
+            f"a {NAME} architecture has {2 * SLOTS + STAGES} choices, each 0 to 2 ({SLOTS} kernels of "
+            f"{KERNELS}, {SLOTS} expand ratios of {EXPANDS}, {STAGES} depths of {DEPTHS}), got {choices!r}"
+        )
+    kernels, expands, depths = Decisions.of(choices)
+    for i, used in enumerate(used_slots(depths)):
+        if not used and (kernels[i] or expands[i]):
+            raise ArchitectureError(
+                f"layer {i % LAYERS + 1} of stage {i // LAYERS + 1} is beyond the stage's depth of "
+                f"{DEPTHS[depths[i // LAYERS]]}, so its choices must be 0, got {choices!r}; from_config() and "
+                "decode() drop what is said of such layers"
+            )
+    return architecture
+
+
+def layers_of(architecture: Architecture) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """The (kernel, expand ratio) of each layer of each stage."""
+    kernels, expands, depths = Decisions.of(validated(architecture).choices)
+    layers = [(KERNELS[k], EXPANDS[e]) for k, e in zip(kernels, expands, strict=True)]
+    return tuple(tuple(layers[s * LAYERS : s * LAYERS + DEPTHS[d]]) for s, d in enumerate(depths))
 
 
 def single_changes(choices: tuple[int, ...]) -> list[dict[int, int]]:

@@ -24,11 +24,14 @@ from metad2a_plugin.spaces.base import Architecture, Architectures, Cost, Descri
 from metad2a_plugin.spaces.interfaces import Drawable, Transferable
 from metad2a_plugin.spaces.mobilenetv3.cost import check_width, layer_counts, network_costs
 from metad2a_plugin.spaces.mobilenetv3.encoding import (
+    NAME,
     Decisions,
     decode_layers,
     encode_layers,
+    layers_of,
     single_changes,
     used_slots,
+    validated,
 )
 from metad2a_plugin.spaces.mobilenetv3.layout import (
     DEPTHS,
@@ -64,7 +67,7 @@ class MobileNetV3Space(Transferable, Drawable):
     '2.18e+19'
     """
 
-    name = "mobilenetv3"
+    name = NAME
     size = sum(KINDS**depth for depth in DEPTHS) ** STAGES
     num_vertices = SLOTS + 2
     vertex_types = ("input", "output", *(f"{d}-{k}-{e}" for d in DEPTHS for k in KERNELS for e in EXPANDS))
@@ -126,27 +129,7 @@ class MobileNetV3Space(Transferable, Drawable):
         raise ConfigError(f"{self.name} has {self.size:.2e} networks, too many to list; draw some with sample()")
 
     def validate(self, architecture: Architecture) -> Architecture:
-        if not isinstance(architecture, Architecture) or architecture.space != self.name:
-            raise ArchitectureError(
-                f"expected an Architecture of space {self.name!r}, got {architecture!r}; read strings with parse() and "
-                "configuration dicts with from_config()"
-            )
-        choices = architecture.choices
-        legal = isinstance(choices, tuple) and len(choices) == 2 * SLOTS + STAGES
-        if not legal or not all(isinstance(c, int) and 0 <= c < 3 for c in choices):
-            raise ArchitectureError(
-                f"a {self.name} architecture has {2 * SLOTS + STAGES} choices, each 0 to 2 ({SLOTS} kernels of "
-                f"{KERNELS}, {SLOTS} expand ratios of {EXPANDS}, {STAGES} depths of {DEPTHS}), got {choices!r}"
-            )
-        kernels, expands, depths = Decisions.of(choices)
-        for i, used in enumerate(used_slots(depths)):
-            if not used and (kernels[i] or expands[i]):
-                raise ArchitectureError(
-                    f"layer {i % LAYERS + 1} of stage {i // LAYERS + 1} is beyond the stage's depth of "
-                    f"{DEPTHS[depths[i // LAYERS]]}, so its choices must be 0, got {choices!r}; from_config() and "
-                    "decode() drop what is said of such layers"
-                )
-        return architecture
+        return validated(architecture)
 
     # -- text and tensors --------------------------------------------------------------------
     def parse(self, text: str) -> Architecture:
@@ -168,9 +151,7 @@ class MobileNetV3Space(Transferable, Drawable):
 
     def layers(self, architecture: Architecture) -> tuple[tuple[tuple[int, int], ...], ...]:
         """The (kernel, expand ratio) of each layer of each stage."""
-        kernels, expands, depths = Decisions.of(self.validate(architecture).choices)
-        layers = [(KERNELS[k], EXPANDS[e]) for k, e in zip(kernels, expands, strict=True)]
-        return tuple(tuple(layers[s * LAYERS : s * LAYERS + DEPTHS[d]]) for s, d in enumerate(depths))
+        return layers_of(architecture)
 
     def from_config(self, config: Mapping[str, Any]) -> tuple[Architecture, int]:
         """Read OFA's configuration dict.

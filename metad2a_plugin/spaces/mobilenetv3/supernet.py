@@ -16,14 +16,13 @@ from torch.nn import functional as F
 
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.spaces.mobilenetv3.encoding import layers_of
 from metad2a_plugin.spaces.mobilenetv3.layout import EXPANDS, KERNELS, LAYERS, divisible, layout
 from metad2a_plugin.spaces.mobilenetv3.network import DepthwiseConv2d, MobileNetV3
-from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.utils.files import UNREADABLE, write_atomically
 
 WIDTHS = (1.0, 1.2)
 """Width multipliers of the published supernets."""
-_SPACE = MobileNetV3Space()
 _TRANSFORMS = tuple((large, small) for small, large in pairwise(KERNELS))[::-1]
 _BLOCK = re.compile(r"blocks\.(\d+)\.conv\.(.+)")
 
@@ -39,8 +38,6 @@ class MobileNetV3Supernet(MobileNetV3):
         num_classes: outputs of the classifier.
         width: multiplier of all channels.
     """
-
-    space = _SPACE
 
     def __init__(self, num_classes: int, width: float = 1.0) -> None:
         super().__init__([[(KERNELS[-1], EXPANDS[-1])] * LAYERS] * len(layout(width).stages), num_classes, width)
@@ -70,7 +67,7 @@ class MobileNetV3Supernet(MobileNetV3):
                 parts.setdefault(found[1], {})[found[2]] = value
         channels = layout(self.width)
         inputs, number = channels.stem, 1
-        for index, (stage, layers) in enumerate(zip(channels.stages, _SPACE.layers(architecture), strict=True)):
+        for index, (stage, layers) in enumerate(zip(channels.stages, layers_of(architecture), strict=True)):
             for layer, (kernel, expand) in enumerate(layers):
                 block = parts[str(1 + LAYERS * index + layer)]
                 for name, value in _sliced(block, kernel, divisible(inputs * expand)).items():
@@ -85,7 +82,7 @@ class MobileNetV3Supernet(MobileNetV3):
         """
         outputs = self.num_classes if classes is None else len(classes)
         with torch.device("meta"):
-            network = MobileNetV3(_SPACE.layers(architecture), outputs, self.width)
+            network = MobileNetV3(layers_of(architecture), outputs, self.width)
         weights = {name: value.detach().clone() for name, value in self.weights(architecture, classes).items()}
         network.load_state_dict(weights, assign=True)
         return network.eval()
