@@ -39,6 +39,9 @@ def auto(
         ),
     ] = None,
     flip: opt.Flip = AutoConfig.flip,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Train the best once more at the end, on all images; half of the time.")
+    ] = AutoConfig.refit,
     json: opt.Json = None,
     seed: opt.Seed = AutoConfig.seed,
     device: opt.TrainingDevice = AutoConfig.device,
@@ -112,4 +115,5 @@ def print_auto(console: Console, found: AutoResult) -> None:
         f"{found.dataset}: the best on the {found.validation_images:,} validation images is the {found.source_title}. "
         f"On {len(found.test.labels):,} test images, by which nothing was chosen, it reaches "
         f"{found.test.accuracy:.1f}% (95% interval {low:.1f} to {high:.1f}). {found.seconds:.0f} s of work."
+        + " Then it was trained once more, on all images." * found.refitted
     )

@@ -30,6 +30,7 @@ class AutoConfig:
             shipped one, and EfficientNet-Lite0 where its weights are installed (extra ``pretrained``).
         validation: share of the images, without those of the test, that choices are made by.
         test: share of the images that nothing is chosen by; the result is measured on it once.
+        refit: whether the best is trained once more at the end, on all images; that takes nearly half of the time.
         seed: of everything random.
         device: where networks train, as in `TrainConfig`.
 
@@ -42,6 +43,7 @@ class AutoConfig:
     encoders: Sequence[str] | None = None
     validation: float = 0.2
     test: float = 0.15
+    refit: bool = False
     seed: int = 0
     device: str = "auto"
 

@@ -87,6 +87,7 @@ class AutoResult:
         trained: trainings, in their order.
         seconds: of work.
         folder: of the run.
+        refitted: whether `network` was trained once more, on all images; `test` is what it reached before that.
         interrupted: whether trainings were left out; the same call goes on.
         warnings: what to know of the images.
     """
@@ -104,6 +105,7 @@ class AutoResult:
     trained: tuple[Trained, ...]
     seconds: float
     folder: Path
+    refitted: bool = False
     interrupted: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -128,6 +130,7 @@ class AutoResult:
             "source": self.source,
             "validation": self.validation,
             "test": self.test.accuracy,
+            "refitted": self.refitted,
             "test_interval": list(self.test.interval),
             "references": [{"name": r.name, "validation": r.validation, "test": r.test} for r in self.references],
             "contenders": [contender.to_dict() for contender in self.contenders.values()],

@@ -24,8 +24,9 @@ from metad2a_plugin.contest.images import Images
 from metad2a_plugin.contest.journal import ADVICE, Journal, Trained, folder_of
 from metad2a_plugin.contest.propose import MOST, contenders, designs, within
 from metad2a_plugin.contest.references import check_encoder, linear_on, references, sides
+from metad2a_plugin.contest.refit import refit, refit_linear
 from metad2a_plugin.contest.result import AutoResult, Reference, measured
-from metad2a_plugin.contest.schedule import best, epochs_within, rounds
+from metad2a_plugin.contest.schedule import LAST, best, epochs_within, rounds
 from metad2a_plugin.contest.training import ContenderFit, curve, epoch_seconds
 from metad2a_plugin.data import get_encoder, load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError
@@ -33,13 +34,14 @@ from metad2a_plugin.plugins.budget import default_model
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE
 from metad2a_plugin.search.metad2a import MetaD2A
 from metad2a_plugin.spaces.base import Cost
+from metad2a_plugin.training.classifier import Classifier
 from metad2a_plugin.training.files import export_network, load_network
 from metad2a_plugin.training.fit import Epoch
 from metad2a_plugin.utils.files import write_atomically
 from metad2a_plugin.utils.progress import Progress
 from metad2a_plugin.utils.torch_device import usable
 
-NETWORK = "network.safetensors"
+NETWORK, REFIT = "network.safetensors", "refit"
 _RESERVE, _LEAST_RESERVE = 0.03, 3.0
 """Share of the time for what comes after the last training, the page included, and its least seconds."""
 _MOST_EPOCHS = 1000
@@ -149,10 +151,15 @@ class _Run:
             interrupted = True
         if not self.source:
             raise ConfigError("nothing fits in the time within the limits; give more of either")
-        network = load_network(journal.folder / NETWORK)
+        network = self._best()
         test = measured(network.to(self.device), *images.test(network.input_size))
         if train and not interrupted:
-            journal.decide("seconds", lambda: journal.elapsed)
+            if images.config.refit:
+                interrupted = self._refit(found)
+            if not interrupted:
+                journal.decide("seconds", lambda: journal.elapsed)
+        if journal.decided.get("best") == REFIT:
+            network = load_network(journal.folder / NETWORK)
         return AutoResult(
             images=images.dataset,
             tested=images.tested,
@@ -167,6 +174,7 @@ class _Run:
             trained=tuple(t for t in journal.trained if t.contender in self.costs),
             seconds=journal.decided.get("seconds", journal.elapsed),
             folder=journal.folder,
+            refitted=journal.decided.get("best") == REFIT,
             interrupted=interrupted,
         )
 
@@ -177,8 +185,8 @@ class _Run:
 
     def _keep(self) -> None:
         """The best network so far, in its file, unless it is there."""
-        folder, path = self.journal.folder, self.journal.folder / NETWORK
-        if self.source and (self.journal.decided.get("best") != self.source or not path.exists()):
+        folder, path, known = self.journal.folder, self.journal.folder / NETWORK, self.journal.decided.get("best")
+        if self.source and (known not in (self.source, REFIT) or not path.exists()):
             reference = self.references.get(self.source)
             if reference is None:
                 write_atomically(path, (folder / self.source / NETWORK).read_bytes())
@@ -188,6 +196,49 @@ class _Run:
             self.journal.decided["best"] = self.source
             self.journal.save()
 
+    def _best(self) -> Classifier:
+        """The best network of the contest."""
+        reference = self.references.get(self.source)
+        if reference is not None:
+            assert reference.network is not None  # or it was not offered
+            return reference.network
+        return load_network(self.journal.folder / self.source / NETWORK)
+
+    def _refit(self, found: Mapping[str, Contender]) -> bool:
+        """Train the best on all images, unless that is done; whether it was interrupted."""
+        journal = self.journal
+        if journal.decided.get("best") == REFIT:
+            return False
+        trained = next((t for t in journal.trained if t.folder == self.source), None)
+        try:
+            if trained is None:
+                [encoder] = (name for name in self.images.sides if linear_on(name) == self.source)
+                network = refit_linear(self.images, encoder)
+            else:
+                title = f"on all images, {found[trained.contender].title}"
+                network = refit(
+                    found[trained.contender],
+                    self.images,
+                    trained.epochs,
+                    self.device,
+                    journal.folder / REFIT,
+                    lambda: self._left(1.0),
+                    lambda epoch, epochs: self._tell(title, epoch, epochs),
+                )
+        except KeyboardInterrupt:
+            return True
+        except ConfigError as error:
+            warnings.warn(f"the best was not trained on all images: {error}", stacklevel=2)
+            return False
+        export_network(journal.folder / NETWORK, network)
+        journal.decided["best"] = REFIT
+        journal.save()
+        return False
+
+    def _tell(self, title: str, epoch: Epoch, epochs: int) -> None:
+        self.journal.save()
+        self.progress(title, epoch.epoch, epochs, f"loss {epoch.loss:.3f}")
+
     def _designs(self) -> list[dict[str, Any]]:
         self.progress("designs", 0, 1, "")
         planned = rounds(self._left(), MOST)
@@ -196,10 +247,12 @@ class _Run:
         return found
 
     # -- rounds ----------------------------------------------------------------------------------
-    def _left(self) -> float:
-        """Seconds for trainings."""
-        seconds = self.images.config.seconds
-        return seconds - max(_RESERVE * seconds, _LEAST_RESERVE) - self.journal.elapsed
+    def _left(self, share: float | None = None) -> float:
+        """Seconds for trainings, of a share of all; of what is not for the refit by default."""
+        config = self.images.config
+        if share is None:
+            share = 1 / (1 + LAST / ((1 - config.test) * (1 - config.validation))) if config.refit else 1
+        return share * config.seconds - max(_RESERVE * config.seconds, _LEAST_RESERVE) - self.journal.elapsed
 
     def _all_rounds(self, found: Mapping[str, Contender]) -> None:
         seconds = self.journal.decide(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 _SHARES = (0.2, 0.25, 0.55)
 """Of the time, in each round."""
+LAST = _SHARES[-1]
 _LEFT = (6, 2, 1)
 """Contenders in each, at the most."""
 

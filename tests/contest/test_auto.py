@@ -21,6 +21,7 @@ from metad2a_plugin.contest import run as module
 from metad2a_plugin.contest.config import _WHERE_INSTALLED, AutoConfig
 from metad2a_plugin.contest.images import Images
 from metad2a_plugin.contest.page import page
+from metad2a_plugin.contest.refit import Whole
 from metad2a_plugin.contest.result import AutoResult
 from metad2a_plugin.contest.run import auto
 from metad2a_plugin.contest.training import ContenderFit
@@ -318,3 +319,33 @@ def test_a_network_of_an_encoder_is_read_without_its_weights(monkeypatch: pytest
     monkeypatch.setattr(EfficientNetLite0, "package", "not_installed_anywhere")
     pixels = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
     assert torch.equal(load_network(tmp_path / "n.safetensors")(pixels), network(pixels))
+
+
+@pytest.mark.parametrize("limits", [SMALL, {}], ids=["a training", "the linear classifier"])
+def test_the_best_is_trained_once_more_on_all_images(
+    limits: dict[str, float], found: AutoResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not limits:
+        monkeypatch.setattr(module._Run, "_all_rounds", lambda self, found: None)
+    config = replace(CONFIG, refit=True)
+    again = auto(coloured(), tmp_path, config, limits=limits)
+    assert again.refitted and len(again.test.labels) == len(found.test.labels)
+    read = load_network(tmp_path / "network.safetensors")
+    pixels = again.tested.images(range(len(again.tested)), read.input_size)
+    assert torch.equal(read(pixels), again.network(pixels)) and not torch.equal(read(pixels), again.test.logits)
+    monkeypatch.setattr(ContenderFit, "step", lambda self: pytest.fail("trained again"))
+    assert torch.equal(auto(coloured(), tmp_path, config, limits=limits).test.logits, again.test.logits)
+    assert "trained once more, on all images" in page(again)
+
+
+def test_all_images_are_in_the_order_of_their_features() -> None:
+    parts = Images(coloured(), CONFIG)
+    parts.sides = {"default": 64}
+    whole = Whole(parts)
+    assert sorted(whole.train.key(i) for i in range(len(whole.train))) == sorted(
+        parts.dataset.key(i) for i in range(len(parts.dataset))
+    )
+    right = (whole.soft.argmax(1) == whole.at(16).labels).double().mean().item()
+    assert right == pytest.approx(whole.head("default").accuracy) and right > 0.5
+    first = parts.encoder("default")(whole.train.images([0, 50, 59], 64))
+    assert torch.allclose(first, whole.features("default")["train"][[0, 50, 59]], atol=1e-4)

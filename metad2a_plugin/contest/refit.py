@@ -1,0 +1,83 @@
+"""The best network once more, trained on all images; how good it is nobody can measure then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from metad2a_plugin.contest.contenders import Contender
+from metad2a_plugin.contest.images import Images
+from metad2a_plugin.contest.training import ContenderFit
+from metad2a_plugin.data.streamed import StreamedPixels
+from metad2a_plugin.training.classifier import Classifier
+from metad2a_plugin.training.encoder_network import EncoderClassifier
+from metad2a_plugin.training.fit import Epoch
+from metad2a_plugin.training.images import IN_MEMORY, TrainingData
+
+
+class Whole(Images):
+    """All images of a run as its training part; what is chosen by and measured on stays what it was."""
+
+    def __init__(self, images: Images) -> None:
+        # Not decoded and split again: everything is what it was, but for the training part.
+        self.__dict__.update(images.__dict__)
+        self.parts, self._heads, self._features = images, {}, {}
+        tested = np.flatnonzero(images.dataset.held_out(images.config.test, images.config.seed))
+        known = np.setdiff1d(np.arange(len(images.dataset)), tested)
+        held_out = images.known.held_out(images.config.validation, images.config.seed)
+        # In the order of the features.
+        self.train = images.dataset.subset(np.concatenate([known[~held_out], known[held_out], tested]))
+
+    def at(self, size: int) -> TrainingData:
+        data = self.parts.at(size)
+        pixels = StreamedPixels(self.train, size)
+        kept = pixels if pixels.shape.numel() > IN_MEMORY else pixels[:]
+        return replace(data, images=kept, labels=torch.from_numpy(self.train.labels), train=self.train)
+
+    def features(self, name: str) -> dict[str, torch.Tensor]:
+        found = self.parts.features(name)
+        return found | {"train": torch.cat([found["train"], found["validation"], found["test"]])}
+
+
+def refit_linear(images: Images, encoder: str) -> Classifier:
+    """The linear classifier of an encoder's features of all images, as a network."""
+    whole = Whole(images)
+    names, side = images.dataset.class_names, images.sides[encoder]
+    return EncoderClassifier(encoder, names, input_size=side, head=whole.head(encoder)).eval()
+
+
+def refit(
+    contender: Contender,
+    images: Images,
+    epochs: int,
+    device: torch.device,
+    folder: Path,
+    left: Callable[[], float],
+    report: Callable[[Epoch, int], None],
+) -> Classifier:
+    """A contender trained on all images, for as many epochs as before or as there is time for.
+
+    Args:
+        contender: what trains.
+        images: the data.
+        epochs: how long it was trained before.
+        device: where.
+        folder: where its state is kept; an interrupted training goes on from there.
+        left: seconds that there are.
+        report: called after each epoch, with the number of epochs.
+
+    Raises:
+        ConfigError: the loss is not finite.
+        CheckpointError: the state in the folder is damaged.
+    """
+    fit = ContenderFit(contender, Whole(images), epochs, device)
+
+    def told(epoch: Epoch) -> None:
+        report(epoch, fit.retime(left(), epochs))
+
+    fit.complete(told, folder)
+    return fit.network.eval().cpu()
