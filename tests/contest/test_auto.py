@@ -21,6 +21,7 @@ from metad2a_plugin.contest import run as module
 from metad2a_plugin.contest.config import _WHERE_INSTALLED, AutoConfig
 from metad2a_plugin.contest.images import Images
 from metad2a_plugin.contest.page import page
+from metad2a_plugin.contest.propose import designs
 from metad2a_plugin.contest.refit import Whole
 from metad2a_plugin.contest.result import AutoResult
 from metad2a_plugin.contest.run import auto
@@ -46,9 +47,11 @@ def coloured(name: str = "<b>&co", count: int = 60) -> ImageDataset:
 
 
 @pytest.fixture(autouse=True)
-def few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that the same happens however fast the machine is."""
+def quick(monkeypatch: pytest.MonkeyPatch, found: AutoResult) -> None:
+    """Few epochs, so that the same happens however fast the machine is; designs are proposed once for all tests."""
     monkeypatch.setattr(module, "_MOST_EPOCHS", 2)
+    plain = json.loads((found.folder / "auto.json").read_text())["decided"]["designs"]
+    monkeypatch.setattr(module, "designs", lambda searcher, images, limits, seconds: plain)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +136,9 @@ def test_a_model_without_budgets_is_refused(tmp_path: Path) -> None:
         auto(coloured(), tmp_path, CONFIG, model="nasbench201")
 
 
-def test_limits_on_latency_hold(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_limits_on_latency_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "designs", designs)
     fast = auto(coloured(), tmp_path, CONFIG, limits={"max_latency": {"pixel3": 30}})
     assert fast.trained and all(not t.contender.startswith("encoder") for t in fast.trained)
     # Measured were networks of 16 channels and 5 cells a stage for images of 32 pixels.
@@ -208,7 +213,8 @@ def test_without_limits_the_encoder_takes_part(tmp_path: Path) -> None:
     assert free.validation >= max(reference.validation for reference in free.references)
 
 
-def test_limits_that_nothing_keeps_are_refused(tmp_path: Path) -> None:
+def test_limits_that_nothing_keeps_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "designs", designs)
     with pytest.raises(ConfigError, match="nothing fits in the time within the limits"):
         auto(coloured(), tmp_path, CONFIG, limits={"max_params": 1e-5})
 
