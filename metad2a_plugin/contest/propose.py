@@ -27,7 +27,7 @@ MOST, _ENCODERS, _BEGUN = 6, 3, 2
 def designs(searcher: MetaD2A, images: Images, limits: Limits, seconds: float) -> list[dict[str, Any]]:
     """The best designs for a training of so many seconds, in plain values; none where none fits.
 
-    Those of different sizes to be trained from nothing, and one of the largest that shipped weights are there for.
+    Those of different sizes to be trained from nothing, and the best of the sizes that shipped weights are there for.
     """
     if seconds <= 0:
         return []
@@ -56,12 +56,14 @@ def designs(searcher: MetaD2A, images: Images, limits: Limits, seconds: float) -
     for design in best(limits):
         different.setdefault((design.budget.input_size, *design.budget.options.items()), design)
     found: list[tuple[str | None, Design]] = [(None, design) for design in list(different.values())[:_DESIGNS]]
-    for size in shipped_sizes(searcher.space):
-        if all(size.get(name, value) == value for name, value in limits.options.items()):
-            begun = best(replace(limits, options={**limits.options, **size}))
-            if begun:
-                found.append((SHIPPED, begun[0]))
-                break
+    sizes = [
+        size
+        for size in shipped_sizes(searcher.space)
+        if all(size.get(name, value) == value for name, value in limits.options.items())
+    ]
+    begun = [one for size in sizes for one in best(replace(limits, options={**limits.options, **size}))[:1]]
+    if begun:
+        found.append((SHIPPED, max(begun, key=lambda design: design.accuracy)))
     return [{"weights": weights, **design.to_dict()} for weights, design in found]
 
 
