@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,34 +127,31 @@ class Study:
             described=self.described,
         )
 
-    def models(self, left: tuple[str, ...], *, curves: bool = False) -> Mapping[str, BudgetModel]:
-        """One for every image set, which it has not seen."""
-        found = {}
+    def models(self, left: tuple[str, ...], *, curves: bool = False) -> Iterator[tuple[str, BudgetModel]]:
+        """One for every image set, which it has not seen; all of them at once would take tens of gigabytes."""
+        done = 0
         for group in self.groups:
             start = [head.hyper for head in self.model(group, left, curves=curves).heads]
             # Tables that the others have may be prior columns here, and were none in the group.
             for one in group:
                 columns = len({t.schedule for t in without(self.measured.tables, {one})}) * ("columns" not in left)
                 known = start if start[0].columns.shape[1] == columns else None
-                found[one] = self.model([one], left, curves=curves, start=known)
-            print(f"without {', '.join(left) or 'nothing'}: {len(found)} of {len(self.sets)} image sets", flush=True)
-        return found
+                yield one, self.model([one], left, curves=curves, start=known)
+                done += 1
+            print(f"without {', '.join(left) or 'nothing'}: {done} of {len(self.sets)} image sets", flush=True)
 
-    def left_out(self, models: Mapping[str, BudgetModel]) -> dict[str, LeftOut]:
-        """Of every image set."""
-        found = {}
-        for name, model in models.items():
-            rows = torch.from_numpy(np.flatnonzero(self.owner == name))
-            mean, std = torch.zeros(len(rows)), torch.zeros(len(rows))
-            for number in self.trainings.task[rows].unique().tolist():
-                inside = self.trainings.task[rows] == number
-                budgets = [budget_of(self.trainings, row) for row in rows[inside].tolist()]
-                task, vertices = self.measured.tasks[number], self.trainings.vertices[rows[inside]]
-                told = model.predict_designs(task, vertices, budgets)
-                assert told.std is not None
-                mean[inside], std[inside] = told.mean, told.std
-            found[name] = LeftOut(rows, mean, std)
-        return found
+    def left_out(self, name: str, model: BudgetModel) -> LeftOut:
+        """What a model says of the rows of an image set."""
+        rows = torch.from_numpy(np.flatnonzero(self.owner == name))
+        mean, std = torch.zeros(len(rows)), torch.zeros(len(rows))
+        for number in self.trainings.task[rows].unique().tolist():
+            inside = self.trainings.task[rows] == number
+            budgets = [budget_of(self.trainings, row) for row in rows[inside].tolist()]
+            task, vertices = self.measured.tasks[number], self.trainings.vertices[rows[inside]]
+            told = model.predict_designs(task, vertices, budgets)
+            assert told.std is not None
+            mean[inside], std[inside] = told.mean, told.std
+        return LeftOut(rows, mean, std)
 
 
 # -- (a) orders, (b) regret ----------------------------------------------------------------------
@@ -258,39 +255,42 @@ def tables(study: Study) -> dict[str, dict[str, float]]:
 
 
 # -- (e) curves ----------------------------------------------------------------------------------
-def curves(study: Study, models: Mapping[str, BudgetModel]) -> dict[str, dict[str, list[float]]]:
-    """Mean absolute error of the last accuracy, in points, of each set: ours and the last value seen."""
-    trainings, found = study.trainings, {}
-    for name, model in models.items():
-        errors: dict[str, list[tuple[float, float]]] = {}
-        owned = torch.from_numpy(np.flatnonzero(study.owner == name))
-        owned = owned[trainings.task[owned].argsort(stable=True)]
-        for number in trainings.context[owned].unique_consecutive().tolist():
-            rows = owned[trainings.context[owned] == number]
-            budget = budget_of(trainings, int(rows[0]))
-            if budget.epochs < 10:
-                continue
-            task, truth = study.measured.tasks[int(trainings.task[rows[0]])], trainings.curve[rows, : budget.epochs]
-            tenth = max(1, round(budget.epochs / 10))
-            context, networks = model.context(task, budget), model.networks(trainings.vertices[rows])
-            held_out = float(trainings.settings["held_out_images"][rows[0]])
-            middle, joint = model.logits(context, networks, held_out)
-            for title, seen in (*((f"{n} epochs", n) for n in SEEN), ("a tenth", tenth)):
-                mean = percent(*condition(middle, joint, budget.epochs, truth[:, :seen], model.wiggle))[0]
-                wrong = (mean[:, -1] - truth[:, -1]).abs().tolist()
-                last = (truth[:, seen - 1] - truth[:, -1]).abs() if seen else torch.full((len(rows),), float("nan"))
-                errors.setdefault(title, []).extend(zip(wrong, last.tolist(), strict=True))
-        if errors:
-            found[name] = {title: np.mean(values, axis=0).tolist() for title, values in errors.items()}
-    return found
+def curves(study: Study, name: str, model: BudgetModel) -> dict[str, list[float]]:
+    """Mean absolute error of the last accuracy of an image set, in points: ours and the last value seen."""
+    trainings = study.trainings
+    errors: dict[str, list[tuple[float, float]]] = {}
+    owned = torch.from_numpy(np.flatnonzero(study.owner == name))
+    owned = owned[trainings.task[owned].argsort(stable=True)]
+    for number in trainings.context[owned].unique_consecutive().tolist():
+        rows = owned[trainings.context[owned] == number]
+        budget = budget_of(trainings, int(rows[0]))
+        if budget.epochs < 10:
+            continue
+        task, truth = study.measured.tasks[int(trainings.task[rows[0]])], trainings.curve[rows, : budget.epochs]
+        tenth = max(1, round(budget.epochs / 10))
+        context, networks = model.context(task, budget), model.networks(trainings.vertices[rows])
+        held_out = float(trainings.settings["held_out_images"][rows[0]])
+        middle, joint = model.logits(context, networks, held_out)
+        for title, seen in (*((f"{n} epochs", n) for n in SEEN), ("a tenth", tenth)):
+            mean = percent(*condition(middle, joint, budget.epochs, truth[:, :seen], model.wiggle))[0]
+            wrong = (mean[:, -1] - truth[:, -1]).abs().tolist()
+            last = (truth[:, seen - 1] - truth[:, -1]).abs() if seen else torch.full((len(rows),), float("nan"))
+            errors.setdefault(title, []).extend(zip(wrong, last.tolist(), strict=True))
+    return {title: np.mean(values, axis=0).tolist() for title, values in errors.items()}
 
 
 # -- all -----------------------------------------------------------------------------------------
 def run(study: Study) -> dict[str, Any]:
     trainings = study.trainings
     results: dict[str, Any] = {}
-    models = {name: study.models(left, curves=name == "ours") for name, left in VARIANTS.items()}
-    left = {name: study.left_out(one) for name, one in models.items()}
+    left: dict[str, dict[str, LeftOut]] = {name: {} for name in VARIANTS}
+    results["curves"] = {}
+    for name, without_inputs in VARIANTS.items():
+        ours = name == "ours"
+        for one, model in study.models(without_inputs, curves=ours):
+            left[name][one] = study.left_out(one, model)
+            if ours and (errors := curves(study, one, model)):
+                results["curves"][one] = errors
     params, _ = trainings.space.costs(trainings.vertices)
 
     def of(name: str) -> Callable[[LeftOut], torch.Tensor]:
@@ -309,7 +309,6 @@ def run(study: Study) -> dict[str, Any]:
         wrong = (trainings.accuracy[one.rows] - one.mean).abs()
         inside[name] = [float((wrong <= 1.645 * one.std).double().mean()), float(wrong.mean())]
     results["intervals"] = inside
-    results["curves"] = curves(study, models["ours"])
     results["tables"] = tables(study)
     return results
 

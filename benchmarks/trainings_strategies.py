@@ -179,7 +179,7 @@ class Context:
 def contexts(study: Study, of_a_set: int) -> list[Context]:
     """Those with many cells, a few of each image set; of a cell that was trained with several seeds, the first row."""
     trainings, searcher = study.trainings, MetaD2A.from_pretrained("nasbench201")
-    models = study.models((), curves=True)
+    models = dict(study.models((), curves=True))
     found: list[Context] = []
     for context in trainings.context.unique().tolist():
         rows = (trainings.context == context).nonzero()[:, 0]
