@@ -287,10 +287,10 @@ def run(study: Study) -> dict[str, Any]:
     results["curves"] = {}
     for name, without_inputs in VARIANTS.items():
         ours = name == "ours"
-        for one, model in study.models(without_inputs, curves=ours):
-            left[name][one] = study.left_out(one, model)
-            if ours and (errors := curves(study, one, model)):
-                results["curves"][one] = errors
+        for image_set, model in study.models(without_inputs, curves=ours):
+            left[name][image_set] = study.left_out(image_set, model)
+            if ours and (errors := curves(study, image_set, model)):
+                results["curves"][image_set] = errors
     params, _ = trainings.space.costs(trainings.vertices)
 
     def of(name: str) -> Callable[[LeftOut], torch.Tensor]:
