@@ -54,7 +54,9 @@ def auto(
     seconds = seconds_of(time)
     opt.check_outputs(json, folders=(out,))
     require("draw", "the page of a run", "matplotlib")
-    limits = opt.limit_options({**settings, **dict.fromkeys(("input_size", "channels", "cells", "width", "network"))})
+    # What else limits are made of is decided by the run.
+    others = ("latency_table", "input_size", "channels", "cells", "width", "network")
+    limits = opt.limit_options({**settings, **dict.fromkeys(others)})
     config = opt.configured(AutoConfig, settings, seconds=seconds, encoders=encoder)
     from metad2a_plugin.contest.page import write_page
     from metad2a_plugin.contest.run import auto as run
