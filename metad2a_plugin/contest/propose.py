@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,8 @@ from metad2a_plugin.training.starting import LR, SHIPPED, shipped_sizes
 
 _DESIGNS, _CONSIDERED = 3, 30
 _FINE_TUNING: dict[str, Any] = {"lr": 0.02, "batch_size": 32, "warmup": 0.1}
+_SEARCHING = 0.15
+"""Share of the time after which no further sizes are searched."""
 _LEAST_SIDE, _LARGE = 64, 128  # pixels
 MOST, _ENCODERS, _BEGUN = 6, 3, 2
 """Contenders of a run, and how many of them may be encoders and networks that begin with weights."""
@@ -31,6 +34,7 @@ def designs(searcher: MetaD2A, images: Images, limits: Limits, seconds: float) -
     """
     if seconds <= 0:
         return []
+    start = time.monotonic()
     speed = measure_speed(searcher.space, images.config.device)
 
     def best(limits: Limits) -> list[Design]:
@@ -61,7 +65,12 @@ def designs(searcher: MetaD2A, images: Images, limits: Limits, seconds: float) -
         for size in shipped_sizes(searcher.space)
         if all(size.get(name, value) == value for name, value in limits.options.items())
     ]
-    begun = [one for size in sizes for one in best(replace(limits, options={**limits.options, **size}))[:1]]
+    begun: list[Design] = []
+    for size in sizes:
+        # On a busy machine the search itself would take the time of the trainings.
+        if time.monotonic() - start > _SEARCHING * images.config.seconds:
+            break
+        begun += best(replace(limits, options={**limits.options, **size}))[:1]
     if begun:
         found.append((SHIPPED, max(begun, key=lambda design: design.accuracy)))
     return [{"weights": weights, **design.to_dict()} for weights, design in found]
