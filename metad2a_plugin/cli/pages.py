@@ -18,7 +18,10 @@ def report(
         str | None, typer.Argument(help="The images of a run of auto, where they are not where they were.")
     ] = None,
 ) -> None:
-    """Write the page of a run that is done, FOLDER/index.html; nothing is trained."""
+    """Write the page of a run that is done.
+
+    It is FOLDER/index.html; nothing is trained.
+    """
     from metad2a_plugin.contest.reports import write_report
 
     Report().note(f"page: {write_report(folder, dataset)}")
