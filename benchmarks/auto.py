@@ -106,7 +106,7 @@ class Contest:
         }
 
     def _encoder(self) -> float:
-        config = self._training(lr=0.02, batch_size=32, warmup=0.1, input_size=64)
+        config = self.images.training(lr=0.02, batch_size=32, warmup=0.1, input_size=64)
         return self._trained(EncoderContender("default", config), self.seconds)[1]
 
     def _cells(self, count: int) -> float:
@@ -119,32 +119,21 @@ class Contest:
             if all(bool(limit.within(vertices)) for limit in bounds.limits(self.dataset.num_classes)):
                 soft = bool(self._limits)
                 budget = Budget(batch_size=32, input_size=32, options=RANDOM)
-                config = self._training(batch_size=32, input_size=32, options=RANDOM)
+                config = self.images.training(batch_size=32, input_size=32, options=RANDOM)
                 found.append(self._trained(_cell(architecture, budget, soft, config), self.seconds / count))
         return max(found)[1]
 
     def _defaults(self) -> float:
         """Those of `search` and of `train`, but for the epochs, of which as many as fit are trained."""
         found = MetaD2A.from_pretrained("nasbench201").search(self.images.known, top=3).candidates
-        config = self._training()
+        config = self.images.training()
         budget = Budget(options=config.options)
         trained = [self._trained(_cell(c.architecture, budget, False, config), self.seconds / 3) for c in found]
         return max(trained)[1]
 
     def _resnet(self, params: float) -> float:
-        config = self._training(batch_size=32, input_size=32)
+        config = self.images.training(batch_size=32, input_size=32)
         return self._trained(ResNet20Contender(params, config), self.seconds)[1]
-
-    def _training(self, **settings: Any) -> TrainConfig:
-        config = self.config
-        return TrainConfig(
-            flip=config.flip,
-            validation=config.validation,
-            split_seed=config.seed,
-            seed=config.seed,
-            device="cpu",
-            **settings,
-        )
 
     def _trained(self, contender: Contender, seconds: float) -> tuple[float, float]:
         """Validation and test accuracy after so many seconds."""

@@ -30,7 +30,6 @@ from metad2a_plugin.plugins.budget import Budget, default_model
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE
 from metad2a_plugin.search.designs import Design
 from metad2a_plugin.search.metad2a import MetaD2A
-from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.encoder_network import EncoderClassifier
 from metad2a_plugin.training.starting import LR, weights_digest
 from metad2a_plugin.utils.kept import digest
@@ -59,7 +58,7 @@ class Comparison:
 
     def __init__(self, args: argparse.Namespace, name: str, seed: int) -> None:
         self.args, self.name, self.seed = args, name, seed
-        config = AutoConfig(3600, flip=name in FLIPPED, test=0.3, validation=0.1, seed=seed)
+        config = AutoConfig(3600, flip=name in FLIPPED, test=0.3, validation=0.1, seed=seed, device="cpu")
         path = args.data / "images" / f"{name}.zip"
         classes = load_dataset(path).num_classes
         dataset = load_dataset(path, max_images_per_class=args.images // classes, seed=seed)
@@ -80,13 +79,13 @@ class Comparison:
         for encoder in self.args.encoders:
             yield f"linear classifier on {encoder}", self._kept(f"linear {encoder}", partial(self._linear, encoder))
             side, epochs = ENCODERS[encoder]
-            config = self._config(lr=0.02, batch_size=32, warmup=0.1, input_size=side)
+            config = self.images.training(lr=0.02, batch_size=32, warmup=0.1, input_size=side)
             contender = EncoderContender(encoder, config)
             yield f"{encoder}, fine-tuned", self._trained(f"tuned {encoder}", contender, epochs)
 
     def _cell(self, weights: str | None, lr: float, soft: bool) -> float:
         design = self.design
-        config = self._config(lr=lr, batch_size=BATCH, input_size=SIDE, options=SIZE, weights=weights)
+        config = self.images.training(lr=lr, batch_size=BATCH, input_size=SIDE, options=SIZE, weights=weights)
         contender = CellContender(DESIGNER.space, design, 1, soft, config)
         return self._trained(f"{design.architecture_str} {weights} {lr:g} {soft}", contender, EPOCHS)
 
@@ -98,17 +97,6 @@ class Comparison:
         found = DESIGNER.search(self.images.known, budget=budget, top=1, limits=limits).candidates[0]
         text, architecture = space.format(found.architecture), found.architecture
         return Design(1, architecture, text, budget, 0, None, 0, 0, 0)
-
-    def _config(self, **settings: Any) -> TrainConfig:
-        config = self.images.config
-        return TrainConfig(
-            flip=config.flip,
-            validation=config.validation,
-            seed=self.seed,
-            split_seed=self.seed,
-            device="cpu",
-            **settings,
-        )
 
     def _trained(self, what: str, contender: Contender, epochs: int) -> float:
         def compute() -> float:

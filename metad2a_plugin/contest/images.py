@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load as from_safetensors
@@ -63,13 +64,24 @@ class Images:
         self._features: dict[str, dict[str, torch.Tensor]] = {}
         self._heads: dict[str, RidgeClassifier] = {}
 
+    def training(self, **settings: Any) -> TrainConfig:
+        """How something is trained on them, with the settings of the run."""
+        config = self.config
+        return TrainConfig(
+            flip=config.flip,
+            validation=config.validation,
+            split_seed=config.seed,
+            seed=config.seed,
+            device=config.device,
+            **settings,
+        )
+
     def at(self, size: int) -> TrainingData:
         """All but the test part, in this size, split into training and validation part."""
         if size not in self._prepared:
             while self._prepared and sum(map(self._bytes, (*self._prepared, size))) > _KEPT:
                 self._prepared.popitem(last=False)
-            split = TrainConfig(input_size=size, validation=self.config.validation, split_seed=self.config.seed)
-            self._prepared[size] = prepare(self.known, split, stream=True, verified=True)
+            self._prepared[size] = prepare(self.known, self.training(input_size=size), stream=True, verified=True)
         self._prepared.move_to_end(size)
         return self._prepared[size]
 

@@ -14,7 +14,6 @@ from metad2a_plugin.plugins.budget import Budget
 from metad2a_plugin.search.designs import Design, NothingFitsError, find_designs
 from metad2a_plugin.search.metad2a import MetaD2A
 from metad2a_plugin.spaces.base import Cost, SearchSpace
-from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.speed import measure_speed
 from metad2a_plugin.training.starting import LR, SHIPPED, shipped_sizes
 
@@ -92,7 +91,7 @@ def contenders(
         # Half the side takes a quarter of the time.
         for size in dict.fromkeys((side, min(side, max(images.encoder(name).size // 2, _LEAST_SIDE)))):
             batch = _FINE_TUNING | ({"batch_size": 16} if size > _LARGE else {})
-            encoder = EncoderContender(name, _training(images, input_size=size, **batch))
+            encoder = EncoderContender(name, images.training(input_size=size, **batch))
             if within(limits, encoder.cost(images)):
                 found.append(encoder)
     begun: list[Contender] = []
@@ -100,8 +99,7 @@ def contenders(
     for number, one in enumerate(plain, 1):
         weights, design = one["weights"], _design(one, space)
         budget = design.budget
-        config = _training(
-            images,
+        config = images.training(
             batch_size=budget.batch_size,
             lr=budget.lr if weights is None else LR,
             input_size=budget.input_size,
@@ -121,18 +119,6 @@ def within(limits: Limits, cost: Cost) -> bool:
     """Whether a network of no space keeps to limits; of these a latency is not known."""
     counted = (limits.max_params, cost.params), (limits.max_flops, cost.flops)
     return not limits.max_latency and all(most is None or value <= most for most, value in counted)
-
-
-def _training(images: Images, **settings: Any) -> TrainConfig:
-    config = images.config
-    return TrainConfig(
-        flip=config.flip,
-        validation=config.validation,
-        split_seed=config.seed,
-        seed=config.seed,
-        device=config.device,
-        **settings,
-    )
 
 
 def _design(plain: Mapping[str, Any], space: SearchSpace) -> Design:

@@ -22,8 +22,8 @@ def linear_on(encoder: str) -> str:
     return f"linear classifier on {encoder}"
 
 
-def check_encoder(name: str) -> None:
-    """Refuse an encoder whose network cannot be trained further, or not be read back as it was written.
+def check_encoder(name: str) -> str:
+    """The fingerprint of an encoder; one whose network cannot be trained further or read back is refused.
 
     Raises:
         ConfigError: no such encoder, or one of that kind.
@@ -46,6 +46,7 @@ def check_encoder(name: str) -> None:
             f"the encoder {name!r} cannot be used here ({type(error).__name__}: {error}); it must take images of half "
             "its size too, and all of it must be in its weights"
         ) from error
+    return encoder.fingerprint
 
 
 def sides(images: Images, names: Sequence[str], seconds: float) -> dict[str, int]:

@@ -28,7 +28,7 @@ from metad2a_plugin.contest.refit import refit, refit_linear
 from metad2a_plugin.contest.result import AutoResult, Reference, measured
 from metad2a_plugin.contest.schedule import LAST, best, epochs_within, rounds
 from metad2a_plugin.contest.training import ContenderFit, curve, epoch_seconds
-from metad2a_plugin.data import get_encoder, load_dataset
+from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.plugins.budget import default_model
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE
@@ -80,9 +80,7 @@ def auto(
     """
     began = time.monotonic()
     usable(config.device)
-    names = encoders(config)
-    for name in names:
-        check_encoder(name)
+    fingerprints = {name: check_encoder(name) for name in encoders(config)}
     searcher = MetaD2A.from_pretrained(model or default_model(DEFAULT_SPACE, True))
     if not searcher.predictor.knows_budgets:
         raise ConfigError(f"the model {model!r} knows no budgets; leave it out to take one that does")
@@ -100,9 +98,9 @@ def auto(
     if not train and not {"designs", "sides"} <= journal.decided.keys():
         raise ConfigError(f"the run in {str(out)!r} has not come far enough; metad2a auto goes on with it")
     journal.decide("given", lambda: given)
-    used = journal.decide("encoders", lambda: {name: get_encoder(name).fingerprint for name in names})
+    used = journal.decide("encoders", lambda: fingerprints)
     for name, fingerprint in used.items():
-        if get_encoder(name).fingerprint != fingerprint:
+        if (fingerprints.get(name) or check_encoder(name)) != fingerprint:
             raise CheckpointError(f"the run in {str(out)!r} is of other weights of the encoder {name!r}; {ADVICE}")
     return _Run(searcher, bounds, Images(dataset, config, journal.folder), journal, progress).result(train)
 
