@@ -59,7 +59,7 @@ class Journal:
     Args:
         folder: of the run.
         settings: what all else depends on, in plain values; a folder of others is refused.
-        clock: seconds.
+        clock: seconds; None is the time on the wall.
         began: what it showed when the work began; None is now.
 
     Raises:
@@ -70,13 +70,13 @@ class Journal:
         self,
         folder: Path,
         settings: dict[str, Any],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
         began: float | None = None,
     ) -> None:
-        self.folder, self.settings, self.clock = folder, settings, clock
+        self.folder, self.settings, self.clock = folder, settings, clock or time.monotonic
         self.decided: dict[str, Any] = {}
         self.trained: list[Trained] = []
-        self._before, self._began = 0.0, clock() if began is None else began
+        self._before, self._began = 0.0, self.clock() if began is None else began
         path = folder / NAME
         if path.exists():
             self._read(path)
