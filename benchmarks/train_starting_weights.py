@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 else:
     from train_encoder import augment, distillation_loss, evaluate, held_out_mask, load
 
-SIDES = {32: 0.8, 48: 0.2}
+SIDES = {"nasbench201": {32: 0.8, 48: 0.2}, "mobilenetv3": {48: 0.2, 64: 0.8}}
 """Sides of the images that networks see, in pixels, and how often."""
 SIZES: dict[str, list[dict[str, Any]]] = {
     "nasbench201": [{"channels": 16, "cells": cells} for cells in (2, 1)],
@@ -44,6 +44,8 @@ SIZES: dict[str, list[dict[str, Any]]] = {
 """Of the networks, the largest first."""
 OPERATIONS = {"none": 0.5, "skip_connect": 2, "nor_conv_1x1": 1, "nor_conv_3x3": 4, "avg_pool_3x3": 0.25}
 """How often cells have an operation: most often what good cells have, so that their weights learn most."""
+LARGEST = {"mobilenetv3": ("+".join(["-".join(["k7e6"] * 4)] * 5), 0.3)}
+"""A network that all others are parts of, and how often a batch is its own."""
 CARD = """# Starting weights of {space}
 
 A supernet, {size:.1f} MB, of which networks of these sizes take their part: {sizes}.
@@ -102,7 +104,7 @@ class Distillation(TrainingLoop[Line]):
     def __init__(self, settings: Settings, data: Path) -> None:
         super().__init__(settings, torch.device("cpu"), "the supernet")
         self.space = transferable(get_space(settings.space))
-        self.sizes = SIZES[settings.space]
+        self.sizes, self.sides = SIZES[settings.space], SIDES[settings.space]
         self.images, self.targets, self.classes = load(data)
         wnids = [line.split()[0] for line in (data / "metad2a" / "map_clsloc.txt").read_text().splitlines()]
         held_out = held_out_mask(self.classes, set(wnids[:600]), 0)
@@ -119,7 +121,7 @@ class Distillation(TrainingLoop[Line]):
 
     @cached_property
     def key(self) -> str:
-        return digest((*self.config, SIDES, self.sizes, OPERATIONS))
+        return digest((*self.config, self.sides, self.sizes, OPERATIONS, LARGEST.get(self.config.space)))
 
     def _features(self, architecture: Architecture, size: Mapping[str, Any], images: torch.Tensor) -> torch.Tensor:
         frame = _frame(self.config.space, self.space.format(architecture), tuple(size.items()))
@@ -140,7 +142,7 @@ class Distillation(TrainingLoop[Line]):
         for step, batch in enumerate(order[: steps * self.config.batch].split(self.config.batch)):
             done = index + (step + 1) / steps
             lr = cosine(self.optimizer, self.config.lr, done, self.config.epochs, done)
-            side = networks.choices(list(SIDES), list(SIDES.values()))[0]
+            side = networks.choices(list(self.sides), list(self.sides.values()))[0]
             images = F.interpolate(augment(self.images[batch], generator), (side, side), mode="area")
             answers = self._answers(self._random(networks), networks.choice(self.sizes), images)
             loss = distillation_loss(answers, self.targets[batch])
@@ -155,7 +157,8 @@ class Distillation(TrainingLoop[Line]):
     def _random(self, networks: random.Random) -> Architecture:
         """Of cells, such as a search proposes."""
         if self.config.space != "nasbench201":
-            return self.space.sample(networks)
+            text, share = LARGEST[self.config.space]
+            return self.space.parse(text) if networks.random() < share else self.space.sample(networks)
         names = self.space.operations  # type: ignore[attr-defined]  # of cells
         while True:
             choices = tuple(networks.choices(range(len(names)), [OPERATIONS[name] for name in names], k=6))
@@ -165,8 +168,10 @@ class Distillation(TrainingLoop[Line]):
 
     def _whole(self, images: torch.Tensor) -> torch.Tensor:
         """Answers of the largest network."""
-        whole = getattr(self.space, "reference", None)
-        largest = self.space.sample(random.Random(0)) if whole is None else Architecture(self.space.name, whole)
+        if self.config.space in LARGEST:
+            largest = self.space.parse(LARGEST[self.config.space][0])
+        else:
+            largest = Architecture(self.space.name, self.space.reference)  # type: ignore[attr-defined]  # of cells
         return self._answers(largest, self.sizes[0], F.interpolate(images.float(), (32, 32), mode="area"))
 
 
@@ -217,7 +222,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     run.space.write_supernet(folder / "model.safetensors", run.supernet)
     last = run.history[-1]
-    about = {"sizes": run.sizes, "sides": SIDES, **settings._asdict(), "held_out": last._asdict()}
+    about = {"sizes": run.sizes, "sides": run.sides, **settings._asdict(), "held_out": last._asdict()}
     write_json(folder / "config.json", about)
     steps = settings.epochs * (len(run.train) // settings.batch)
     size = (folder / "model.safetensors").stat().st_size / 1e6
@@ -229,7 +234,7 @@ def main() -> None:
         images=len(run.train),
         steps=steps,
         batch=settings.batch,
-        sides=" and ".join(map(str, SIDES)),
+        sides=" and ".join(map(str, run.sides)),
         hours=sum(line.seconds for line in run.history) / 3600,
         centroids=last.centroids,
         r2=last.r2,
