@@ -1,0 +1,111 @@
+"""What each part of the recipe of trainings brings, on the development sets.
+
+    python benchmarks/recipe.py --data ../shared/data
+
+A network of nasbench201 that the predictor of budgets proposes for its size is trained from nothing for the same number
+of epochs, so for the same time, with one setting changed at a time. "Averaged" is the mean of the weights over the
+last quarter of the steps, whose batch norm takes the statistics of the training images once more.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch.optim.swa_utils import AveragedModel, update_bn
+
+from metad2a_plugin.contest.contenders import CellContender
+from metad2a_plugin.contest.result import measured
+from metad2a_plugin.contest.training import ContenderFit
+from metad2a_plugin.training.classifier import Classifier
+
+if TYPE_CHECKING:
+    from benchmarks import _common as common
+    from benchmarks.transfer import BATCH, DESIGNER, NOTHING, SETS, SIDE, SIZE, Comparison
+else:
+    import _common as common
+    from transfer import BATCH, DESIGNER, NOTHING, SETS, SIDE, SIZE, Comparison
+
+BASE = f"batch {BATCH}, learning rate {NOTHING:g}"
+CHANGES: dict[str, dict[str, Any]] = {
+    BASE: {},
+    "batch 16": {"batch_size": 16},
+    "batch 64": {"batch_size": 64},
+    "batch 128": {"batch_size": 128},
+    "learning rate 0.05": {"lr": 0.05},
+    "learning rate 0.2": {"lr": 0.2},
+    "label smoothing 0.1": {"label_smoothing": 0.1},
+    "averaged": {},
+    "without crops": {"augment": False, "flip": False},
+    "mirrored": {"flip": True},
+    "not mirrored": {"flip": False},
+}
+_AVERAGED = 0.25
+_CPU = torch.device("cpu")
+
+
+class Recipes(Comparison):
+    """All recipes on one image set with one seed."""
+
+    def accuracies(self) -> dict[str, float]:
+        """Of test images, in percent."""
+        return {name: self._kept(f"recipe {name} {self.args.epochs}", partial(self._of, name)) for name in CHANGES}
+
+    def _of(self, name: str) -> float:
+        given: dict[str, Any] = {"lr": NOTHING, "batch_size": BATCH, "input_size": SIDE, "options": SIZE}
+        changed = self.images.training(**given)
+        changed = type(changed).from_dict(changed.to_dict() | CHANGES[name])
+        contender = CellContender(DESIGNER.space, self.design, 1, False, changed)
+        fit = ContenderFit(contender, self.images, self.args.epochs, _CPU)
+        average = AveragedModel(fit.network)
+        batches = -(-len(fit.data.labels) // changed.batch_size)
+        first, done = (1 - _AVERAGED) * batches * self.args.epochs, [0]
+
+        def update(*_: Any) -> None:
+            done[0] += 1
+            if done[0] > first:
+                average.update_parameters(fit.network)
+
+        network = fit.network
+        if name == "averaged":
+            fit.optimizer.register_step_post_hook(update)
+        fit.complete(lambda epoch: None)
+        if name == "averaged":
+            network = cast(Classifier, average.module)
+            update_bn((fit.data.images[part] for part in torch.arange(len(fit.data.labels)).split(256)), network)
+        return measured(network, *self.images.test(SIDE)).accuracy
+
+
+def main() -> None:
+    parser = common.parser(__doc__)
+    parser.add_argument("--images", type=int, default=600, help="of a set, of which 378 are learned from")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=3)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    names, tables = SETS["development"], dict[str, dict[str, list[float]]]()
+    for seed in range(args.seeds):
+        for name in names:
+            for title, accuracy in Recipes(args, name, seed).accuracies().items():
+                tables.setdefault(title, {}).setdefault(name, []).append(accuracy)
+                print(f"{name} {seed} {title}: {accuracy:.1f}", flush=True)
+    _report(args, names, tables)
+
+
+def _report(args: argparse.Namespace, names: tuple[str, ...], tables: dict[str, dict[str, list[float]]]) -> None:
+    """Means over seeds, of each set and of all; differences from the base are means over sets, spreads of seeds."""
+    rows = []
+    for title, found in tables.items():
+        gains = [fmean(found[name][seed] - tables[BASE][name][seed] for name in names) for seed in range(args.seeds)]
+        gain = "" if title == BASE else common.mean_std(gains, 1)
+        rows.append([title, *(f"{fmean(found[name]):.1f}" for name in names), gain])
+    head = ["test accuracy, %", *(name.replace("_", " ") for name in names), "gain"]
+    results = {"settings": common.settings(args), "accuracies": tables}
+    common.write(args.out, "recipe", results, {"recipe": common.markdown(head, rows)})
+
+
+if __name__ == "__main__":
+    main()
