@@ -45,6 +45,7 @@ def auto(
     json: opt.Json = None,
     seed: opt.Seed = AutoConfig.seed,
     device: opt.TrainingDevice = AutoConfig.device,
+    ray: opt.Ray = AutoConfig.ray,
 ) -> None:
     """From images to a trained network, within a time.
 

@@ -73,9 +73,7 @@ def build_database(
         str, typer.Option(help="Image encoder that the supernet learns from besides the labels; 'none' for none.")
     ] = "default",
     workers: Annotated[int, typer.Option(help="Processes that measure.")] = 1,
-    ray: Annotated[
-        str | None, typer.Option(help="Measure on a Ray cluster: its address, or 'local' (extra ray).")
-    ] = None,
+    ray: opt.Ray = None,
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Measure the I-th of N parts, to share the work without Ray.")
     ] = "1/1",

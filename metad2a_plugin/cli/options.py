@@ -56,6 +56,9 @@ Options = Annotated[
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")]
 Device = Annotated[str, typer.Option(help="A torch device, such as cpu or cuda.")]
 TrainingDevice = Annotated[str, typer.Option(help="A torch device; auto takes a GPU where there is one.")]
+Ray = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="Work on a Ray cluster; 'local' starts one here (extra ray).")
+]
 
 # -- limits and effort of a search ---------------------------------------------------------------
 Top = Annotated[int, typer.Option(help="How many architectures to show.")]

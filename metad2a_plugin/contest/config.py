@@ -33,6 +33,8 @@ class AutoConfig:
         refit: whether the best is trained once more at the end, on all images; that takes nearly half of the time.
         seed: of everything random.
         device: where networks train, as in `TrainConfig`.
+        ray: address of a Ray cluster that trains several at once, ``"local"`` for a new one on this machine: one on
+            each of its GPUs, or on each CPU where it has none. All its machines must see the folder of the run.
 
     Raises:
         ConfigError: a value is out of range.
@@ -46,6 +48,7 @@ class AutoConfig:
     refit: bool = False
     seed: int = 0
     device: str = "auto"
+    ray: str | None = None
 
     def __post_init__(self) -> None:
         settings(self, _LEAST, _RANGES)

@@ -12,12 +12,14 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from metad2a_plugin.candidates.limits import Limits
+from metad2a_plugin.contest.at_once import Job, Trainers, trainers
 from metad2a_plugin.contest.config import AutoConfig, encoders
 from metad2a_plugin.contest.contenders import Contender, EncoderContender
 from metad2a_plugin.contest.images import Images
@@ -27,9 +29,9 @@ from metad2a_plugin.contest.references import check_encoder, linear_on, referenc
 from metad2a_plugin.contest.refit import refit, refit_linear
 from metad2a_plugin.contest.result import AutoResult, Reference, measured
 from metad2a_plugin.contest.schedule import LAST, best, epochs_within, rounds
-from metad2a_plugin.contest.training import ContenderFit, curve, epoch_seconds
+from metad2a_plugin.contest.training import NETWORK, curve, epoch_seconds, train_contender
 from metad2a_plugin.data import load_dataset
-from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.errors import CheckpointError, ConfigError, require
 from metad2a_plugin.plugins.budget import default_model
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE
 from metad2a_plugin.search.metad2a import MetaD2A
@@ -39,9 +41,9 @@ from metad2a_plugin.training.files import export_network, load_network
 from metad2a_plugin.training.fit import Epoch
 from metad2a_plugin.utils.files import write_atomically
 from metad2a_plugin.utils.progress import Progress
-from metad2a_plugin.utils.torch_device import usable
+from metad2a_plugin.utils.torch_device import one_thread, usable
 
-NETWORK, REFIT = "network.safetensors", "refit"
+REFIT = "refit"
 _RESERVE, _LEAST_RESERVE = 0.03, 3.0
 """Share of the time for what comes after the last training, the page included, and its least seconds."""
 _MOST_EPOCHS = 1000
@@ -80,6 +82,8 @@ def auto(
     """
     began = time.monotonic()
     usable(config.device)
+    if config.ray is not None:
+        require("ray", "training at once", "ray")
     fingerprints = {name: check_encoder(name) for name in encoders(config)}
     searcher = MetaD2A.from_pretrained(model or default_model(DEFAULT_SPACE, True))
     if not searcher.predictor.knows_budgets:
@@ -92,8 +96,9 @@ def auto(
         "model": searcher.checkpoint.name,
         "images": dataset.content_hash,
     }
-    # The same on another device is the same run.
-    settings.pop("device")
+    # The same on other devices is the same run.
+    for name in ("device", "ray"):
+        settings.pop(name)
     journal = Journal(Path(out), settings, began=began)
     if not train and not {"designs", "sides"} <= journal.decided.keys():
         raise ConfigError(f"the run in {str(out)!r} has not come far enough; metad2a auto goes on with it")
@@ -253,14 +258,20 @@ class _Run:
         return share * config.seconds - max(_RESERVE * config.seconds, _LEAST_RESERVE) - self.journal.elapsed
 
     def _all_rounds(self, found: Mapping[str, Contender]) -> None:
-        seconds = self.journal.decide(
-            "seconds of an epoch",
-            lambda: {name: epoch_seconds(one, self.images, self.device) for name, one in found.items()},
-        )
         if not found:
             return
+        address = self.images.config.ray
+        with nullcontext() if address is None else trainers(address, self.images, MOST) as at_once:
+            with one_thread() if at_once and self.device.type == "cpu" else nullcontext():
+                seconds = self.journal.decide(
+                    "seconds of an epoch",
+                    lambda: {name: epoch_seconds(one, self.images, self.device) for name, one in found.items()},
+                )
+            self._rounds(found, seconds, at_once)
+
+    def _rounds(self, found: Mapping[str, Contender], seconds: Mapping[str, float], at_once: Trainers | None) -> None:
         planned: Sequence[Mapping[str, Any]] = self.journal.decide(
-            "rounds", lambda: [vars(one) for one in rounds(self._left(), len(found))]
+            "rounds", lambda: [vars(one) for one in rounds(self._left(), len(found), at_once.count if at_once else 1)]
         )
         costs = {name: cost.flops for name, cost in self.costs.items()}
         names = list(found)
@@ -276,10 +287,14 @@ class _Run:
                 time = self._left() if last else plan["seconds"]
                 return [name for name in names if self._each(name, seconds) <= time][: plan["contenders"]]
 
+            jobs: list[Job] = []
             for name in self.journal.decide(f"contenders of round {number}", fitting):
                 time = self._left() if last else plan["seconds"]
-                count = partial(epochs_within, time, self._each(name, seconds), _MOST_EPOCHS)
-                self._train(found[name], number, count, last)
+                jobs += self._jobs(found[name], number, partial(epochs_within, time, self._each(name, seconds)), last)
+                if at_once is None and jobs:
+                    self._train(jobs.pop(), number)
+            if at_once is not None:
+                self._train_at_once(at_once, jobs, number)
             reached |= {t.contender: t.accuracy for t in self.journal.trained if t.round == number}
             failed = self.journal.decided.get("failed", {})
             known = {name: reached[name] for name in names if name in reached and name not in failed}
@@ -291,38 +306,58 @@ class _Run:
         known = [t.seconds / t.epochs for t in self.journal.trained if t.contender == name]
         return known[-1] if known else seconds[name]
 
-    def _train(self, contender: Contender, number: int, epochs: partial[int], last: bool) -> None:
-        """A contender in a round, unless that is done; in the last it is made longer or shorter by the time left."""
-        name, journal = f"epochs of {contender.name} in round {number}", self.journal
-        count = journal.decide(name, epochs)
-        if journal.find(contender.name, number) or contender.name in journal.decided.get("failed", {}):
-            return
-        fit = ContenderFit(contender, self.images, count, self.device)
-        source = folder_of(contender.name, number)
-        folder = journal.folder / source
+    def _jobs(self, contender: Contender, number: int, epochs: Callable[[int], int], last: bool) -> list[Job]:
+        """The training of a contender in a round; none if that is done."""
+        name, journal = contender.name, self.journal
+        count = journal.decide(_epochs_of(name, number), lambda: epochs(_MOST_EPOCHS))
+        if journal.find(name, number) or name in journal.decided.get("failed", {}):
+            return []
+        folder = journal.folder / folder_of(name, number)
+        return [Job(contender, count, folder, self._left() if last else None)]
 
-        def report(epoch: Epoch) -> None:
-            if last:
-                journal.decided[name] = fit.retime(self._left(), _MOST_EPOCHS)
+    def _train(self, job: Job, number: int) -> None:
+        """In the last round it is made longer or shorter by the time left."""
+        contender, journal = job.contender, self.journal
+
+        def report(epoch: Epoch, epochs: int) -> None:
+            journal.decided[_epochs_of(contender.name, number)] = epochs
             journal.save()
-            self.progress(
-                f"round {number}, {contender.title}",
-                epoch.epoch,
-                fit.config.epochs,
-                f"validation accuracy {epoch.accuracy:.1f}%",
-            )
+            note = f"validation accuracy {epoch.accuracy:.1f}%"
+            self.progress(f"round {number}, {contender.title}", epoch.epoch, epochs, note)
 
+        left = None if job.seconds is None else self._left
         try:
-            fit.complete(report, folder)
+            outcome: list[Epoch] | str = train_contender(
+                contender, self.images, job.epochs, self.device, job.folder, left, _MOST_EPOCHS, report
+            )
         except ConfigError as error:
+            outcome = str(error)
+        self._done(job, number, outcome)
+
+    def _train_at_once(self, at_once: Trainers, jobs: Sequence[Job], number: int) -> None:
+        title = f"round {number}, {min(len(jobs), at_once.count)} at once"
+
+        def waiting(done: int) -> None:
+            self.journal.save()
+            self.progress(title, done, len(jobs), f"{self.journal.elapsed:.0f} s of work so far")
+
+        for job, outcome in at_once.train(jobs, _MOST_EPOCHS, waiting):
+            self._done(job, number, outcome)
+
+    def _done(self, job: Job, number: int, outcome: list[Epoch] | str) -> None:
+        """Keep the history of a training, or why there is none."""
+        name, journal = job.contender.name, self.journal
+        if isinstance(outcome, str):
             # One that diverges must not end the others.
-            warnings.warn(f"{contender.title} is left out: {error}", stacklevel=2)
-            journal.decided.setdefault("failed", {})[contender.name] = str(error)
+            warnings.warn(f"{job.contender.title} is left out: {outcome}", stacklevel=2)
+            journal.decided.setdefault("failed", {})[name] = outcome
             journal.save()
             return
-        export_network(folder / NETWORK, fit.network.eval().cpu())
-        seconds = sum(epoch.seconds for epoch in fit.history)
-        journal.add(Trained(contender.name, number, curve(fit.history), seconds))
-        (folder / fit.FILES[0]).unlink(missing_ok=True)
-        self._offer(fit.history[-1].accuracy, source)
+        journal.add(Trained(name, number, curve(outcome), sum(epoch.seconds for epoch in outcome)))
+        self._offer(outcome[-1].accuracy, folder_of(name, number))
         self._keep()
+
+
+def _epochs_of(contender: str, number: int) -> str:
+    """The decision how long a contender trains in a round."""
+    return f"epochs of {contender} in round {number}"

@@ -29,15 +29,22 @@ class Round:
     contenders: int
 
 
-def rounds(seconds: float, contenders: int) -> tuple[Round, ...]:
-    """Rounds that take so many seconds together; seconds that are over make none."""
+def rounds(seconds: float, contenders: int, at_once: int = 1) -> tuple[Round, ...]:
+    """Rounds that take so many seconds together; seconds that are over make none.
+
+    Args:
+        seconds: for all.
+        contenders: how many there are.
+        at_once: how many train at the same time.
+    """
     if seconds <= 0 or not contenders:
         return ()
     counts = [min(contenders, left) for left in _LEFT]
     # A round that leaves nobody out is not worth its time.
     kept = [i for i in range(len(counts)) if i == len(counts) - 1 or counts[i] > counts[i + 1]]
     total = sum(_SHARES[i] for i in kept)
-    return tuple(Round(seconds * _SHARES[i] / total / counts[i], counts[i]) for i in kept)
+    turns = [-(-counts[i] // at_once) for i in kept]
+    return tuple(Round(seconds * _SHARES[i] / total / n, counts[i]) for i, n in zip(kept, turns, strict=True))
 
 
 def epochs_within(seconds: float, epoch: float, most: int) -> int:

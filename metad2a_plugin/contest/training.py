@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -10,10 +12,12 @@ from metad2a_plugin.contest.contenders import Contender
 from metad2a_plugin.contest.images import Images
 from metad2a_plugin.data.streamed import Pixels, StreamedPixels
 from metad2a_plugin.training.classifier import Classifier
+from metad2a_plugin.training.files import export_network
 from metad2a_plugin.training.fit import Epoch, Fit
 from metad2a_plugin.training.images import TrainingData
 from metad2a_plugin.utils.kept import digest
 
+NETWORK = "network.safetensors"
 _FEW = 4  # batches
 _EXTENDED = 0.5
 """Share of a training in which it may still be made longer: later its learning rate would rise again."""
@@ -65,6 +69,42 @@ class ContenderFit(Fit):
         if abs(fitting - epochs) > _TOLERANCE * epochs and not longer:
             self.config = replace(self.config, epochs=fitting)
         return self.config.epochs
+
+
+def train_contender(
+    contender: Contender,
+    images: Images,
+    epochs: int,
+    device: torch.device,
+    folder: Path,
+    left: Callable[[], float] | None,
+    most: int,
+    report: Callable[[Epoch, int], None] = lambda epoch, epochs: None,
+) -> list[Epoch]:
+    """Train a contender; its network is in the folder at the end.
+
+    Args:
+        contender: what trains.
+        images: the data.
+        epochs: how long.
+        device: where.
+        folder: where a training that was interrupted goes on.
+        left: seconds that are left, by which the training is made longer or shorter; None keeps to the epochs.
+        most: epochs, at the most, where it is made longer.
+        report: called after each epoch, with the number of all.
+
+    Raises:
+        ConfigError: the loss is not finite.
+    """
+    fit = ContenderFit(contender, images, epochs, device)
+
+    def told(epoch: Epoch) -> None:
+        report(epoch, fit.config.epochs if left is None else fit.retime(left(), most))
+
+    fit.complete(told, folder)
+    export_network(folder / NETWORK, fit.network.eval().cpu())
+    (folder / fit.FILES[0]).unlink(missing_ok=True)
+    return fit.history
 
 
 def epoch_seconds(contender: Contender, images: Images, device: torch.device) -> float:

@@ -15,9 +15,9 @@ from metad2a_plugin.data import DatasetWarning, ImageDataset, load_dataset
 from metad2a_plugin.meta.config import PlanConfig
 from metad2a_plugin.meta.plan import Plan
 from metad2a_plugin.meta.supernet import LabelledImages, accuracy
-from metad2a_plugin.meta.workers import one_thread
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.spaces.mobilenetv3.supernet import load_supernet
+from metad2a_plugin.utils.torch_device import one_thread
 
 COLUMNS = ("row", "task", "arch_str", "accuracy", "split")
 _CACHE = 2**30  # bytes of decoded images that a process keeps

@@ -15,11 +15,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Protocol
 
-import torch
-
 from metad2a_plugin.errors import ConfigError, require
 from metad2a_plugin.meta.rows import append, written
 from metad2a_plugin.utils.checks import integer
+from metad2a_plugin.utils.cluster import cluster
 from metad2a_plugin.utils.progress import Progress
 
 
@@ -35,17 +34,6 @@ class Assignment(Protocol):
 
     def worker(self) -> Worker:
         """Ready to measure, in the process that calls it."""
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread, so that the same row always gives the same number."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def check_workers(workers: int, ray: str | None) -> None:
@@ -179,18 +167,8 @@ class _Measuring:
 
 def rows_of_ray(assignment: Assignment, numbers: Sequence[int], address: str) -> Rows:
     """One actor for each CPU of the cluster that is free."""
-    import ray
-    from ray.util import ActorPool
-
-    started = not ray.is_initialized()
-    try:
-        if started:
-            ray.init(address=address, log_to_driver=False)
+    with cluster(address) as ray:
         actor = ray.remote(num_cpus=1)(_Measuring)
         actors = [actor.remote(assignment) for _ in range(max(1, int(ray.available_resources().get("CPU", 1))))]
-        yield from ActorPool(actors).map_unordered(lambda a, number: a.measure.remote(number), numbers)
-    except (ConnectionError, ray.exceptions.RayError) as error:
-        raise ConfigError(f"Ray at {address!r}: {str(error).strip().splitlines()[-1]}") from error
-    finally:
-        if started:
-            ray.shutdown()
+        pool = ray.util.ActorPool(actors)
+        yield from pool.map_unordered(lambda actor, number: actor.measure.remote(number), numbers)

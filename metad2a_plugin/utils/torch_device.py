@@ -32,3 +32,14 @@ def seeded(seed: tuple[int, ...], device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]) >> 1)
         yield
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread, so that the same row always gives the same number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import json
 import random
@@ -29,7 +30,7 @@ from metad2a_plugin.contest.training import ContenderFit
 from metad2a_plugin.data import ImageDataset, load_dataset
 from metad2a_plugin.data.imagenet import EfficientNetLite0
 from metad2a_plugin.data.streamed import StreamedPixels
-from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
+from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError, MissingExtraError
 from metad2a_plugin.training import encoder_network
 from metad2a_plugin.training import images as images_of_training
 from metad2a_plugin.training.encoder_network import EncoderClassifier
@@ -355,3 +356,21 @@ def test_all_images_are_in_the_order_of_their_features() -> None:
     assert right == pytest.approx(whole.head("default").accuracy) and right > 0.5
     first = parts.encoder("default")(whole.train.images([0, 50, 59], 64))
     assert torch.allclose(first, whole.features("default")["train"][[0, 50, 59]], atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra ray)")
+def test_trainings_at_once_are_those_of_one_after_another(tmp_path: Path, found: AutoResult) -> None:
+    again = auto(coloured(), tmp_path, replace(CONFIG, ray="local"), limits=SMALL)
+    alone = {t.contender: t.accuracy for t in found.trained if t.round == 1}
+    assert {t.contender: t.accuracy for t in again.trained if t.round == 1} == alone
+    assert (again.source, again.validation) == (found.source, found.validation)
+    assert load_network(tmp_path / "network.safetensors").cost == found.network.cost
+    # It is the same run: nothing is left to do, with or without Ray.
+    assert auto(coloured(), tmp_path, CONFIG, limits=SMALL).trained == again.trained
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
+def test_training_at_once_names_its_extra(tmp_path: Path) -> None:
+    with pytest.raises(MissingExtraError, match=r"metad2a-plugin\[ray\]"):
+        auto(coloured(), tmp_path, replace(CONFIG, ray="local"))

@@ -31,6 +31,13 @@ def test_rounds_take_the_time_there_is(contenders: int) -> None:
     assert [one.seconds for one in found] == sorted(one.seconds for one in found)
 
 
+def test_what_trains_at_once_takes_the_time_of_one() -> None:
+    alone, four = rounds(600, 6), rounds(600, 6, at_once=4)
+    assert [one.contenders for one in alone] == [one.contenders for one in four] == [6, 2, 1]
+    # Six are two turns of four, and two are one.
+    assert [b.seconds / a.seconds for a, b in zip(alone, four, strict=True)] == pytest.approx([3, 2, 1])
+
+
 def test_the_most_accurate_go_on_and_of_equals_the_cheaper() -> None:
     assert best({"a": 70, "b": 80, "c": 80}, {"a": 1, "b": 3, "c": 2}, 2) == ["c", "b"]
     assert epochs_within(10, 3, 99) == 3 and epochs_within(1, 3, 99) == 1 and epochs_within(10, 1, 5) == 5

@@ -12,12 +12,12 @@ import torch
 from metad2a_plugin.meta.trainings.config import TrainingsConfig
 from metad2a_plugin.meta.trainings.plan import Plan
 from metad2a_plugin.meta.trainings.tasks import TaskPlan, TrainingTask, read_sets
-from metad2a_plugin.meta.workers import one_thread
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.training.classifier import ImageClassifier
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.fit import train_network
 from metad2a_plugin.training.images import TrainingData, pixel_statistics, split_settings
+from metad2a_plugin.utils.torch_device import one_thread
 
 _CACHED = 8  # tasks whose pixels a process keeps
 
