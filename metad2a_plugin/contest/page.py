@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from metad2a_plugin.contest import plots
+from metad2a_plugin.contest import latencies, plots
 from metad2a_plugin.contest.result import AutoResult
 from metad2a_plugin.errors import require
 from metad2a_plugin.spaces.interfaces import Drawable
@@ -60,6 +60,8 @@ def page(found: AutoResult) -> str:
         examples=_examples(found),
         figures=_figures(found),
         found=found,
+        here=latencies.here(network),
+        latencies=latencies.predicted(network),
         network=network,
         pairs=_pairs(found),
         title=f"A network for {found.dataset}",

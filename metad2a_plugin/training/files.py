@@ -8,6 +8,7 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -63,8 +64,10 @@ def load_network(path: str | os.PathLike[str], space: SearchSpace | None = None)
     try:
         return _rebuild(json.loads(header["network"]), weights, space).eval()
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        # Torch lists every weight that is missing, lines of thousands of letters.
+        why = shorten(str(error), 200, placeholder=" ...")
         raise CheckpointError(
-            f"{os.fspath(path)!r} describes no usable network ({type(error).__name__}: {error})"
+            f"{os.fspath(path)!r} describes no usable network ({type(error).__name__}: {why})"
         ) from error
 
 

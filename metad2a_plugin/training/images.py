@@ -16,7 +16,7 @@ from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.soft import SoftLabels
 
-IN_MEMORY = 1 << 30
+IN_MEMORY = 3 << 27
 """Bytes of pixels that are kept decoded, where images may be streamed."""
 _FEW = 2048
 

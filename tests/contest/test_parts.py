@@ -9,9 +9,12 @@ from torch.nn import functional as F
 
 from metad2a_plugin.cli.auto import seconds_of
 from metad2a_plugin.contest.journal import Journal, Trained
+from metad2a_plugin.contest.latencies import Latency, here, predicted
 from metad2a_plugin.contest.schedule import best, epochs_within, rounds
 from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.nn.probe import fit_ridge
+from metad2a_plugin.plugins.registry import get_space
+from metad2a_plugin.training.classifier import ImageClassifier
 from metad2a_plugin.training.encoder_network import EncoderClassifier
 from metad2a_plugin.training.files import export_network, load_network
 from metad2a_plugin.training.soft import SoftLabels
@@ -109,3 +112,17 @@ def test_training_leaves_the_batch_statistics_of_the_encoder() -> None:
     network(torch.zeros(4, 3, 64, 64, dtype=torch.uint8))
     assert all(torch.equal(value, before[name]) for name, value in network.named_buffers())
     assert any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
+def test_latencies_of_known_devices_are_bounds_for_smaller_networks() -> None:
+    space = get_space("nasbench201")
+    architecture = space.parse("|nor_conv_3x3~0|+|skip_connect~0|none~1|+|none~0|none~1|nor_conv_1x1~2|")
+
+    def of(size: int, **options: int) -> list[Latency]:
+        return predicted(ImageClassifier(space, architecture, 2, input_size=size, options=options))
+
+    known, smaller = of(32), of(32, channels=8, cells=1)
+    assert {"pixel3", "raspi4"} <= {one.device for one in known} and not any(one.most for one in known)
+    assert all(one.most and one.value > same.value for one, same in zip(smaller, known, strict=True))
+    assert of(24) == of(32, channels=32) == []
+    assert here(ImageClassifier(space, architecture, 2, input_size=16)) > 0
