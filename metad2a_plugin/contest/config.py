@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.utils.checks import BELOW_ONE, FINITE, TINY, settings
@@ -39,6 +39,9 @@ class AutoConfig:
     Raises:
         ConfigError: a value is out of range.
     """
+
+    WHERE: ClassVar = ("device", "ray")
+    """Where it is done; the same elsewhere is the same run."""
 
     seconds: float
     flip: bool = False

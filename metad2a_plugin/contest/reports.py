@@ -44,7 +44,7 @@ def write_report(folder: str | os.PathLike[str], dataset: Any = None) -> Path:
         settings, given = _settings(folder / NAME)
         if dataset is None and given["dataset"] is None:
             raise ConfigError(f"the run in {str(folder)!r} does not say where its images are; give them too")
-        config = AutoConfig(**{one.name: settings[one.name] for one in fields(AutoConfig) if one.name != "device"})
+        config = AutoConfig(**{name: settings[name] for name in _names()})
         images = given["dataset"] if dataset is None else dataset
         found = auto(images, folder, config, limits=settings["limits"], model=given["model"], train=False)
         write_page(found, folder / PAGE)
@@ -78,12 +78,17 @@ def trainings(folder: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda run: -run["accuracy"])
 
 
+def _names() -> list[str]:
+    """Settings of `auto` that a run keeps."""
+    return [one.name for one in fields(AutoConfig) if one.name not in AutoConfig.WHERE]
+
+
 def _settings(path: Path) -> tuple[dict[str, Any], Mapping[str, Any]]:
     """Of a run, and what it was given."""
     try:
         found = json.loads(path.read_bytes())
         settings, given = dict(found["settings"]), dict(found["decided"]["given"])
-        wanted = {one.name for one in fields(AutoConfig)} - {"device"} | {"limits"}
+        wanted = {*_names(), "limits"}
         if missing := wanted - settings.keys() | {"dataset", "model"} - given.keys():
             raise KeyError(min(missing))
         return settings, given

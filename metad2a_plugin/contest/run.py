@@ -96,8 +96,7 @@ def auto(
         "model": searcher.checkpoint.name,
         "images": dataset.content_hash,
     }
-    # The same on other devices is the same run.
-    for name in ("device", "ray"):
+    for name in config.WHERE:
         settings.pop(name)
     journal = Journal(Path(out), settings, began=began)
     if not train and not {"designs", "sides"} <= journal.decided.keys():
