@@ -38,7 +38,13 @@ def auto(
             "default the shipped one, and efficientnet-lite0 where installed."
         ),
     ] = None,
-    flip: opt.Flip = AutoConfig.flip,
+    flip: Annotated[
+        bool | None,
+        typer.Option(
+            "--flip/--no-flip",
+            help="Whether mirrored images are as good, as photographs are; by default the images decide.",
+        ),
+    ] = AutoConfig.flip,
     refit: Annotated[
         bool, typer.Option("--refit", help="Train the best once more at the end, on all images; half of the time.")
     ] = AutoConfig.refit,
@@ -113,6 +119,8 @@ def print_auto(console: Console, found: AutoResult) -> None:
             f"{cost.flops:.1f} M",
         )
     console.print(table)
+    if found.flip:
+        console.print("Trainings mirrored images at random; --no-flip is for those that are other objects then.")
     low, high = found.test.interval
     console.print(
         f"{found.dataset}: the best on the {found.validation_images:,} validation images is the {found.source_title}. "

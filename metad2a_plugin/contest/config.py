@@ -25,7 +25,8 @@ class AutoConfig:
 
     Attributes:
         seconds: that there are for all of it.
-        flip: whether images may be mirrored; mirrored digits, letters or signs are other objects.
+        flip: whether images may be mirrored; mirrored digits, letters or signs are other objects. None leaves it to the
+            images: whether a classifier that has not seen mirrored ones tells them as well.
         encoders: whose features linear classifiers read, and which are trained further themselves; None takes the
             shipped one, and EfficientNet-Lite0 where its weights are installed (extra ``pretrained``).
         validation: share of the images, without those of the test, that choices are made by.
@@ -44,7 +45,7 @@ class AutoConfig:
     """Where it is done; the same elsewhere is the same run."""
 
     seconds: float
-    flip: bool = False
+    flip: bool | None = None
     encoders: Sequence[str] | None = None
     validation: float = 0.2
     test: float = 0.15

@@ -43,6 +43,7 @@ class Images:
         known, tested: what is learned from and chosen by, and the rest.
         train, validation: the parts of `known`.
         sides: encoders of the run by name, and the side of the images that they see.
+        flip: whether trainings mirror images; decided by `references.mirrored` where the settings leave it open.
     """
 
     def __init__(self, dataset: ImageDataset, config: AutoConfig, folder: Path | None = None) -> None:
@@ -59,6 +60,7 @@ class Images:
                     "add images"
                 )
         self.sides: dict[str, int] = {}
+        self.flip = bool(config.flip)
         self._prepared: OrderedDict[int, TrainingData] = OrderedDict()
         self._encoders: dict[str, ImageEncoder] = {}
         self._features: dict[str, dict[str, torch.Tensor]] = {}
@@ -68,7 +70,7 @@ class Images:
         """How something is trained on them, with the settings of the run."""
         config = self.config
         return TrainConfig(
-            flip=config.flip,
+            flip=self.flip,
             validation=config.validation,
             split_seed=config.seed,
             seed=config.seed,

@@ -46,7 +46,7 @@ def designs(searcher: MetaD2A, images: Images, limits: Limits, seconds: float) -
                     seconds / 60,
                     speed,
                     limits=limits,
-                    flip=config.flip,
+                    flip=images.flip,
                     top=_CONSIDERED,
                     seed=config.seed,
                 ).designs

@@ -16,6 +16,10 @@ from metad2a_plugin.plugins.encoder import TrainableEncoder
 from metad2a_plugin.training.encoder_network import EncoderClassifier
 from metad2a_plugin.utils.progress import Progress
 
+_MIRRORED, _BATCH = 1000, 64  # images
+_LOST = 10.0
+"""Points; on development sets digits and signs lose 12 to 25, photographs and sketches less than 3."""
+
 
 def linear_on(encoder: str) -> str:
     """Name of the reference."""
@@ -61,6 +65,35 @@ def sides(images: Images, names: Sequence[str], seconds: float) -> dict[str, int
             # One there must be.
             found[name] = full // 2
     return found
+
+
+def mirrored(images: Images) -> tuple[float, float]:
+    """How much worse images are told when mirrored, by a classifier that has not seen such.
+
+    The linear classifier of the first encoder is asked, on validation images. Photographs lose nothing; a digit becomes
+    another sign.
+
+    Returns:
+        Accuracy lost and its standard error, in points.
+    """
+    name, side = next(iter(images.sides.items()))
+    order = np.random.default_rng(images.config.seed).permutation(len(images.validation))[:_MIRRORED]
+    labels, right = torch.from_numpy(images.validation.labels[order]), []
+    for flipped in (False, True):
+        parts = []
+        for part in np.array_split(order, -(-len(order) // _BATCH)):
+            pixels = images.validation.images(part, side)
+            parts.append(images.encoder(name)(pixels.flip(-1) if flipped else pixels))
+        right.append((images.head(name)(torch.cat(parts)).argmax(1).cpu() == labels).double())
+    lost = right[0] - right[1]
+    # As if there were an image more that differs, so that few images are not sure of anything.
+    variance = lost.var(correction=0) + 1 / len(lost)
+    return 100 * lost.mean().item(), 100 * (variance / len(lost)).sqrt().item()
+
+
+def as_good(lost: float, error: float) -> bool:
+    """Whether mirrored images are as good, by what `mirrored` says: surely less than so many points are lost."""
+    return lost + 2 * error < _LOST
 
 
 def references(images: Images, progress: Progress) -> list[Reference]:

@@ -85,6 +85,8 @@ class AutoResult:
         contenders: what was trained, by name.
         costs: of each.
         trained: trainings, in their order.
+        flip: whether trainings mirrored images.
+        mirrored: how much worse validation images are told when mirrored, in points, and the standard error of that.
         seconds: of work.
         folder: of the run.
         refitted: whether `network` was trained once more, on all images; `test` is what it reached before that.
@@ -103,6 +105,8 @@ class AutoResult:
     contenders: Mapping[str, Contender]
     costs: Mapping[str, Cost]
     trained: tuple[Trained, ...]
+    flip: bool
+    mirrored: tuple[float, float]
     seconds: float
     folder: Path
     refitted: bool = False
@@ -134,6 +138,8 @@ class AutoResult:
             "test_interval": list(self.test.interval),
             "references": [{"name": r.name, "validation": r.validation, "test": r.test} for r in self.references],
             "contenders": [contender.to_dict() for contender in self.contenders.values()],
+            "flip": self.flip,
+            "mirrored": list(self.mirrored),
             "trained": _plain(self.trained),
             "network": self.network.metadata(),
             "seconds": self.seconds,

@@ -25,7 +25,7 @@ from metad2a_plugin.contest.contenders import Contender, EncoderContender
 from metad2a_plugin.contest.images import Images
 from metad2a_plugin.contest.journal import ADVICE, Journal, Trained, folder_of
 from metad2a_plugin.contest.propose import MOST, contenders, designs, within
-from metad2a_plugin.contest.references import check_encoder, linear_on, references, sides
+from metad2a_plugin.contest.references import as_good, check_encoder, linear_on, mirrored, references, sides
 from metad2a_plugin.contest.refit import refit, refit_linear
 from metad2a_plugin.contest.result import AutoResult, Reference, measured
 from metad2a_plugin.contest.schedule import LAST, best, epochs_within, rounds
@@ -132,6 +132,9 @@ class _Run:
         most = _FEATURES * images.config.seconds
         images.sides = journal.decide("sides", lambda: sides(images, list(journal.decided["encoders"]), most))
         self.references = {one.name: one for one in references(images, self.progress)}
+        lost = journal.decide("mirrored", lambda: mirrored(images))
+        if images.config.flip is None:
+            images.flip = as_good(*lost)
         for one in self.references.values():
             if one.network is not None and within(self.limits, one.network.cost):
                 self._offer(one.validation, one.name)
@@ -174,6 +177,8 @@ class _Run:
             contenders=found,
             costs=self.costs,
             trained=tuple(t for t in journal.trained if t.contender in self.costs),
+            flip=images.flip,
+            mirrored=(lost[0], lost[1]),
             seconds=journal.decided.get("seconds", journal.elapsed),
             folder=journal.folder,
             refitted=journal.decided.get("best") == REFIT,

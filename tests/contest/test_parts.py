@@ -2,15 +2,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from metad2a_plugin.cli.auto import seconds_of
+from metad2a_plugin.contest.config import AutoConfig
+from metad2a_plugin.contest.images import Images
 from metad2a_plugin.contest.journal import Journal, Trained
 from metad2a_plugin.contest.latencies import Latency, here, predicted
+from metad2a_plugin.contest.references import as_good, mirrored
 from metad2a_plugin.contest.schedule import best, epochs_within, rounds
+from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.nn.probe import fit_ridge
 from metad2a_plugin.plugins.registry import get_space
@@ -126,3 +131,25 @@ def test_latencies_of_known_devices_are_bounds_for_smaller_networks() -> None:
     assert all(one.most and one.value > same.value for one, same in zip(smaller, known, strict=True))
     assert of(24) == of(32, channels=32) == []
     assert here(ImageClassifier(space, architecture, 2, input_size=16)) > 0
+
+
+@pytest.mark.parametrize("kind", ["one-sided", "even"])
+def test_the_images_decide_whether_they_are_mirrored(kind: str, tmp_path: Path) -> None:
+    rng, labels = np.random.default_rng(0), np.arange(240) % 2
+    pixels = rng.integers(0, 60, (240, 32, 32, 3)).astype(np.uint8)
+    pixels[labels == 0, :, :16] += 150  # one side is bright, which tells the classes apart
+    pixels[labels == 1, :, 16:] += 150
+    if kind == "even":
+        pixels[labels == 0] = pixels[labels == 0].max(axis=2, keepdims=True)
+    images = Images(load_dataset((pixels, labels), name=kind), AutoConfig(60, device="cpu"))
+    images.sides = {"default": 64}
+    lost, error = mirrored(images)
+    assert as_good(lost, error) == (kind == "even") and error > 0
+    assert (lost > 50) == (kind == "one-sided")
+
+
+def test_few_images_are_no_reason_to_mirror() -> None:
+    pixels = np.zeros((12, 32, 32, 3), np.uint8) + (np.arange(12) % 2 * 200).astype(np.uint8)[:, None, None, None]
+    images = Images(load_dataset((pixels, np.arange(12) % 2), name="few"), AutoConfig(60, device="cpu"))
+    images.sides = {"default": 64}
+    assert not as_good(*mirrored(images))
