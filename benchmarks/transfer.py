@@ -5,7 +5,7 @@
 
 On every image set a network of nasbench201 under 0.3 million parameters, which the predictor of budgets proposes for
 its size, is trained for the same number of epochs from nothing and from the shipped weights, each with and without soft
-labels; beside it stand linear classifiers of encoders' features, and the encoders, fine-tuned. Accuracies are of images
+labels, and a small network of mobilenetv3 too; beside it stand linear classifiers of encoders' features, and the encoders, fine-tuned. Accuracies are of images
 that nothing was learned from and nothing chosen by. Learning rates were chosen on the development sets.
 """
 
@@ -27,9 +27,10 @@ from metad2a_plugin.contest.result import measured
 from metad2a_plugin.contest.training import ContenderFit
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.plugins.budget import Budget, default_model
-from metad2a_plugin.plugins.registry import DEFAULT_SPACE
+from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space
 from metad2a_plugin.search.designs import Design
 from metad2a_plugin.search.metad2a import MetaD2A
+from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.training.encoder_network import EncoderClassifier
 from metad2a_plugin.training.starting import LR, weights_digest
 from metad2a_plugin.utils.kept import digest
@@ -47,6 +48,8 @@ FLIPPED = {"grocery_coarse", "weather", "pacs_sketch", "intel_scenes", "clothing
 """Whose mirrored images are as good."""
 SIZE: dict[str, Any] = {"channels": 16, "cells": 1}
 SIDE, EPOCHS, BATCH = 32, 20, 32
+MOBILE: tuple[str, dict[str, Any]] = ("+".join(["k5e4-k5e4-k5e4"] * 5), {"width": 0.25})
+MOBILE_SIDE = 64
 NOTHING = 0.1
 """Learning rate from nothing."""
 ENCODERS = {"default": (64, 15), "efficientnet-lite0": (112, 4)}
@@ -68,13 +71,12 @@ class Comparison:
 
     def rows(self) -> Iterator[tuple[str, float]]:
         """Each way, and its test accuracy in percent."""
-        for lr in self.args.lr or [NOTHING]:
-            for soft in (False, True):
-                yield _title("from nothing", soft, lr if self.args.lr else None), self._cell(None, lr, soft)
-        for lr in self.args.lr or [LR]:
-            for soft in (False, True):
-                title = _title("from shipped weights", soft, lr if self.args.lr else None)
-                yield title, self._cell("shipped", lr, soft)
+        for begin, weights, rate in (("from nothing", None, NOTHING), ("from shipped weights", "shipped", LR)):
+            for lr in self.args.lr or [rate]:
+                given = lr if self.args.lr else None
+                for soft in (False, True):
+                    yield _title(begin, soft, given), self._cell(weights, lr, soft)
+                yield _title(f"MobileNetV3, {begin}", False, given), self._mobile(weights, lr)
         self.images.sides |= {encoder: 128 for encoder in self.args.encoders if encoder != "default"}
         for encoder in self.args.encoders:
             yield f"linear classifier on {encoder}", self._kept(f"linear {encoder}", partial(self._linear, encoder))
@@ -89,6 +91,15 @@ class Comparison:
         contender = CellContender(DESIGNER.space, design, 1, soft, config)
         return self._trained(f"{design.architecture_str} {weights} {lr:g} {soft}", contender, EPOCHS)
 
+    def _mobile(self, weights: str | None, lr: float) -> float:
+        text, size = MOBILE
+        budget = Budget(epochs=EPOCHS, batch_size=BATCH, input_size=MOBILE_SIDE, options=size)
+        space = get_space("mobilenetv3")
+        design = Design(1, space.parse(text), text, budget, 0, None, 0, 0, 0)
+        config = self.images.training(lr=lr, batch_size=BATCH, input_size=MOBILE_SIDE, options=size, weights=weights)
+        what = f"mobilenetv3 {text} {weights} {lr:g}"
+        return self._trained(what, CellContender(space, design, 1, False, config), EPOCHS, space)
+
     @cached_property
     def design(self) -> Design:
         """The network that is proposed for this size under 0.3 million parameters."""
@@ -98,23 +109,23 @@ class Comparison:
         text, architecture = space.format(found.architecture), found.architecture
         return Design(1, architecture, text, budget, 0, None, 0, 0, 0)
 
-    def _trained(self, what: str, contender: Contender, epochs: int) -> float:
+    def _trained(self, what: str, contender: Contender, epochs: int, space: SearchSpace | None = None) -> float:
         def compute() -> float:
             fit = ContenderFit(contender, self.images, epochs, torch.device("cpu"))
             fit.complete(lambda epoch: None)
             return measured(fit.network, *self.images.test(contender.config.input_size)).accuracy
 
-        return self._kept(f"{what} {epochs}", compute)
+        return self._kept(f"{what} {epochs}", compute, space)
 
     def _linear(self, encoder: str) -> float:
         side, names = self.images.sides[encoder], self.images.dataset.class_names
         network = EncoderClassifier(encoder, names, input_size=side, head=self.images.head(encoder))
         return measured(network, *self.images.test(side)).accuracy
 
-    def _kept(self, what: str, compute: Callable[[], float]) -> float:
+    def _kept(self, what: str, compute: Callable[[], float], space: SearchSpace | None = None) -> float:
         key = {"set": self.name, "seed": self.seed, "images": self.args.images, "what": what}
         if "shipped" in what:
-            key["weights"] = weights_digest(DESIGNER.space, "shipped")
+            key["weights"] = weights_digest(space or DESIGNER.space, "shipped")
         return float(common.remember(self.args.runs / "transfer" / f"{digest(key)}.json", key, compute))
 
 
