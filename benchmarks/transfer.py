@@ -5,8 +5,9 @@
 
 On every image set a network of nasbench201 under 0.3 million parameters, which the predictor of budgets proposes for
 its size, is trained for the same number of epochs from nothing and from the shipped weights, each with and without soft
-labels, and a small network of mobilenetv3 too; beside it stand linear classifiers of encoders' features, and the encoders, fine-tuned. Accuracies are of images
-that nothing was learned from and nothing chosen by. Learning rates were chosen on the development sets.
+labels, and a small network of mobilenetv3 too; beside it stand linear classifiers of encoders' features, and the
+encoders, fine-tuned. Accuracies are of images that nothing was learned from and nothing chosen by. Learning rates were
+chosen on the development sets.
 """
 
 from __future__ import annotations
