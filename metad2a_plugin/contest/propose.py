@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.contest.contenders import CellContender, Contender, EncoderContender
 from metad2a_plugin.contest.images import Images
-from metad2a_plugin.plugins.budget import Budget
 from metad2a_plugin.search.designs import Design, NothingFitsError, find_designs
 from metad2a_plugin.search.metad2a import MetaD2A
 from metad2a_plugin.spaces.base import Cost, SearchSpace
@@ -97,7 +95,8 @@ def contenders(
     begun: list[Contender] = []
     others: list[Contender] = []
     for number, one in enumerate(plain, 1):
-        weights, design = one["weights"], _design(one, space)
+        weights = one["weights"]
+        design = Design.from_dict({name: value for name, value in one.items() if name != "weights"}, space)
         budget = design.budget
         config = images.training(
             batch_size=budget.batch_size,
@@ -119,16 +118,3 @@ def within(limits: Limits, cost: Cost) -> bool:
     """Whether a network of no space keeps to limits; of these a latency is not known."""
     counted = (limits.max_params, cost.params), (limits.max_flops, cost.flops)
     return not limits.max_latency and all(most is None or value <= most for most, value in counted)
-
-
-def _design(plain: Mapping[str, Any], space: SearchSpace) -> Design:
-    """Inverse of `Design.to_dict`."""
-    text, interval = plain["architecture"], plain["interval"]
-    plain = {name: value for name, value in plain.items() if name != "weights"}
-    objects = {
-        "architecture": space.parse(text),
-        "architecture_str": text,
-        "budget": Budget.of(plain["budget"]),
-        "interval": None if interval is None else tuple(interval),
-    }
-    return Design(**{**plain, **objects})

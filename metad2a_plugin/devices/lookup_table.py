@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from metad2a_plugin.errors import ConfigError, require
+from metad2a_plugin.nn.channels import divisible
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.mobilenetv3.layout import (
     DEPTHS,
@@ -31,7 +32,6 @@ from metad2a_plugin.spaces.mobilenetv3.layout import (
     LAYERS,
     STAGES,
     Stage,
-    divisible,
     halved,
     layout,
 )

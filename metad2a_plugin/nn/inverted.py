@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from metad2a_plugin.nn.channels import divisible
+
 
 class Stage(NamedTuple):
     """Equal blocks of which the first may shrink the image."""
@@ -48,17 +50,11 @@ def efficientnet_lite(width: float, depth: float) -> tuple[Stage, ...]:
     inner = range(1, len(_EFFICIENT) - 1)
     return tuple(
         stage._replace(
-            channels=_multiple_of_8(stage.channels * width),
+            channels=divisible(stage.channels * width),
             blocks=math.ceil(stage.blocks * depth) if number in inner else stage.blocks,
         )
         for number, stage in enumerate(_EFFICIENT)
     )
-
-
-def _multiple_of_8(channels: float) -> int:
-    """The nearest, but not less than nine tenths of it."""
-    nearest = max(8, int(channels + 4) // 8 * 8)
-    return nearest + 8 if nearest < 0.9 * channels else nearest
 
 
 class SameConv2d(nn.Conv2d):

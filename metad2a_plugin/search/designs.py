@@ -28,7 +28,7 @@ from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.search.metad2a import MetaD2A
 from metad2a_plugin.search.predictor import BudgetedModel, CheckpointPredictor
 from metad2a_plugin.search.result import FAR, LEVEL
-from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.files import write_json
 from metad2a_plugin.utils.progress import Progress
@@ -69,6 +69,23 @@ class Design:
     minutes: float
     params: float
     flops: float
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any], space: SearchSpace) -> Design:
+        """Inverse of `to_dict`, of a network of this space.
+
+        Raises:
+            KeyError, TypeError: something is missing.
+            ArchitectureError, ConfigError: a value is out of range.
+        """
+        text, interval = plain["architecture"], plain["interval"]
+        objects = {
+            "architecture": space.parse(text),
+            "architecture_str": text,
+            "budget": Budget.of(plain["budget"]),
+            "interval": None if interval is None else tuple(interval),
+        }
+        return cls(**{**plain, **objects})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from metad2a_plugin.spaces.mobilenetv3.layout import divisible, halved, layout
+from metad2a_plugin.nn.channels import divisible
+from metad2a_plugin.spaces.mobilenetv3.layout import halved, layout
 
 
 class DepthwiseConv2d(nn.Conv2d):

@@ -15,9 +15,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.nn.channels import divisible
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.mobilenetv3.encoding import layers_of
-from metad2a_plugin.spaces.mobilenetv3.layout import EXPANDS, KERNELS, LAYERS, divisible, layout
+from metad2a_plugin.spaces.mobilenetv3.layout import EXPANDS, KERNELS, LAYERS, layout
 from metad2a_plugin.spaces.mobilenetv3.network import DepthwiseConv2d, MobileNetV3
 from metad2a_plugin.utils.files import UNREADABLE, write_atomically
 
