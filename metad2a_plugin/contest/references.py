@@ -18,7 +18,7 @@ from metad2a_plugin.utils.progress import Progress
 
 _MIRRORED, _BATCH = 1000, 64  # images
 _LOST = 10.0
-"""Points; on development sets digits and signs lose 12 to 25, photographs and sketches less than 3."""
+"""Points; digits lose far more, photographs hardly any (`benchmarks/mirrored.py`)."""
 
 
 def linear_on(encoder: str) -> str:
