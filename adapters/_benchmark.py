@@ -12,7 +12,7 @@ import numpy as np
 from metad2a_plugin.errors import ArchitectureError, ConfigError
 from metad2a_plugin.spaces.base import Architecture, Cost
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
-from metad2a_plugin.utils.checks import integer, one_of
+from metad2a_plugin.utils.checks import integer, one_of, spelled
 from metad2a_plugin.utils.lazy import torch
 
 if TYPE_CHECKING:
@@ -79,7 +79,15 @@ class Benchmark(ABC):
 
     def splits(self, dataset: str) -> tuple[str, ...]:
         """Names of a dataset's splits."""
-        return self._splits[one_of("dataset", dataset, self._splits)]
+        return self._splits[self.dataset(dataset)]
+
+    def dataset(self, name: str) -> str:
+        """The one of `datasets` that a name is of, in any of its spellings, such as ``ImageNet16-120`` or ``CIFAR-10``.
+
+        Raises:
+            ConfigError: it is none of them; offers the nearest.
+        """
+        return one_of("dataset", spelled(name, self._splits), self._splits)
 
     @property
     def indices(self) -> np.ndarray:
@@ -116,7 +124,7 @@ class Benchmark(ABC):
 
         Args:
             cells: one cell, or many.
-            dataset: one of `datasets`.
+            dataset: one of `datasets`, in any spelling.
             split: one of `splits`; on CIFAR-10 ``valid`` and ``test`` are of different trainings.
             epochs: 200, or 12 for the short schedule.
             seed: one of `seeds`; None for the mean over them.
@@ -176,7 +184,7 @@ class Benchmark(ABC):
 
     def cost(self, cell: Cell, dataset: str = "cifar10") -> Cost:
         """Published parameters and multiply-accumulates of the dataset's network, in millions."""
-        official, _ = SPLITS[one_of("dataset", dataset, self._splits)]["train"]
+        official, _ = SPLITS[self.dataset(dataset)]["train"]
         index = self.index_of(cell)
         params, flops = (self._cost(index, official, name) for name in ("params", "flops"))
         if math.isnan(params) or math.isnan(flops):
@@ -234,7 +242,7 @@ class Benchmark(ABC):
         one_of("split", split, self.splits(dataset))
         if epochs not in EPOCHS:
             raise ConfigError(f"the benchmark trained for 200 or 12 epochs, got {epochs!r}")
-        official, quantity = SPLITS[dataset][split]
+        official, quantity = SPLITS[self.dataset(dataset)][split]
         return Training(epochs, official), quantity
 
     def _answer(self, cells: Cell | Cells, training: Training, quantity: str, seed: int | None) -> Any:

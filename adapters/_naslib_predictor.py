@@ -20,9 +20,9 @@ from metad2a_plugin.search.metad2a import MetaD2A
 from metad2a_plugin.search.predictor import CheckpointPredictor
 from metad2a_plugin.search.scoring import task_of
 
+from ._naslib_encodings import SPACE, from_naslib
 from ._naslib_host import Predictor
 from ._naslib_optimizer import MODEL, number
-from ._naslib_space import SPACE, from_naslib
 
 
 class _CellPredictor(Predictor):

@@ -15,11 +15,12 @@ from metad2a_plugin.data import ImageDataset, load_dataset
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.registry import available, entry, option_names
 from metad2a_plugin.spaces.base import Architecture
-from metad2a_plugin.utils.checks import integer
+from metad2a_plugin.utils.checks import did_you_mean, integer, spelled
 
+from ._naslib_encodings import SPACE, from_naslib
 from ._naslib_host import AttrDict, NasBench201SearchSpace, Trainer, optimizers, set_seed
 from ._naslib_optimizer import MetaD2AOptimizer, StrategyOptimizer
-from ._naslib_space import DATASETS, SPACE, Table, TableSpace, from_naslib, or_nan
+from ._naslib_space import DATASETS, Table, TableSpace, or_nan
 from .nas_bench_201 import Benchmark
 from .trace import Trace
 
@@ -59,7 +60,7 @@ def make_config(dataset: str = "cifar10", *, epochs: int = 100, seed: int = 0, s
     """A configuration of NASLib, with every key that its Trainer and its discrete optimizers ask for.
 
     Args:
-        dataset: ``cifar10``, ``cifar100`` or ``imagenet16-120``.
+        dataset: ``cifar10``, ``cifar100`` or ``imagenet16-120``, in any spelling.
         epochs: of the Trainer: queries, for optimizers that look up.
         seed: of everything.
         save: the Trainer's folder, which is made: its checkpoints expect that.
@@ -69,12 +70,13 @@ def make_config(dataset: str = "cifar10", *, epochs: int = 100, seed: int = 0, s
     Raises:
         ConfigError: unknown dataset.
     """
-    if dataset.lower() not in DATASETS:
-        raise ConfigError(f"NASLib knows the datasets {', '.join(DATASETS)}, got {dataset!r}")
+    if (ours := spelled(dataset, DATASETS)) not in DATASETS:
+        hint = did_you_mean(dataset, DATASETS)
+        raise ConfigError(f"NASLib knows the datasets {', '.join(DATASETS)}, got {dataset!r}{hint}")
     for part in ("search", "eval"):
         Path(save, part).mkdir(parents=True, exist_ok=True)
     return AttrDict(
-        dataset=DATASETS[dataset.lower()],
+        dataset=DATASETS[ours],
         seed=seed,
         save=save,
         save_arch_weights=False,
@@ -141,7 +143,7 @@ def search(
         own_seconds = recorder.watch(made)
         Trainer(made, config, lightweight_output=True).search()
     cells = [SPACE.parse(text) for text in recorder.looked_up]
-    ours = dataset.lower()
+    ours = spelled(dataset, DATASETS)
 
     def accuracies(split: str) -> list[float]:
         return [benchmark.accuracy(cell, ours, split, benchmark_epochs) for cell in cells]

@@ -1,8 +1,4 @@
-"""Cells and accuracies between this package and NASLib's NAS-Bench-201 space.
-
-NASLib orders the operations and the edges of a cell in its own way: its edges go by their source, those of the
-benchmark's string by their target. What is no cell of NAS-Bench-201 is an `ArchitectureError`.
-"""
+"""Graphs and accuracies between this package and NASLib's NAS-Bench-201 space; what is no cell of it is refused."""
 
 from __future__ import annotations
 
@@ -14,22 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from metad2a_plugin.errors import ArchitectureError, ConfigError
+from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.nasbench201.cell import OPS
-from metad2a_plugin.spaces.nasbench201.space import NASBench201
+from metad2a_plugin.utils.checks import spelled
 
+from ._naslib_encodings import SPACE, to_op_indices
 from ._naslib_host import NasBench201SearchSpace
 from .nas_bench_201 import Benchmark
 
-SPACE = NASBench201()
-OP_NAMES = ("Identity", "Zero", "ReLUConvBN3x3", "ReLUConvBN1x1", "AvgPool1x1")
-"""NASLib's names of the operations, in its order."""
-_OURS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
-_OP_TO_NASLIB = tuple(_OURS.index(name) for name in OPS)
-_OP_FROM_NASLIB = tuple(OPS.index(name) for name in _OURS)
-_EDGES = (0, 1, 3, 2, 4, 5)
-"""Edge of our string, by NASLib's edge; its own inverse."""
 DATASETS = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet16-120": "ImageNet16-120"}
 """NASLib's names of our datasets."""
 RECORD_OF = {"cifar10": "cifar10-valid"}
@@ -37,24 +26,7 @@ RECORD_OF = {"cifar10": "cifar10-valid"}
 _RECORDS = {RECORD_OF.get(theirs, theirs): ours for ours, theirs in DATASETS.items()}
 
 
-# -- encodings -------------------------------------------------------------------------------------
-def to_op_indices(architecture: Architecture) -> tuple[int, ...]:
-    """NASLib's six operation indices of a cell."""
-    choices = SPACE.validate(architecture).choices
-    return tuple(_OP_TO_NASLIB[choices[edge]] for edge in _EDGES)
-
-
-def to_op_names(architecture: Architecture) -> tuple[str, ...]:
-    """NASLib's names of the six operations, such as ``ReLUConvBN3x3``, in its order of the edges."""
-    return tuple(OP_NAMES[op] for op in to_op_indices(architecture))
-
-
-def to_one_hot(architectures: Sequence[Architecture]) -> np.ndarray:
-    """NASLib's adjacency one-hot encoding, int64 ``[n, 30]``."""
-    indices = np.array([to_op_indices(a) for a in architectures], dtype=np.int64).reshape(-1, len(_EDGES))
-    return np.eye(len(OPS), dtype=np.int64)[indices].reshape(-1, len(_EDGES) * len(OPS))
-
-
+# -- graphs ----------------------------------------------------------------------------------------
 def to_naslib(architecture: Architecture, *, num_classes: int = 10, in_channels: int = 3) -> Any:
     """The cell as a `NasBench201SearchSpace`, with its network: ``parse()`` and train it, or ``query`` it."""
     indices = to_op_indices(architecture)
@@ -63,49 +35,6 @@ def to_naslib(architecture: Architecture, *, num_classes: int = 10, in_channels:
     return graph
 
 
-def from_naslib(cell: Any) -> Architecture:
-    """The architecture of a NASLib graph, or of any of its encodings.
-
-    Args:
-        cell: a `NasBench201SearchSpace` that has an architecture, six operation indices, six operation names, a
-            one-hot vector of 30, or the benchmark's string.
-
-    Raises:
-        ArchitectureError: none of these.
-    """
-    if isinstance(cell, str):
-        return SPACE.parse(cell)
-    indices = _op_indices(cell)
-    return Architecture(SPACE.name, tuple(_OP_FROM_NASLIB[indices[edge]] for edge in _EDGES))
-
-
-def _op_indices(cell: Any) -> list[int]:
-    if hasattr(cell, "get_op_indices"):
-        try:
-            cell = cell.get_op_indices()
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise ArchitectureError(
-                f"this {type(cell).__name__} has no architecture yet: set one with set_op_indices, or discretise it"
-            ) from error
-    try:
-        array = np.asarray(cell)
-    except ValueError:
-        array = np.empty(0)
-    if array.dtype.kind == "U" and set(array.ravel()) <= set(OP_NAMES):
-        array = np.array([OP_NAMES.index(name) for name in array.ravel()])
-    if array.shape == (len(_EDGES) * len(OPS),) and array.dtype.kind in "iufb":
-        one_hot = array.reshape(len(_EDGES), len(OPS))
-        if np.isin(one_hot, (0, 1)).all() and (one_hot.sum(1) == 1).all():
-            return one_hot.argmax(1).tolist()
-    if array.shape == (len(_EDGES),) and array.dtype.kind in "iu" and ((array >= 0) & (array < len(OPS))).all():
-        return array.tolist()
-    raise ArchitectureError(
-        f"expected a NasBench201SearchSpace, {len(_EDGES)} operation indices from 0 to {len(OPS) - 1}, as many "
-        f"names of {OP_NAMES}, a one-hot vector of {len(_EDGES) * len(OPS)} or an architecture string, got {cell!r}"
-    )
-
-
-# -- graphs ----------------------------------------------------------------------------------------
 class TableSpace(NasBench201SearchSpace):
     """NASLib's space for look-ups: the same draws and numbers, but no network is built and copied for each.
 
@@ -218,7 +147,7 @@ class _Record(dict[str, dict[str, Any]]):
 
     def __missing__(self, key: str) -> dict[str, Any]:
         benchmark, cell, epochs = self._benchmark, self._cell, self._epochs
-        dataset = _RECORDS.get(key, key)
+        dataset = _RECORDS.get(key, spelled(key, benchmark.datasets))
         if dataset not in benchmark.datasets:
             raise ConfigError(f"the benchmark has no dataset {key!r}; it has {', '.join(benchmark.datasets)}")
 

@@ -178,7 +178,7 @@ class NASBench201Table(Benchmark):
         column, trainings = {
             "cifar10": ("cifar10_valid_seedstd", 2),
             "imagenet16-120": ("imagenet16_valtest_seedstd", 1),
-        }[one_of("dataset", dataset, self.datasets)]
+        }[self.dataset(dataset)]
         deviation = self.column(column)
         deviation = np.maximum(deviation, np.median(deviation))
         noise = deviation / np.sqrt(trainings * self.column("n_seeds"))

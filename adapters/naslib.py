@@ -21,23 +21,22 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from metad2a_plugin.errors import MetaD2AError
 from metad2a_plugin.utils.files import write_json
+from metad2a_plugin.utils.lazy import resolver
 
 from ._naslib_compat import INSTALL, prepare
+from ._naslib_encodings import from_naslib, to_one_hot, to_op_indices, to_op_names
 
-try:
+if TYPE_CHECKING:
     from ._naslib_optimizer import MetaD2AOptimizer, StrategyOptimizer
     from ._naslib_predictor import MetaD2AEnsemble, MetaD2APredictor, NamedPredictor
     from ._naslib_search import OneShotResult, make_config, search, search_one_shot
-    from ._naslib_space import TableSpace, dataset_api, from_naslib, to_naslib, to_one_hot, to_op_indices, to_op_names
-except MetaD2AError as error:  # NASLib is absent, or cannot be used
-    if __name__ != "__main__":
-        raise
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
+    from ._naslib_space import TableSpace, dataset_api, to_naslib
 
 __all__ = [
     "INSTALL",
@@ -59,6 +58,18 @@ __all__ = [
     "to_op_indices",
     "to_op_names",
 ]
+# Encodings need no NASLib; all else is imported when it is asked for, and says so where NASLib is absent.
+__getattr__ = resolver(
+    __name__,
+    {
+        "adapters._naslib_optimizer": ("MetaD2AOptimizer", "StrategyOptimizer"),
+        "adapters._naslib_predictor": ("MetaD2AEnsemble", "MetaD2APredictor", "NamedPredictor"),
+        "adapters._naslib_search": ("OneShotResult", "make_config", "search", "search_one_shot"),
+        "adapters._naslib_space": ("TableSpace", "dataset_api", "to_naslib"),
+    },
+)
+if __name__ != "__main__" and find_spec("naslib") is not None:
+    prepare()  # so that NASLib itself can be imported from here on
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -75,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="file to write every query to")
     given = parser.parse_args(argv)
     try:
+        from ._naslib_search import search
+
         benchmark = default_benchmark() if given.benchmark is None else open_benchmark(given.benchmark)
         trace = search(
             given.optimizer, benchmark, given.dataset, epochs=given.epochs, seed=given.seed, images=given.images

@@ -14,7 +14,7 @@ from metad2a_plugin.analysis.study import COUNTERPART, MOST_REFERENCES, SUBJECT,
 from metad2a_plugin.analysis.topology import counterpart, describe, has_cells
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.spaces.base import Architecture, Notation, SearchSpace
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.images import TrainingData, prepare
 from metad2a_plugin.training.result import TrainResult
@@ -26,7 +26,7 @@ from metad2a_plugin.utils.progress import Progress, stages
 
 def analyze(
     space: SearchSpace,
-    architecture: Architecture,
+    architecture: Notation,
     dataset: ImageDataset,
     config: TrainConfig | None = None,
     *,
@@ -42,7 +42,7 @@ def analyze(
 
     Args:
         space: any search space; one without cells leaves out the topology.
-        architecture: what to analyse.
+        architecture: what to analyse, as `SearchSpace.parse` reads it.
         dataset: what to train on; a part is held out.
         config: None takes the defaults.
         references: how many networks to compare with, up to `MOST_REFERENCES`.
@@ -62,7 +62,7 @@ def analyze(
         raise ConfigError(
             f"references must be {MOST_REFERENCES} or fewer, so that figures stay readable, got {references}"
         )
-    chosen = _with_references(space, space.validate(architecture), references, config.seed)
+    chosen = _with_references(space, space.parse(architecture), references, config.seed)
     data = prepare(dataset, config)
     trained = train_many(space, list(chosen.values()), data, config, run_dir, progress=progress)
     networks = []

@@ -11,17 +11,16 @@ from metad2a_plugin.cli import options as opt
 from metad2a_plugin.cli.app import app
 from metad2a_plugin.cli.report import Report
 from metad2a_plugin.errors import ConfigError, require
-from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.training.config import TrainConfig
 
 
 @app.command()
 def analyze(
-    architecture: Annotated[str, typer.Argument(help="An architecture string, as a search prints it.")],
+    architecture: Annotated[str, typer.Argument(help=f"A network {opt.NOTATION}.")],
     dataset: Annotated[str, typer.Option(help="What to train on, as for the other commands.")],
     out: Annotated[Path, typer.Option(help="The page, an .html file.")] = Path("analysis.html"),
-    space: opt.Space = None,
+    space: opt.OfSpace = None,
     references: Annotated[
         int, typer.Option(help="Networks to compare with: the same operations wired otherwise, then random ones.")
     ] = 2,
@@ -50,8 +49,7 @@ def analyze(
     require("draw", "the page of an analysis", "matplotlib")
     opt.check_outputs(out, suffixes=(".html", ".htm"))
     opt.check_outputs(json, folders=(run_dir,))
-    searched = get_space(space or DEFAULT_SPACE)
-    cell = searched.parse(architecture)
+    searched, [cell] = opt.given_networks(space, [architecture])
     options = _small(searched) | opt.network_options(network, channels=channels, cells=cells, width=width)
     config = opt.configured(TrainConfig, settings, options=searched.check_options(options))
     images = load_dataset(dataset, max_images_per_class=max_images_per_class, seed=config.split_seed)

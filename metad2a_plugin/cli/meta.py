@@ -220,7 +220,8 @@ def meta_train(
         if config.space != (own := NASBench201Table.space.name):
             raise ConfigError(f"--tables are of {own!r} cells; leave them out for {config.space!r}")
         table = NASBench201Table.load(tables)
-        benchmark = {name: table.training_table(name) for name in table_datasets.split(",") if name}
+        names = [table.dataset(name.strip()) for name in table_datasets.split(",") if name.strip()]
+        benchmark = {name: table.training_table(name) for name in names}
     source = images or opt.own_images("--images and --database")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # single-image classes are none of the database's

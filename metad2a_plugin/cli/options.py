@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import ArchitectureError, ConfigError, MetaD2AError
 from metad2a_plugin.plugins.budget import Budget, default_model
-from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space
+from metad2a_plugin.plugins.registry import DEFAULT_SPACE, available, get_space
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.utils.checks import parse_options
 from metad2a_plugin.utils.files import check_writable, check_writable_folder, data_folder
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from metad2a_plugin.candidates.limits import Limits
     from metad2a_plugin.search.metad2a import MetaD2A
+    from metad2a_plugin.spaces.base import Architecture, SearchSpace
 
 Config = TypeVar("Config", bound="DataclassInstance")
 T = TypeVar("T")
@@ -46,6 +47,11 @@ Model = Annotated[
     ),
 ]
 Space = Annotated[str | None, typer.Option(help=f"Search space ('metad2a list spaces'); {DEFAULT_SPACE} by default.")]
+OfSpace = Annotated[
+    str | None,
+    typer.Option("--space", help=f"Their search space; by default {DEFAULT_SPACE}, or the one that reads them."),
+]
+NOTATION = "in any notation: the space's text, an index, a genotype, OFA's dict, a file of one"
 Predictor = Annotated[
     str | None,
     typer.Option(help="Rank by this instead of the model ('metad2a list predictors'), such as ofa-imagenet."),
@@ -147,6 +153,34 @@ def told(context: typer.Context, name: str) -> bool:
     """Whether an option was given, where its default does not tell that."""
     source = context.get_parameter_source(name)
     return source is not None and not source.name.startswith("DEFAULT")
+
+
+def given_networks(space: str | None, texts: Sequence[str]) -> tuple[SearchSpace, list[Architecture]]:
+    """Networks in any notation, and their search space.
+
+    Without a name, it is the default one, or else the only one of which all of them are networks.
+
+    Raises:
+        ArchitectureError: they are no networks of that space, or of one space; the message is that of `space.parse`.
+    """
+    wanted = get_space(space or DEFAULT_SPACE)
+    try:
+        return wanted, [wanted.parse(text) for text in texts]
+    except ArchitectureError as error:
+        if space is not None:
+            raise
+        fitting = [found for name in available("spaces") if (found := _read_by(name, texts))]
+        if len(fitting) == 1:
+            return fitting[0]
+        raise ArchitectureError(f"{error}; --space names another search space than {DEFAULT_SPACE}") from None
+
+
+def _read_by(name: str, texts: Sequence[str]) -> tuple[SearchSpace, list[Architecture]] | None:
+    try:
+        space = get_space(name)
+        return space, [space.parse(text) for text in texts]
+    except MetaD2AError:  # no network of that space, or a broken plug-in
+        return None
 
 
 def network_options(texts: list[str] | None, **shorthands: Any) -> dict[str, Any]:

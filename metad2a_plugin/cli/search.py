@@ -208,10 +208,10 @@ def _searcher(
 
 @app.command()
 def score(
-    architecture: Annotated[list[str] | None, typer.Argument(help="What to score, in the space's format.")] = None,
+    architecture: Annotated[list[str] | None, typer.Argument(help=f"What to score, {opt.NOTATION}.")] = None,
     dataset: opt.DatasetOption = None,
     predictor: Annotated[str, typer.Option(help="What scores ('metad2a list predictors').")] = "metad2a",
-    space: opt.Space = None,
+    space: opt.OfSpace = None,
     random: Annotated[int, typer.Option(min=0, help="Also score so many random architectures.")] = 0,
     option: opt.Options = None,
     input_size: opt.InputSize = None,
@@ -232,8 +232,8 @@ def score(
     opt.check_outputs(json)
     if not architecture and not random:
         raise ConfigError("give architectures to score, or --random with how many to draw")
-    searched, rng = get_space(space or DEFAULT_SPACE), randomness.Random(seed)
-    given = [searched.parse(text) for text in architecture or ()]
+    searched, given = opt.given_networks(space, architecture or ())
+    rng = randomness.Random(seed)
     given += [random_live(searched, rng) for _ in range(random)]
     from metad2a_plugin.candidates.limits import Limits
     from metad2a_plugin.cli.tables import print_scores

@@ -34,7 +34,7 @@ def train(
     context: typer.Context,
     dataset: opt.Dataset,
     architecture: Annotated[
-        list[str] | None, typer.Option("--architecture", "-a", help="What to train; may be repeated.")
+        list[str] | None, typer.Option("--architecture", "-a", help=f"What to train, {opt.NOTATION}; may be repeated.")
     ] = None,
     result: Annotated[Path | None, typer.Option(help="Train the best of a search's --json file.")] = None,
     top: Annotated[int, typer.Option(help="How many of the best to train.")] = 3,
@@ -111,8 +111,9 @@ def train(
     if not (architecture or result or strategy):
         # For the budget of this training, where a model of the space knows budgets.
         searcher = opt.load_searcher(model or budget_model(space or DEFAULT_SPACE), space, "cpu")
-    searched = searcher.space if searcher else get_space(found.get("space") or space or DEFAULT_SPACE)
-    named = {f"given {i}": searched.parse(text) for i, text in enumerate(architecture or (), 1)}
+    searched, given = opt.given_networks(found.get("space") or space, architecture or ())
+    searched = searcher.space if searcher else searched
+    named = {f"given {i}": one for i, one in enumerate(given, 1)}
     if result:
         named = _ranks(_best_of(result, found, searched, top))
     # Networks of a result are trained as they were searched for, unless said otherwise.

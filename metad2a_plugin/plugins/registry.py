@@ -81,6 +81,16 @@ BUILT_IN: dict[str, dict[str, str]] = {
 
 DEFAULT_SPACE = "nasbench201"
 
+_ALSO_CALLED: dict[str, dict[str, str]] = {
+    "spaces": dict.fromkeys(("nb201", "natsbench", "natsbenchtss", "topology", "tss"), "nasbench201")
+    | dict.fromkeys(("ofa", "onceforall", "ofambv3", "ofamobilenetv3", "mbv3", "nat"), "mobilenetv3"),
+    "strategies": dict.fromkeys(("re", "rea", "ea", "evolution", "agingevolution"), "regularized-evolution")
+    | {"rs": "random", "randomsearch": "random", "ls": "local-search", "hillclimbing": "local-search"}
+    | {"ofa": "ofa-evolution", "evolutionfinder": "ofa-evolution"},
+    "predictors": {"nwot": "naswot", "jacobcov": "naswot", "macs": "flops", "oneshot": "supernet"},
+}
+"""What else the field calls some of these, for hints; as `utils.checks.bare` gives it."""
+
 _BASES = {
     "devices": "metad2a_plugin.devices.base:DeviceModel",
     "encoders": "metad2a_plugin.plugins.encoder:ImageEncoder",
@@ -175,7 +185,8 @@ def entry(kind: str, name: str) -> Entry:
     points = _plug_ins(kind).get(name, [])
     if not points:
         known = available(kind)
-        raise ConfigError(f"no {name!r} among the {kind}{did_you_mean(name, known)}; known are {', '.join(known)}")
+        hint = did_you_mean(name, known, _ALSO_CALLED.get(kind))
+        raise ConfigError(f"no {name!r} among the {kind}{hint}; known are {', '.join(known)}")
     if len(points) > 1:
         raise ConfigError(
             f"{name!r} is offered among the {kind} by {' and '.join(map(_owner, points))}; uninstall all but one"

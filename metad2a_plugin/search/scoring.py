@@ -14,7 +14,7 @@ from metad2a_plugin.plugins.budget import AnyBudget, Budget
 from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.plugins.registry import predictor_of
 from metad2a_plugin.search.options import sized
-from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.spaces.base import Notation, SearchSpace
 from metad2a_plugin.utils.files import write_json
 
 
@@ -76,7 +76,7 @@ class Scores:
 
 def score_architectures(
     space: SearchSpace,
-    architectures: Sequence[Architecture],
+    architectures: Sequence[Notation],
     predictor: str | Predictor = "metad2a",
     dataset: Any = None,
     *,
@@ -89,7 +89,7 @@ def score_architectures(
 
     Args:
         space: their search space.
-        architectures: what to score.
+        architectures: what to score, each as `SearchSpace.parse` reads it.
         predictor: a predictor, or its name (``metad2a list predictors``).
         dataset: anything that `load_dataset` reads; None where the predictor needs none.
         input_size: side of the images the networks see, in pixels; None takes the space's own.
@@ -98,12 +98,13 @@ def score_architectures(
         **options: for the predictor's class.
 
     Raises:
+        ArchitectureError: one is none of the space.
         ConfigError: no architecture, a wrong option, or the predictor needs a dataset.
         DatasetError: the dataset cannot be used.
     """
     if not architectures:
         raise ConfigError("there is no architecture to score")
-    wanted = list(dict.fromkeys(space.validate(a) for a in architectures))
+    wanted = list(dict.fromkeys(space.parse(a) for a in architectures))
     limits, budget = sized(Limits(space, input_size=input_size), budget)
     size = limits.size
     images = None if dataset is None else load_dataset(dataset)

@@ -7,10 +7,14 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial, wraps
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.spaces import notations
+from metad2a_plugin.spaces.architecture import Architecture as Architecture
+from metad2a_plugin.spaces.architecture import Notation as Notation
 from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.lazy import torch
 
@@ -19,19 +23,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from metad2a_plugin.nn.relus import Visit
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Architecture:
-    """One point of a search space: hashable, comparable, plain data.
-
-    Attributes:
-        space: name of the search space (``"nasbench201"``).
-        choices: one option index per decision, in the order the space documents.
-    """
-
-    space: str
-    choices: tuple[int, ...]
 
 
 Architectures: TypeAlias = "Sequence[Architecture] | torch.Tensor"
@@ -91,6 +82,16 @@ class SearchSpace(ABC):
     num_classes: int = 10
     """Classes that costs are counted for unless said otherwise."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if isinstance(own := vars(cls).get("parse"), FunctionType):
+
+            @wraps(own)
+            def parse(self: SearchSpace, text: Any) -> Architecture:
+                return notations.read(self, partial(own, self), text)
+
+            cls.parse = parse  # type: ignore[method-assign]
+
     # -- points ------------------------------------------------------------------------------
     @abstractmethod
     def sample(self, rng: random.Random) -> Architecture:
@@ -133,8 +134,20 @@ class SearchSpace(ABC):
 
     # -- text and tensors --------------------------------------------------------------------
     @abstractmethod
-    def parse(self, text: str) -> Architecture:
-        """Read the field's own string."""
+    def parse(self, text: Any) -> Architecture:
+        """Read a network, however it is given: by its own text, another notation, or a file of one.
+
+        A subclass reads its own text, a string. Around that, this class reads an `Architecture`, what Python or JSON
+        print of a text, the values of `from_values` as they are or printed, and files that hold any of these, by their
+        path.
+        """
+
+    def from_values(self, values: Any) -> Architecture | None:
+        """Read a network that is written as plain values: those of JSON, such as a dict of lists, or a number.
+
+        Tuples and arrays come as lists. None says that the space has no such notation: unless overridden, it has none.
+        """
+        return None
 
     @abstractmethod
     def format(self, architecture: Architecture) -> str:

@@ -93,8 +93,12 @@ class RestrictedSpace(ChoiceSpace):
             self.validate(Architecture(self.name, tuple(row)))
         return choices
 
-    def parse(self, text: str) -> Architecture:
+    def parse(self, text: Any) -> Architecture:
         return self.validate(self.whole.parse(text))
+
+    def from_values(self, values: Any) -> Architecture | None:
+        found = self.whole.from_values(values)
+        return None if found is None else self.validate(found)
 
     # What the whole says: of one architecture, which must be inside; of many; and of its networks. `simplify` stays the
     # identity, since what computes the same for less can lie outside; and `places` are those among this part.

@@ -33,7 +33,7 @@ class ToySpace(ChoiceSpace):
         self.length = length
         self.options = (len(self.operations),) * length
 
-    def parse(self, text: str) -> Architecture:
+    def parse(self, text: Any) -> Architecture:
         ops = text.split(">") if isinstance(text, str) else []
         if len(ops) != self.length or not set(ops) <= set(self.operations):
             raise ArchitectureError(f"expected {self.length} of {self.operations} joined by '>', got {text!r}")

@@ -10,7 +10,7 @@ from torch import nn
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.nn.normalized import NormalizedNetwork
-from metad2a_plugin.spaces.base import Architecture, Cost, SearchSpace
+from metad2a_plugin.spaces.base import Cost, Notation, SearchSpace
 from metad2a_plugin.utils.installed import version
 
 
@@ -47,7 +47,7 @@ class ImageClassifier(NormalizedNetwork, Classifier):
 
     Args:
         space: the architecture's search space.
-        architecture: what to build.
+        architecture: what to build, as `SearchSpace.parse` reads it.
         num_classes: outputs.
         class_names: one name per output; None names them ``"0"``, ``"1"``, ...
         input_size: side of the square images, in pixels; None takes the space's own.
@@ -74,7 +74,7 @@ class ImageClassifier(NormalizedNetwork, Classifier):
     def __init__(
         self,
         space: SearchSpace,
-        architecture: Architecture,
+        architecture: Notation,
         num_classes: int,
         *,
         class_names: Sequence[str] | None = None,
@@ -86,7 +86,8 @@ class ImageClassifier(NormalizedNetwork, Classifier):
     ) -> None:
         options = dict(options or {})
         size = space.input_size if input_size is None else input_size
-        cost = space.cost(space.validate(architecture), num_classes=num_classes, input_size=size, **options)
+        architecture = space.parse(architecture)
+        cost = space.cost(architecture, num_classes=num_classes, input_size=size, **options)
         names = tuple(str(name) for name in (range(num_classes) if class_names is None else class_names))
         if len(names) != num_classes:
             raise ConfigError(f"{len(names)} class names were given for {num_classes} classes")

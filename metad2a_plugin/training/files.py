@@ -71,6 +71,19 @@ def load_network(path: str | os.PathLike[str], space: SearchSpace | None = None)
         ) from error
 
 
+def is_weights(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a file that begins as safetensors do, whatever its name: with the length of a JSON header."""
+    try:
+        if not os.path.isfile(path):
+            return False
+        with open(path, "rb") as file:
+            start = file.read(9)
+        length = int.from_bytes(start[:8], "little")
+        return start[8:] == b"{" and length + 8 <= os.path.getsize(path)
+    except (OSError, ValueError):
+        return False
+
+
 def export_onnx(path: str | os.PathLike[str], classifier: Classifier) -> None:
     """Write an ONNX file: input ``images`` uint8 ``[batch, 3, input_size, input_size]``, output ``logits``.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from metad2a_plugin.data.dataset import ImageDataset
-from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.spaces.base import Architecture, Notation, SearchSpace
 from metad2a_plugin.training.classifier import ImageClassifier
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.files import export_network, load_network
@@ -36,7 +36,7 @@ Stop = Callable[[Sequence[float]], bool]
 
 def train_architecture(
     space: SearchSpace,
-    architecture: Architecture,
+    architecture: Notation,
     dataset: ImageDataset | TrainingData,
     config: TrainConfig | None = None,
     *,
@@ -51,7 +51,7 @@ def train_architecture(
 
     Args:
         space: the architecture's search space.
-        architecture: what to train.
+        architecture: what to train, as `SearchSpace.parse` reads it.
         dataset: what to train it on; `prepare` it first to train several with one decoding.
         config: None takes the defaults.
         run_dir: after each epoch the state is saved in a folder in it that is named by architecture, dataset
@@ -61,6 +61,7 @@ def train_architecture(
             interrupted.
 
     Raises:
+        ArchitectureError: it is none of the space.
         ConfigError: the loss is not finite, an option does not fit the space, or `run_dir` cannot be written.
         DatasetError: see `prepare`.
         CheckpointError: a file in `run_dir` is damaged.
@@ -70,7 +71,7 @@ def train_architecture(
 
 def train_many(
     space: SearchSpace,
-    architectures: Sequence[Architecture],
+    architectures: Sequence[Notation],
     dataset: ImageDataset | TrainingData,
     config: TrainConfig | None = None,
     run_dir: str | os.PathLike[str] | None = None,
@@ -82,8 +83,7 @@ def train_many(
     config = config or TrainConfig()
     device = usable(config.device)
     space.check_options(config.options)
-    for architecture in architectures:  # fail before hours of training, not after
-        space.validate(architecture)
+    read = [space.parse(architecture) for architecture in architectures]  # fail before hours of training, not after
     if config.weights is not None:
         check_weights(space, config.weights, config.options)
     data = dataset if isinstance(dataset, TrainingData) else prepare(dataset, config, stream=True)
@@ -91,9 +91,9 @@ def train_many(
     with stages(progress) if isinstance(progress, bool) else nullcontext(progress) as shown:
         return [
             _Run(space, architecture, data, config, device, run_dir).result(
-                _report(shown, f"architecture {number}/{len(architectures)}", config.epochs), stop
+                _report(shown, f"architecture {number}/{len(read)}", config.epochs), stop
             )
-            for number, architecture in enumerate(architectures, 1)
+            for number, architecture in enumerate(read, 1)
         ]
 
 

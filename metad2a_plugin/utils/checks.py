@@ -14,16 +14,47 @@ from metad2a_plugin.errors import ConfigError
 TINY = math.ulp(0.0)
 BELOW_ONE = math.nextafter(1, 0)
 FINITE = sys.float_info.max
+_LONGEST_NAME = 100
 
 
-def did_you_mean(name: object, known: Iterable[str]) -> str:
+def bare(name: object) -> str:
+    """A name without what its spellings differ in: capitals, hyphens, underscores, blanks and other marks.
+
+    >>> bare("ImageNet16-120") == bare("imagenet16_120")
+    True
+    """
+    return "".join(filter(str.isalnum, str(name).casefold()))
+
+
+def spelled(name: str, known: Iterable[str]) -> str:
+    """The one of `known` that is `name` in another spelling; `name` itself where there is none.
+
+    >>> spelled("CIFAR-10", ["cifar10", "cifar100"])
+    'cifar10'
+    """
+    known = tuple(known)
+    found = {bare(one): one for one in known}
+    return name if name in known else found.get(bare(name), name)
+
+
+def did_you_mean(name: object, known: Iterable[str], also: Mapping[str, str] | None = None) -> str:
     """A hint to put behind a wrong name, empty where no known one is near.
+
+    Args:
+        name: what was given.
+        known: names that are right.
+        also: what else some of them are called, as `bare` gives it, and the names.
 
     >>> did_you_mean("randm", ["local-search", "random"])
     " (did you mean 'random'?)"
     """
-    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    text = bare(name)
+    if len(text) > _LONGEST_NAME:  # comparing takes quadratic time
+        return ""
+    names = {bare(one): one for one in known}
+    names |= {other: one for other, one in (also or {}).items() if one in names.values()}
+    near = difflib.get_close_matches(text, list(names), n=1, cutoff=0.5)
+    return f" (did you mean {names[near[0]]!r}?)" if near else ""
 
 
 def one_of(what: str, name: str, known: Iterable[str]) -> str:

@@ -187,7 +187,7 @@ def test_ofas_dialects_are_read(dialect: dict[str, Any]) -> None:
         (" \n", "empty"),
         (None, "got NoneType"),
         (42, "got int: 42"),
-        (CONFIG, "got dict"),
+        ([CONFIG], "got list"),
         (GOOD.rsplit("+", 1)[0], "expected 5 stages joined by '[+]', got 4"),
         (GOOD + "+k3e3-k3e3", "got 6"),
         (GOOD.replace("k7e6-k3e3+", "k7e6+", 1), "stage 2 must have 2, 3 or 4 layers joined by '-', got 1: 'k7e6'"),
@@ -200,7 +200,7 @@ def test_ofas_dialects_are_read(dialect: dict[str, Any]) -> None:
 )
 def test_parse_says_what_is_wrong(text: object, message: str) -> None:
     with pytest.raises(ArchitectureError, match=message):
-        SPACE.parse(text)  # type: ignore[arg-type]
+        SPACE.parse(text)
 
 
 @pytest.mark.parametrize(

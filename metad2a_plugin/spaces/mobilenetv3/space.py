@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import random
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,8 @@ from metad2a_plugin.spaces.mobilenetv3.layout import (
     SLOTS,
     STAGES,
 )
-from metad2a_plugin.spaces.mobilenetv3.text import FORM, option_indices, parse_stage, read_resolution
+from metad2a_plugin.spaces.mobilenetv3.text import FORM, check_resolution, left_out, parse_stage, read_configuration
+from metad2a_plugin.spaces.notations import plain, said
 from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.lazy import torch
 
@@ -132,19 +134,34 @@ class MobileNetV3Space(Transferable, Drawable):
         return validated(architecture)
 
     # -- text and tensors --------------------------------------------------------------------
-    def parse(self, text: str) -> Architecture:
-        """Read ``k3e6-k5e3+...``, the layers of five stages; whitespace around it is ignored."""
-        if not isinstance(text, str):
-            raise ArchitectureError(f"expected a string of the form {FORM}; got {type(text).__name__}: {text!r}")
-        stages = text.strip().split("+")
+    def parse(self, text: Any) -> Architecture:
+        """Read ``k3e6-k5e3+...``, the layers of five stages, or OFA's or NAT's configuration, also from a file.
+
+        See `SearchSpace.parse`; a warning says what else a configuration asks for, such as another width.
+        """
+        stages = text.split("+")
         if stages == [""]:
             raise ArchitectureError(f"the architecture string is empty; expected the form {FORM}")
         if len(stages) != STAGES:
-            raise ArchitectureError(f"expected {STAGES} stages joined by '+', got {len(stages)} in {text!r}")
+            raise ArchitectureError(
+                f"expected {STAGES} stages joined by '+', got {len(stages)} in {text!r}; the form is {FORM}"
+            )
         layers = [parse_stage(stage, number) for number, stage in enumerate(stages, 1)]
         padded = [layer for stage in layers for layer in (*stage, *[(0, 0)] * (LAYERS - len(stage)))]
         kernels, expands = zip(*padded, strict=True)
         return self._architecture(kernels, expands, [DEPTHS.index(len(stage)) for stage in layers])
+
+    def from_values(self, values: Any) -> Architecture:
+        """Read a configuration of OFA or NAT, a dict, without the resolution and the width that it may say."""
+        if not isinstance(values, dict):
+            raise ArchitectureError(
+                f"expected a string of the form {FORM}, or a dict with ks, e and d; got {type(values).__name__}: "
+                f"{said(values)}"
+            )
+        found = read_configuration(values)
+        if message := left_out(found):
+            warnings.warn(message, stacklevel=2)
+        return self._architecture(found.kernels, found.expands, found.depths)
 
     def format(self, architecture: Architecture) -> str:
         return "+".join("-".join(f"k{k}e{e}" for k, e in stage) for stage in self.layers(architecture))
@@ -154,12 +171,12 @@ class MobileNetV3Space(Transferable, Drawable):
         return layers_of(architecture)
 
     def from_config(self, config: Mapping[str, Any]) -> tuple[Architecture, int]:
-        """Read OFA's configuration dict.
+        """Read OFA's configuration dict, or NAT's.
 
         Args:
-            config: ``ks`` and ``e``, 20 values each, of which those beyond a stage's depth may be anything; ``d``, 5
-                values; ``r``, the resolution in pixels or a list of it, which may be called ``image_size``, or be left
-                out for 224. A ``wid`` of None, as in OFA's own dicts, is ignored.
+            config: ``ks`` and ``e``, 20 values each, of which those beyond a stage's depth may be anything or left out
+                of both; ``d``, 5 values; ``r``, the resolution in pixels or a list of it, which may be called
+                ``image_size``, or be left out for 224. The width ``w`` or ``wid`` may be None or 1.
 
         Returns:
             The architecture, and the resolution.
@@ -168,18 +185,13 @@ class MobileNetV3Space(Transferable, Drawable):
             ArchitectureError: says which entry is wrong and what it may be.
         """
         if not isinstance(config, Mapping):
-            raise ArchitectureError(f"expected a dict with ks, e, d and r, got {type(config).__name__}: {config!r}")
-        unknown = sorted(set(map(str, config)) - {"ks", "e", "d", "r", "image_size", "wid"})
-        if unknown:
-            raise ArchitectureError(f"unknown entry {unknown[0]!r}; a configuration has ks, e, d and r")
-        if config.get("wid") is not None:
+            raise ArchitectureError(f"expected a dict with ks, e, d and r, got {type(config).__name__}: {said(config)}")
+        found = read_configuration(plain(config))
+        if found.width != 1:
             raise ArchitectureError(
-                f"wid must be None, got {config['wid']!r}; the width is an option of build and cost"
+                f"wid must be None, got {said(found.width)}; the width is an option of build and cost"
             )
-        depths = option_indices(config, "d", DEPTHS, [True] * STAGES)
-        kernels = option_indices(config, "ks", KERNELS, used_slots(depths))
-        expands = option_indices(config, "e", EXPANDS, used_slots(depths))
-        return self._architecture(kernels, expands, depths), read_resolution(config)
+        return self._architecture(found.kernels, found.expands, found.depths), check_resolution(found.resolution)
 
     def to_config(self, architecture: Architecture, resolution: int = 224) -> dict[str, Any]:
         """OFA's configuration dict, with 3 for whatever is said of layers beyond the depth of their stage.
@@ -192,7 +204,7 @@ class MobileNetV3Space(Transferable, Drawable):
             "ks": [KERNELS[k] for k in kernels],
             "e": [EXPANDS[e] for e in expands],
             "d": [DEPTHS[d] for d in depths],
-            "r": read_resolution({"r": resolution}),
+            "r": check_resolution(resolution),
         }
 
     def encode(self, architectures: Architectures) -> torch.Tensor:

@@ -2,15 +2,65 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from metad2a_plugin.errors import ArchitectureError
-from metad2a_plugin.spaces.mobilenetv3.layout import DEPTHS, EXPANDS, KERNELS, RESOLUTIONS
+from metad2a_plugin.spaces.mobilenetv3.encoding import used_slots
+from metad2a_plugin.spaces.mobilenetv3.layout import DEPTHS, EXPANDS, KERNELS, RESOLUTIONS, STAGES
+from metad2a_plugin.spaces.notations import said
 
 FORM = "k3e6-k5e4+k7e3-k3e3-k3e4+...: five stages joined by '+', each of two to four layers joined by '-'"
-_LAYER = re.compile(r"k(\d+)e(\d+)")
+_LAYER = re.compile(r"k(\d{1,9})e(\d{1,9})", re.ASCII)
+_ENTRIES = {"ks", "e", "d", "r", "image_size", "w", "wid"}
+
+
+class Configuration(NamedTuple):
+    """A network as OFA and NAT configure it: choices, and what else is said of it, as it was given."""
+
+    kernels: list[int]
+    expands: list[int]
+    depths: list[int]
+    resolution: Any
+    width: Any
+
+
+def read_configuration(config: dict[str, Any]) -> Configuration:
+    """Read a dict of plain values with ``ks``, ``e`` and ``d``; see `MobileNetV3Space.from_config`."""
+    if "blocks" in config:
+        raise ArchitectureError(
+            "this describes all layers of a network, as a net.config does; give its configuration, a dict with ks, e "
+            "and d, such as a net.subnet"
+        )
+    if unknown := sorted(config.keys() - _ENTRIES):
+        raise ArchitectureError(f"unknown entry {said(unknown[0])}; a configuration has ks, e, d and r")
+    depths = option_indices(config, "d", DEPTHS, [True] * STAGES)
+    used = used_slots(depths)
+    kernels, expands = (option_indices(config, *entry, used) for entry in (("ks", KERNELS), ("e", EXPANDS)))
+    given = config.get("r", config.get("image_size", RESOLUTIONS[-1]))
+    resolution = given[0] if isinstance(given, (list, tuple)) and len(given) == 1 else given
+    width = config.get("w", config.get("wid"))
+    return Configuration(kernels, expands, depths, resolution, 1.0 if width is None else width)
+
+
+def left_out(config: Configuration) -> str:
+    """A sentence on what a configuration says besides the architecture, empty where that is as usual.
+
+    Raises:
+        ArchitectureError: it is no resolution or no width.
+    """
+    _, _, _, resolution, width = config
+    if type(resolution) is not int or not 0 < resolution < 10_000:
+        raise ArchitectureError(f"r must be the side of the images, such as {RESOLUTIONS[-1]}, got {said(resolution)}")
+    if type(width) not in (int, float) or not 0 < width < math.inf:
+        raise ArchitectureError(f"w must be the multiplier of all channels, such as 1.0 or 1.2, got {said(width)}")
+    options = [f"input_size={resolution}"] * (resolution != RESOLUTIONS[-1]) + [f"width={width}"] * (width != 1)
+    if not options:
+        return ""
+    flags = " ".join(f"--{option}".replace("_", "-").replace("=", " ") for option in options)
+    return f"of the configuration only the architecture is read; give {' and '.join(options)} apart ({flags})"
 
 
 def parse_stage(stage: str, number: int) -> list[tuple[int, int]]:
@@ -36,7 +86,10 @@ def _parse_layer(layer: str, where: str) -> tuple[int, int]:
 
 
 def option_indices(config: Mapping[str, Any], name: str, options: tuple[int, ...], used: Sequence[bool]) -> list[int]:
-    """Indices into `options` of the values of an entry; 0 where they are not used."""
+    """Indices into `options` of the values of an entry; 0 where they are not used.
+
+    The values are one for each of `used`, or for those that are used only.
+    """
 
     def refuse(got: str) -> NoReturn:
         raise ArchitectureError(f"{name} must be {len(used)} values, each {listed(options)}, got {got}")
@@ -46,23 +99,24 @@ def option_indices(config: Mapping[str, Any], name: str, options: tuple[int, ...
     try:
         values = list(config[name])
     except TypeError:
-        refuse(f"{config[name]!r}")
+        refuse(said(config[name]))
+    if len(values) == sum(used):
+        places = iter(values)
+        values = [next(places) if needed else None for needed in used]
     if len(values) != len(used):
-        refuse(f"{len(values)} values: {values!r}")
+        refuse(f"{len(values)} values: {said(values)}")
     for i, (value, needed) in enumerate(zip(values, used, strict=True)):
         if needed and value not in options:
-            refuse(f"{value!r} at index {i}")
+            refuse(f"{said(value)} at index {i}")
     return [options.index(value) if needed else 0 for value, needed in zip(values, used, strict=True)]
 
 
-def read_resolution(config: Mapping[str, Any]) -> int:
-    """The side of the images that a configuration says, in pixels."""
-    given = config.get("r", config.get("image_size", RESOLUTIONS[-1]))
-    resolution = given[0] if isinstance(given, (list, tuple)) and len(given) == 1 else given
-    if isinstance(resolution, bool) or resolution not in RESOLUTIONS:
+def check_resolution(resolution: Any) -> int:
+    """The side of the images that OFA's supernets were trained on, in pixels."""
+    if isinstance(resolution, (bool, list)) or resolution not in RESOLUTIONS:
         raise ArchitectureError(
             f"r must be a resolution of {RESOLUTIONS[0]} to {RESOLUTIONS[-1]} pixels in steps of {RESOLUTIONS.step}, "
-            f"got {given!r}"
+            f"got {said(resolution)}"
         )
     return int(resolution)
 

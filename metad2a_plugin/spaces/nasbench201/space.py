@@ -11,7 +11,6 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from metad2a_plugin.errors import ArchitectureError
 from metad2a_plugin.spaces.base import Architecture, Cost, Descriptors
 from metad2a_plugin.spaces.interfaces import CellSpace, Drawable, Transferable, WeightSharing
 from metad2a_plugin.spaces.nasbench201.cell import (
@@ -19,7 +18,6 @@ from metad2a_plugin.spaces.nasbench201.cell import (
     CONV1,
     CONV3,
     EDGES,
-    FORM,
     NONE,
     OPS,
     SKIP,
@@ -28,10 +26,10 @@ from metad2a_plugin.spaces.nasbench201.cell import (
     connected,
     official_index,
     official_order,
-    parse_node,
     simplest_choices,
 )
 from metad2a_plugin.spaces.nasbench201.cost import count_cost
+from metad2a_plugin.spaces.nasbench201.notations import choices_of, parse_cell
 from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.lazy import torch
 
@@ -89,18 +87,21 @@ class NASBench201(CellSpace, WeightSharing, Transferable, Drawable):
         return official_index()[self.validate(architecture).choices]
 
     # -- text and tensors --------------------------------------------------------------------
-    def parse(self, text: str) -> Architecture:
-        """Read ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``; whitespace around it is ignored."""
-        if not isinstance(text, str):
-            raise ArchitectureError(f"expected a string of the form {FORM}, got {type(text).__name__}: {text!r}")
-        nodes = text.strip().split("+")
-        if nodes == [""]:
-            raise ArchitectureError(f"the architecture string is empty; expected the form {FORM}")
-        if len(nodes) != 3:
-            raise ArchitectureError(f"expected 3 nodes joined by '+', got {len(nodes)} in {text!r}; the form is {FORM}")
-        return self._architecture(
-            choice for number, node in enumerate(nodes, 1) for choice in parse_node(node, number, text)
-        )
+    def parse(self, text: Any) -> Architecture:
+        """Read ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``, its `Structure`, an index, XAutoDL's or NASLib's notation.
+
+        These can be in a file that is named; see `SearchSpace.parse`.
+
+        >>> space = NASBench201()
+        >>> space.parse((2, 0, 1, 0, 1, 4)) == space.parse("|nor_conv_3x3~0|+|skip_connect~0|skip_connect~1|+"
+        ...                                               "|none~0|none~1|avg_pool_3x3~2|")
+        True
+        """
+        return self._architecture(parse_cell(text))
+
+    def from_values(self, values: Any) -> Architecture:
+        """Read an official index, NASLib's encodings or XAutoDL's genotype, see `nasbench201.notations`."""
+        return self._architecture(choices_of(values))
 
     def format(self, architecture: Architecture) -> str:
         ops = iter(self.validate(architecture).choices)
