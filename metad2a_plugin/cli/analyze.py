@@ -20,7 +20,7 @@ def analyze(
     architecture: Annotated[str, typer.Argument(help=f"A network {opt.NOTATION}.")],
     dataset: Annotated[str, typer.Option(help="What to train on, as for the other commands.")],
     out: Annotated[Path, typer.Option(help="The page, an .html file.")] = Path("analysis.html"),
-    space: opt.OfSpace = None,
+    space: opt.Space = None,
     references: Annotated[
         int, typer.Option(help="Networks to compare with: the same operations wired otherwise, then random ones.")
     ] = 2,

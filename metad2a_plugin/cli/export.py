@@ -17,7 +17,7 @@ from metad2a_plugin.errors import require
 def export(
     network: Annotated[str, typer.Argument(help=f"A network.safetensors of metad2a train, or one {opt.NOTATION}.")],
     out: Annotated[Path, typer.Argument(help="A file that ends in .safetensors or .onnx.")],
-    space: opt.OfSpace = None,
+    space: opt.Space = None,
     num_classes: Annotated[int, typer.Option(help="Outputs of a network that is no file of weights.")] = 10,
     input_size: opt.InputSize = None,
     width: opt.Width = None,

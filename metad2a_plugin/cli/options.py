@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -47,10 +48,6 @@ Model = Annotated[
     ),
 ]
 Space = Annotated[str | None, typer.Option(help=f"Search space ('metad2a list spaces'); {DEFAULT_SPACE} by default.")]
-OfSpace = Annotated[
-    str | None,
-    typer.Option("--space", help=f"Their search space; by default {DEFAULT_SPACE}, or the one that reads them."),
-]
 NOTATION = "in any notation: the space's text, an index, a genotype, OFA's dict, a file of one"
 Predictor = Annotated[
     str | None,
@@ -156,31 +153,34 @@ def told(context: typer.Context, name: str) -> bool:
 
 
 def given_networks(space: str | None, texts: Sequence[str]) -> tuple[SearchSpace, list[Architecture]]:
-    """Networks in any notation, and their search space.
-
-    Without a name, it is the default one, or else the only one of which all of them are networks.
+    """The search space, by default the default one, and its networks, in any notation.
 
     Raises:
-        ArchitectureError: they are no networks of that space, or of one space; the message is that of `space.parse`.
+        ArchitectureError: one is no network of that space; names the space that it is of, where none was named.
     """
-    wanted = get_space(space or DEFAULT_SPACE)
-    try:
-        return wanted, [wanted.parse(text) for text in texts]
-    except ArchitectureError as error:
-        if space is not None:
-            raise
-        fitting = [found for name in available("spaces") if (found := _read_by(name, texts))]
-        if len(fitting) == 1:
-            return fitting[0]
-        raise ArchitectureError(f"{error}; --space names another search space than {DEFAULT_SPACE}") from None
+    searched = get_space(space or DEFAULT_SPACE)
+    found = []
+    for text in texts:
+        try:
+            found.append(searched.parse(text))
+        except ArchitectureError as error:
+            others = [] if space else [name for name in available("spaces") if _reads(name, text)]
+            if not others:
+                raise
+            name = " or ".join(others)
+            hint = f"this is a network of the space {name}: give --space {others[0]}"
+            raise ArchitectureError(f"{hint}; {searched.name} does not read it: {error}") from None
+    return searched, found
 
 
-def _read_by(name: str, texts: Sequence[str]) -> tuple[SearchSpace, list[Architecture]] | None:
-    try:
-        space = get_space(name)
-        return space, [space.parse(text) for text in texts]
-    except MetaD2AError:  # no network of that space, or a broken plug-in
-        return None
+def _reads(name: str, text: str) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            get_space(name).parse(text)
+        except MetaD2AError:  # no network of that space, or a broken plug-in
+            return False
+    return True
 
 
 def network_options(texts: list[str] | None, **shorthands: Any) -> dict[str, Any]:

@@ -211,7 +211,7 @@ def score(
     architecture: Annotated[list[str] | None, typer.Argument(help=f"What to score, {opt.NOTATION}.")] = None,
     dataset: opt.DatasetOption = None,
     predictor: Annotated[str, typer.Option(help="What scores ('metad2a list predictors').")] = "metad2a",
-    space: opt.OfSpace = None,
+    space: opt.Space = None,
     random: Annotated[int, typer.Option(min=0, help="Also score so many random architectures.")] = 0,
     option: opt.Options = None,
     input_size: opt.InputSize = None,

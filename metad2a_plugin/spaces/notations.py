@@ -108,7 +108,7 @@ def _of_file(space: Space, own: Own, path: Path) -> Architecture:
     try:
         return _of_text(space, own, text, files=False)
     except ArchitectureError as error:
-        raise ArchitectureError(f"the file {str(path)!r} holds no network of {space.name!r}: {error}") from None
+        raise ArchitectureError(f"cannot read a network of {space.name!r} from {str(path)!r}: {error}") from None
 
 
 def _of_values(space: Space, own: Own, given: Any) -> Architecture:
@@ -153,7 +153,8 @@ def plain(value: Any) -> Any:
         if value is None or type(value) in (bool, int, float, str):
             return value
         if isinstance(value, Mapping):
-            return {str(walk(key, _DEEPEST)): walk(item, depth + 1) for key, item in value.items()}
+            named = ((key if type(key) is str else said(key), item) for key, item in value.items())
+            return {key: walk(item, depth + 1) for key, item in named}
         if isinstance(value, (list, tuple)):
             return [walk(item, depth + 1) for item in value]
         if callable(getattr(value, "tolist", None)) and _elements(value) <= LONGEST:
@@ -251,7 +252,7 @@ def _content(path: Path) -> str:
     where = str(path)
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would wait, a device never end
-            raise ArchitectureError(f"{where!r} is a folder, a pipe or a device; name a file with a network")
+            raise ArchitectureError(f"cannot read a network from {where!r}, a folder, a pipe or a device; name a file")
         with path.open("rb") as file:
             data = file.read(LONGEST + 1)
     except (OSError, ValueError) as error:

@@ -115,6 +115,17 @@ def test_a_column_cannot_be_written(table: Any) -> None:
     assert "cifar10_test" in table.columns and not set(table.columns) & {"arch_str", "unique_str"}
 
 
+@pytest.mark.parametrize("name", ["ImageNet16-120", "imagenet16_120", "ImageNet16_120", "IMAGENET16-120"])
+def test_datasets_are_known_in_any_spelling(table: NASBench201Table, name: str) -> None:
+    assert table.splits(name) == ("valid", "test") and table.dataset(name) == "imagenet16-120"
+    assert table.accuracy(857, name, "test") == table.accuracy(857, "imagenet16-120", "test")
+    assert table.train_seconds(7, name) == table.train_seconds(7, "imagenet16-120")
+    assert table.cost(7, "CIFAR-10") == table.cost(7, "cifar10")
+    assert table.training_table(name).accuracy.equal(table.training_table("imagenet16-120").accuracy)
+    with pytest.raises(ConfigError, match=r"unknown dataset 'ImageNet16'.*did you mean 'imagenet16-120'"):
+        table.accuracy(857, "ImageNet16")
+
+
 @pytest.mark.parametrize("dataset", ["cifar10", "imagenet16-120"])
 def test_what_meta_training_learns_from(table: Any, dataset: str) -> None:
     found = table.training_table(dataset)
@@ -158,7 +169,7 @@ def test_what_is_no_cell_is_refused(table: Any, cells: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("cifar-10",), "unknown dataset 'cifar-10'.*did you mean 'cifar10'"),
+        (("cifer10",), "unknown dataset 'cifer10'.*did you mean 'cifar10'"),
         (("cifar100",), "known are cifar10, imagenet16-120"),
         (("cifar10", "train"), "unknown split 'train'.*valid, test"),
         (("cifar10", "test", 90), "200 or 12 epochs, got 90"),

@@ -345,6 +345,8 @@ def test_what_is_missing_is_said_before_anything_runs(naslib: Any, tmp_path: Pat
         naslib.StrategyOptimizer(config).adapt_search_space(naslib.TableSpace())
     with pytest.raises(ConfigError, match="imagenet16-120, got 'svhn'"):
         naslib.make_config("svhn", save=str(tmp_path))
+    for name in ("ImageNet16-120", "imagenet16_120", "imagenet16-120"):
+        assert naslib.make_config(name, save=str(tmp_path)).dataset == "ImageNet16-120"
 
 
 def test_a_configuration_needs_no_optional_keys(naslib: Any, host: Any) -> None:

@@ -57,8 +57,43 @@ def test_a_predictor_that_reads_features_gets_them(work: Path, monkeypatch: pyte
     assert found["predictor"] == "metad2a" and all(0 < s["score"] < 100 for s in found["scores"])
 
 
+def test_networks_are_given_in_any_notation(work: Path) -> None:
+    space = NASBench201()
+    number = space.index(space.parse(SMALL))
+    (work / "cell.txt").write_text(f"Structure(4 nodes with {SMALL})\n")
+    for written in (SMALL, str(number), "cell.txt", repr(SMALL)):
+        assert main(["score", written, "--predictor", "flops", "--json", "s.json"]) == 0
+        [found] = json.loads((work / "s.json").read_text())["scores"]
+        assert found["architecture"] == SMALL
+
+
+@pytest.mark.filterwarnings("always")
+def test_networks_of_other_systems_are_read_from_files(work: Path, capsys: Any) -> None:
+    config = {"ks": [3] * 20, "e": [4] * 20, "d": [2] * 5, "r": [192], "wid": None}
+    (work / "net.json").write_text(json.dumps(config))
+    (work / "net.subnet").write_text(json.dumps({"ks": [3] * 10, "e": [4] * 10, "d": [2] * 5, "r": 224, "w": 1.0}))
+    mobile = ["--space", "mobilenetv3"]
+    command = ["score", "net.json", "net.subnet", "+".join(["k3e4-k3e4"] * 5), str(config), "--predictor", "flops"]
+    assert main([*command, *mobile, "--json", "s.json"]) == 0
+    assert "warning: of the configuration only the architecture is read; give input_size=192" in capsys.readouterr().err
+    assert len(json.loads((work / "s.json").read_text())["scores"]) == 1
+    assert main(["score", "net.json", "--predictor", "flops", "--space", "nasbench201"]) == 2
+    assert "no cell is dict" in capsys.readouterr().err
+    for command in ("score net.json", "export net.json n.safetensors", "train images.npz -a net.json"):
+        assert main(command.split()) == 2
+        assert "this is a network of the space mobilenetv3: give --space mobilenetv3" in capsys.readouterr().err
+    command = ["export", "net.json", "net.safetensors", *mobile, "--input-size", "32", "--width", "0.1"]
+    assert main(command) == 0 and main(["export", "net.safetensors", "again.safetensors"]) == 0
+    (work / "weights").write_bytes((work / "net.safetensors").read_bytes())
+    assert main(["export", "weights", "again.safetensors"]) == 0, "weights are known by what is in them"
+
+
 BAD: dict[str, tuple[list[str], str]] = {
     "nothing to score": ([], "give architectures to score, or --random"),
+    "a network of the size space": (["64:32:16:8:8", "--predictor", "flops"], "NATS-Bench's size space"),
+    "no such file": (["net.json", "--predictor", "flops"], "there is no file 'net.json'"),
+    "a folder": ([".", "--predictor", "flops"], "cannot read a network from '.', a folder"),
+    "an index beyond the last": (["15625", "--predictor", "flops"], "indices of cells run from 0 to 15624"),
     "a bad cell": (["|x~0|+", "--predictor", "flops"], "expected 3 nodes"),
     "unknown predictor": ([SMALL, "--predictor", "flop"], "did you mean 'flops'"),
     "no images": ([SMALL, "--predictor", "naswot"], "NASWOT needs images"),
