@@ -16,7 +16,7 @@ from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.nasbench201.cell import OPS
 from metad2a_plugin.spaces.nasbench201.notations import NASLIB_EDGES, NASLIB_NAMES, NASLIB_OPS, from_naslib_values
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
-from metad2a_plugin.spaces.notations import plain, said
+from metad2a_plugin.spaces.values import plain, said
 
 SPACE = NASBench201()
 

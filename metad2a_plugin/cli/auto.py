@@ -34,6 +34,7 @@ def auto(
     encoder: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="<str>",
             help="An image encoder to compare with and to fine-tune, such as efficientnet-lite0; may be repeated. By "
             "default the shipped one, and efficientnet-lite0 where installed."
         ),

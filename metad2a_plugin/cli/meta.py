@@ -26,6 +26,7 @@ def build_database(
     images: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="<path>",
             help="Images, a folder of class folders or a zip of one; METAD2A_DATA/images/imagenet64.zip. Several, each "
             "with the option before it, for trainings."
         ),

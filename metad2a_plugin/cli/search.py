@@ -130,7 +130,8 @@ def pareto(
     flip: opt.WithFlip = False,
     json: opt.Json = None,
     out: Annotated[
-        list[Path] | None, typer.Option(help="Write the networks as .json or .csv; may be repeated.")
+        list[Path] | None,
+        typer.Option(metavar="<path>", help="Write the networks as .json or .csv; may be repeated."),
     ] = None,
     draw: Annotated[Path | None, typer.Option(help="Draw the front as .svg or .png.")] = None,
     seed: opt.Seed = 0,

@@ -34,7 +34,8 @@ def train(
     context: typer.Context,
     dataset: opt.Dataset,
     architecture: Annotated[
-        list[str] | None, typer.Option("--architecture", "-a", help=f"What to train, {opt.NOTATION}; may be repeated.")
+        list[str] | None,
+        typer.Option("--architecture", "-a", metavar="<str>", help=f"What to train, {opt.NOTATION}; may be repeated."),
     ] = None,
     result: Annotated[Path | None, typer.Option(help="Train the best of a search's --json file.")] = None,
     top: Annotated[int, typer.Option(help="How many of the best to train.")] = 3,

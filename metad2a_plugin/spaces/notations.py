@@ -5,32 +5,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
-from itertools import pairwise
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 from metad2a_plugin.errors import ArchitectureError
 from metad2a_plugin.spaces.architecture import Architecture
+from metad2a_plugin.spaces.values import LONGEST, plain, said, values_of
 
-LONGEST = 100_000
-"""Characters of a text, bytes of a file and values in one network, at most; all real ones are much smaller."""
-_DEEPEST = 10
 _LONGEST_MESSAGE = 600
 _KEYS = ("architecture", "arch_str")
 """Entries that hold the network in files of results."""
-_TOKEN = re.compile(
-    r"""\s*(?:(?P<text>'[^'\\]*'|"[^"\\]*")|(?P<number>[+-]?\d{1,30}(?:\.\d*)?(?:[eE][+-]?\d{1,3})?)(?![\w.])|"""
-    r"""(?P<name>None|True|False|null|true|false)\b|(?P<mark>[\[\](){},:]))\s*""",
-    re.ASCII,
-)
-_NAMES = {"None": "null", "True": "true", "False": "false"}
-_MARKS = {"(": "[", ")": "]"}
-_NUMPY = re.compile(r"\b(?:np|numpy|torch)\.\w+\(([^()]*)\)|\b(?:array|tensor)\((\[[^()\[\]]*\])[^()\[\]]*\)", re.ASCII)
 _OWN = re.compile(r"Architecture\(space=(['\"])(?P<space>.*?)\1, choices=\((?P<choices>[\d, ]*)\)\)", re.ASCII)
 _INTEGER = re.compile(r"\d{1,9}", re.ASCII)
 _LIKE_A_PATH = re.compile(r"(?:\.{0,2}/|~|[A-Za-z]:\\).*|.*\.(?:json|txt|subnet|config|ya?ml|csv|arch)", re.ASCII)
@@ -136,109 +125,6 @@ class _UnknownError(ArchitectureError):
     """The space reads no values of that kind."""
 
 
-# -- values ------------------------------------------------------------------------------------------------------------
-def plain(value: Any) -> Any:
-    """Nested tuples, mappings, arrays and tensors as the lists, dicts and numbers of JSON.
-
-    Raises:
-        ArchitectureError: something else is in it, or it is too large or too deep.
-    """
-    left = LONGEST
-
-    def walk(value: Any, depth: int) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0 or depth > _DEEPEST:
-            raise ArchitectureError(f"no network is written in more than {LONGEST:,} values, {_DEEPEST} deep")
-        if value is None or type(value) in (bool, int, float, str):
-            return value
-        if isinstance(value, Mapping):
-            named = ((key if type(key) is str else said(key), item) for key, item in value.items())
-            return {key: walk(item, depth + 1) for key, item in named}
-        if isinstance(value, (list, tuple)):
-            return [walk(item, depth + 1) for item in value]
-        if callable(getattr(value, "tolist", None)) and _elements(value) <= LONGEST:
-            return walk(_listed(value), depth + 1)
-        raise ArchitectureError(f"a network is no {type(value).__name__}: {said(value)}")
-
-    return walk(value, 0)
-
-
-def _elements(value: Any) -> int:
-    """Of an array or a tensor, before it is copied; of others more than there may be."""
-    counted = value.numel() if hasattr(value, "numel") else getattr(value, "size", None)
-    return counted if isinstance(counted, int) else LONGEST + 1
-
-
-def _listed(value: Any) -> Any:
-    try:
-        return value.tolist()
-    except Exception as error:  # such as of a tensor without data
-        raise ArchitectureError(f"this {type(value).__name__} has no values: {said(error)}") from error
-
-
-def values_of(text: str) -> Any:
-    """Values written as JSON or as Python prints them, also those of numpy; none of it is executed.
-
-    >>> values_of("[(('skip_connect', 0),), (np.int64(2), None)]")
-    [[['skip_connect', 0]], [2, None]]
-    >>> values_of("2 3 1")
-    [2, 3, 1]
-
-    Raises:
-        ValueError: it is nothing of that kind.
-    """
-    text = _NUMPY.sub(lambda found: found[1] or found[2] or "", text)
-    tokens: list[str] = []
-    place = depth = 0
-    while place < len(text):
-        found = _TOKEN.match(text, place)
-        if found is None:
-            raise ValueError(f"no value at character {place}")
-        place = found.end()
-        token, kind = found[found.lastgroup or 0], found.lastgroup
-        if kind == "number":
-            token = _number(token)
-        elif kind == "text":
-            token = json.dumps(token[1:-1])
-        token = _NAMES.get(token, _MARKS.get(token, token))
-        depth += (token in "[{") - (token in "]}")
-        if depth > _DEEPEST:
-            raise ValueError(f"deeper than {_DEEPEST}")
-        if tokens and token in "]}" and tokens[-1] == ",":  # as in (1,)
-            tokens.pop()
-        tokens.append(token)
-    spaced = "".join(a + ("," if _ends(a) and _begins(b) else "") for a, b in pairwise([*tokens, ""]))
-    try:
-        return json.loads(spaced)
-    except ValueError:
-        if "," not in spaced:
-            raise
-        return json.loads(f"[{spaced}]")
-
-
-def _number(token: str) -> str:
-    """As JSON writes it: no plus sign, no zeros in front, digits after the point."""
-    return str(int(token)) if token.lstrip("+-").isdigit() else repr(float(token))
-
-
-def _ends(token: str) -> bool:
-    return token not in "[{,:"
-
-
-def _begins(token: str) -> bool:
-    return token != "" and token not in "]},:"
-
-
-def said(value: Any) -> str:
-    """What a value looks like, for messages: short, whatever it is."""
-    try:
-        text = repr(value)
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):  # a number of thousands of digits
-        return f"an object of type {type(value).__name__}"
-    return text if len(text) <= 200 else f"{text[:200]}..."
-
-
 # -- files -------------------------------------------------------------------------------------------------------------
 def _is_there(name: str) -> bool:
     try:
@@ -251,14 +137,13 @@ def _content(path: Path) -> str:
     """The text of a small file."""
     where = str(path)
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would wait, a device never end
-            raise ArchitectureError(f"cannot read a network from {where!r}, a folder, a pipe or a device; name a file")
-        with path.open("rb") as file:
-            data = file.read(LONGEST + 1)
+        readable = stat.S_ISREG(path.stat().st_mode)  # a pipe would wait, a device never end
+        with path.open("rb") if readable else nullcontext() as file:
+            data = file.read(LONGEST + 1) if file else b""
     except (OSError, ValueError) as error:
-        if isinstance(error, ArchitectureError):
-            raise
         raise ArchitectureError(f"cannot read a network from {said(where)}: {error}") from None
+    if not readable:
+        raise ArchitectureError(f"cannot read a network from {where!r}, a folder, a pipe or a device; name a file")
     if len(data) > LONGEST:
         raise ArchitectureError(
             f"the file {where!r} has more than {LONGEST:,} bytes, too many for the notation of one network; if it "

@@ -21,8 +21,8 @@ from metad2a_plugin.search.scoring import score_architectures
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
-from metad2a_plugin.spaces.notations import LONGEST, values_of
 from metad2a_plugin.spaces.restricted import RestrictedSpace
+from metad2a_plugin.spaces.values import LONGEST, values_of
 from metad2a_plugin.testing.toy import ToySpace
 from metad2a_plugin.training.classifier import ImageClassifier
 

@@ -46,7 +46,7 @@ from metad2a_plugin.spaces.mobilenetv3.layout import (
     STAGES,
 )
 from metad2a_plugin.spaces.mobilenetv3.text import FORM, check_resolution, left_out, parse_stage, read_configuration
-from metad2a_plugin.spaces.notations import plain, said
+from metad2a_plugin.spaces.values import plain, said
 from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.lazy import torch
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 from metad2a_plugin.errors import ArchitectureError
 from metad2a_plugin.spaces.mobilenetv3.encoding import used_slots
 from metad2a_plugin.spaces.mobilenetv3.layout import DEPTHS, EXPANDS, KERNELS, RESOLUTIONS, STAGES
-from metad2a_plugin.spaces.notations import said
+from metad2a_plugin.spaces.values import said
 
 FORM = "k3e6-k5e4+k7e3-k3e3-k3e4+...: five stages joined by '+', each of two to four layers joined by '-'"
 _LAYER = re.compile(r"k(\d{1,9})e(\d{1,9})", re.ASCII)
