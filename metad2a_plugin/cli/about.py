@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from shutil import get_terminal_size
+from types import NoneType
 from typing import Annotated
 
 import typer
@@ -12,7 +14,7 @@ import typer
 from metad2a_plugin.cli.app import app
 from metad2a_plugin.cli.report import Report
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.registry import BUILT_IN, DEFAULT_SPACE, available, get_device_models
+from metad2a_plugin.plugins.registry import BUILT_IN, DEFAULT_SPACE, available, entry, get_device_models
 
 
 @app.command()
@@ -49,7 +51,10 @@ def list_names(
         str | None, typer.Option(help="Whose networks devices were measured with; nasbench201 by default.")
     ] = None,
 ) -> None:
-    """Show the names that options take."""
+    """Show the names that options take.
+
+    Of strategies or predictors alone, with what their --option takes.
+    """
 
     def models() -> list[str]:
         from metad2a_plugin.models.checkpoint import shipped
@@ -69,4 +74,31 @@ def list_names(
     if space is not None and what != "devices":
         raise ConfigError("--space says whose devices to list: metad2a list devices --space mobilenetv3")
     for kind in [what] if what else kinds:
-        typer.echo(f"{kind}: {', '.join(kinds[kind]())}")
+        names = kinds[kind]()
+        typer.echo(_wrapped(f"{kind}: ", names, 2))
+        if what in ("strategies", "predictors"):
+            widest = max(map(len, names))
+            for name in names:
+                typer.echo(_wrapped(f"  {name:{widest}}  ", _options(kind, name), widest + 4))
+
+
+def _wrapped(start: str, items: Sequence[str], indent: int) -> str:
+    """Items joined by commas, in lines of the terminal's width that break between items."""
+    lines, width = [start], get_terminal_size().columns
+    for i, item in enumerate(items):
+        text = item + ("," if i < len(items) - 1 else "")
+        if len(lines[-1].rstrip()) + 1 + len(text) > width and len(lines[-1]) > indent:
+            lines.append(" " * indent)
+        lines[-1] += ("" if lines[-1].endswith(" ") else " ") + text
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _options(kind: str, name: str) -> list[str]:
+    """What --option takes, with the defaults; of a plug-in that is broken, what is wrong."""
+    try:
+        taken = entry(kind, name).parameters
+    except ConfigError as error:
+        return [str(error)]
+    plain = (bool, int, float, str, NoneType)
+    shown = [f"{p.name}={p.default!r}" if isinstance(p.default, plain) else p.name for p in taken if p.name != "seed"]
+    return shown or ["no options"]

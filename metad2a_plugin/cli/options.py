@@ -12,7 +12,7 @@ import typer
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError, MetaD2AError
 from metad2a_plugin.plugins.budget import Budget, default_model
-from metad2a_plugin.plugins.registry import DEFAULT_SPACE, available, get_space
+from metad2a_plugin.plugins.registry import DEFAULT_SPACE, available, entry, get_space
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.utils.checks import parse_options
 from metad2a_plugin.utils.files import check_writable, check_writable_folder, data_folder
@@ -208,12 +208,14 @@ def supernet_file(name: str) -> str:
     return str(ofa.zoo_file(ofa.ZOO[zoo[name]], download=True))
 
 
-def predictor_options(texts: list[str] | None) -> dict[str, Any]:
-    """Options of a predictor, none of which is what the commands have arguments for."""
+def predictor_options(predictor: str, texts: list[str] | None) -> dict[str, Any]:
+    """Options that a predictor takes, none of which is what the commands have arguments for."""
     options = parse_options(texts or ())
     for name in options:
         if name in ("space", "architectures", "predictor", "dataset", "input_size", "seed"):
             raise ConfigError(f"{name!r} is no --option NAME=VALUE but an argument of this command; see --help")
+    if options:
+        entry("predictors", predictor).bind(**options)
     return options
 
 

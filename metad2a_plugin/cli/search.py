@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -59,6 +59,8 @@ def search(
     opt.check_outputs(json, folders=(draw, export))
     if draw is not None:
         require("draw", "drawing an architecture", "matplotlib")
+    if option and predictor is None and minutes is None:
+        raise ConfigError("--option is for a --predictor")
     asked = opt.limit_options(settings)
     if minutes is not None:
         search_designs(settings, asked)
@@ -74,9 +76,10 @@ def search(
     searched = searcher.space if searcher else get_space(space or DEFAULT_SPACE)
     limits = Limits.of(searched, asked)
     budget = opt.budget_of(settings, limits)
+    options = opt.predictor_options(predictor, option) if predictor else {}
     # Once, for a predictor made here and for the features.
-    images = load_dataset(dataset) if dataset and option else dataset
-    ranker = _with_options(predictor, option, limits, images, seed, budget)
+    images = load_dataset(dataset) if dataset and options else dataset
+    ranker = _with_options(predictor, options, limits, images, seed, budget)
     if searcher:
         result = searcher.search(images, predictor=ranker, budget=budget, top=top, limits=limits, effort=effort)
     else:
@@ -176,18 +179,15 @@ def pareto(
 
 def _with_options(
     predictor: str | None,
-    option: list[str] | None,
+    options: dict[str, Any],
     limits: Limits,
     images: ImageDataset | str | None,
     seed: int,
     budget: Budget | None,
 ) -> Predictor | str | None:
     """The predictor made with its options; its name where there are none."""
-    if not option:
+    if not options or predictor is None:
         return predictor
-    if predictor is None:
-        raise ConfigError("--option is for a --predictor")
-    options = opt.predictor_options(option)
     return predictor_of(predictor, limits.space, limits.size, images, seed, limits.options, budget, **options)
 
 
@@ -229,7 +229,7 @@ def score(
     import random as randomness
 
     settings = locals()
-    options = opt.predictor_options(option)
+    options = opt.predictor_options(predictor, option)
     opt.check_outputs(json)
     if not architecture and not random:
         raise ConfigError("give architectures to score, or --random with how many to draw")

@@ -16,7 +16,7 @@ from metad2a_plugin.cli.app import app
 from metad2a_plugin.cli.report import Report
 from metad2a_plugin.errors import ConfigError, require
 from metad2a_plugin.plugins.budget import Budget, budget_model
-from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space
+from metad2a_plugin.plugins.registry import DEFAULT_SPACE, bind_strategy, get_space
 from metad2a_plugin.spaces.base import random_live
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.utils.checks import integer, parse_options
@@ -92,6 +92,8 @@ def train(
     _one_subject(architecture, result, model, strategy)
     if strategy is None and (queries is not None or shared_weights or option):
         raise ConfigError("--queries, --shared-weights and --option are for a search with --strategy")
+    if strategy is not None:
+        bind_strategy(strategy, **parse_options(option or ()))  # a wrong option is said before any work
     integer("top", top, 1)
     if onnx:
         require("onnx", "ONNX export", "onnx", "onnxscript")

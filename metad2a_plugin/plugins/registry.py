@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from numbers import Integral, Real
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from metad2a_plugin.errors import ConfigError
@@ -136,9 +138,14 @@ class Entry:
         return loaded
 
     @property
+    def parameters(self) -> tuple[inspect.Parameter, ...]:
+        """What the class takes, but for the search space; ``*args`` and ``**options`` are left out."""
+        return _named(self.load())[self.kind in _OF_A_SPACE :]
+
+    @property
     def options(self) -> tuple[str, ...]:
         """Names of what the class takes, but for the search space."""
-        return option_names(self.load())[self.kind in _OF_A_SPACE :]
+        return tuple(p.name for p in self.parameters)
 
     def takes(self, name: str) -> bool:
         """Whether the class has an argument of that name of its own."""
@@ -148,7 +155,8 @@ class Entry:
         """The class with its options, to be called with what comes first, such as the search space.
 
         Raises:
-            ConfigError: it does not take these options; what is wrong with their values is said when it is called.
+            ConfigError: it does not take these options, or not of such a type; what else is wrong with their values is
+                said when it is called.
         """
         kind = self.load()
         try:
@@ -157,6 +165,10 @@ class Entry:
             known = ", ".join(option for option in self.options if option != "seed")
             one = _OF_A_SPACE.get(self.kind, f"{{!r}} among the {self.kind}:").format(self.name)
             raise ConfigError(f"{one} {error}; its options are {known or 'none'}") from None
+        for parameter in self.parameters:
+            if parameter.name in options and not _fits(parameter, value := options[parameter.name]):
+                expected = " or ".join(_PLAIN[kind][1] for kind in _kinds(parameter))
+                raise ConfigError(f"{parameter.name} must be {expected}, got {value!r}, for {self.name!r}")
         return partial(kind, **options)
 
 
@@ -166,8 +178,38 @@ def option_names(kind: Callable[..., Any]) -> tuple[str, ...]:
     >>> option_names(round)
     ('number', 'ndigits')
     """
-    named = inspect.signature(kind).parameters.values()
-    return tuple(p.name for p in named if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
+    return tuple(p.name for p in _named(kind))
+
+
+def _named(kind: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    parameters = inspect.signature(kind).parameters.values()
+    return tuple(p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
+
+
+_PLAIN: dict[str, tuple[Any, str]] = {
+    "bool": (bool, "true or false"),
+    "int": (Integral, "an integer"),
+    "float": (Real, "a number"),
+    "str": (str, "text"),
+    "None": (NoneType, "null"),
+}
+"""What values of plain annotations may be, numpy's numbers included, and what that is called."""
+
+
+def _kinds(parameter: inspect.Parameter) -> list[str]:
+    annotation = parameter.annotation
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return [part.strip() for part in text.split("|")]
+
+
+def _fits(parameter: inspect.Parameter, value: Any) -> bool:
+    """Whether a value is of the annotated type, where that is made of plain ones; others are not looked into."""
+    kinds = _kinds(parameter)
+    if not set(kinds) <= _PLAIN.keys():
+        return True
+    if isinstance(value, bool):
+        return "bool" in kinds
+    return isinstance(value, tuple(_PLAIN[kind][0] for kind in kinds))
 
 
 def entry(kind: str, name: str) -> Entry:

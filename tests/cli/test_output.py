@@ -174,6 +174,43 @@ def test_help_fits_a_terminal(command: str, monkeypatch: pytest.MonkeyPatch, cap
     parameters = typer.main.get_command(app).commands[command].params  # type: ignore[attr-defined]
     for name in (name for parameter in parameters for name in parameter.opts if name.startswith("--")):
         assert re.search(rf"{name}\b", shown), f"{name} is cut"
+    assert not re.search(r"--\S+ <list", shown), "an option that may be repeated takes one value at a time"
+
+
+@pytest.mark.parametrize("what", ["", "strategies", "predictors", "devices"])
+def test_lists_fit_a_terminal(what: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    for columns in (60, 80):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert main(["list", what]) == 0
+        assert max(map(len, capsys.readouterr().out.splitlines())) <= columns
+
+
+def test_strategies_and_predictors_are_listed_with_their_options(capsys: Any) -> None:
+    for what, name, option in [
+        ("strategies", "regularized-evolution", "population_size=10"),
+        ("strategies", "local-search", "improvement='steepest'"),
+        ("predictors", "ofa-imagenet", "resolution=224"),
+        ("predictors", "params", "no options"),
+    ]:
+        assert main(["list", what]) == 0
+        assert re.search(rf"^  {name} +.*{re.escape(option)}", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("train gone --strategy area --option sample_size=many", "sample_size must be an integer, got 'many'"),
+        ("train gone --strategy area --option sample_size=1.5", "sample_size must be an integer, got 1.5"),
+        ("train gone --strategy ofa-evolution --option parent_ratio=x", "parent_ratio must be a number, got 'x'"),
+        ("train gone --strategy metad2a --option adapt=1", "adapt must be true or false, got 1, for 'metad2a'"),
+        ("train gone --strategy random --option size=1", "unexpected keyword argument 'size'"),
+        ("search gone --predictor naswot --option batch-size=x", "batch_size must be an integer, got 'x'"),
+        ("score 284 -d gone --predictor naswot --option batch-size=x", "batch_size must be an integer, got 'x'"),
+    ],
+)
+def test_an_option_of_the_wrong_type_is_refused_before_any_work(command: str, message: str, capsys: Any) -> None:
+    assert main(command.split()) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_help_says_the_defaults_that_are_none_on_the_command_line(monkeypatch: Any, capsys: Any) -> None:
