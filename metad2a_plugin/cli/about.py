@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from shutil import get_terminal_size
 from types import NoneType
@@ -96,7 +97,10 @@ def _wrapped(start: str, items: Sequence[str], indent: int) -> str:
 def _options(kind: str, name: str) -> list[str]:
     """What --option takes, with the defaults; of a plug-in that is broken, what is wrong."""
     try:
-        taken = entry(kind, name).parameters
+        found = entry(kind, name)
+        taken = list(found.parameters)
+        if config := getattr(found.load(), "config_class", None):  # its settings are options too
+            taken += signature(config).parameters.values()
     except ConfigError as error:
         return [str(error)]
     plain = (bool, int, float, str, NoneType)

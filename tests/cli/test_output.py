@@ -190,10 +190,11 @@ def test_strategies_and_predictors_are_listed_with_their_options(capsys: Any) ->
         ("strategies", "regularized-evolution", "population_size=10"),
         ("strategies", "local-search", "improvement='steepest'"),
         ("predictors", "ofa-imagenet", "resolution=224"),
+        ("strategies", "darts", "run_dir=None, epochs="),
         ("predictors", "params", "no options"),
     ]:
         assert main(["list", what]) == 0
-        assert re.search(rf"^  {name} +.*{re.escape(option)}", capsys.readouterr().out, re.MULTILINE)
+        assert re.search(rf"^  {name} +[^\n]*{re.escape(option)}", capsys.readouterr().out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
