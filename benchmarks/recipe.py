@@ -4,14 +4,18 @@
 
 A network of nasbench201 that the predictor of budgets proposes for its size is trained from nothing for the same number
 of epochs, so for the same time, with one setting changed at a time. "Averaged" is the mean of the weights over the
-last quarter of the steps, whose batch norm takes the statistics of the training images once more.
+last quarter of the steps, whose batch norm takes the statistics of the training images once more. "In three rounds" the
+learning rate rises and falls three times, each round going on from the network of the last, as in `auto`; beside it
+stands the last of these rounds alone.
 """
 
 from __future__ import annotations
 
 import argparse
 from functools import partial
+from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -21,6 +25,7 @@ from metad2a_plugin.contest.contenders import CellContender
 from metad2a_plugin.contest.result import measured
 from metad2a_plugin.contest.training import ContenderFit
 from metad2a_plugin.training.classifier import Classifier
+from metad2a_plugin.training.files import export_network
 
 if TYPE_CHECKING:
     from benchmarks import _common as common
@@ -42,8 +47,12 @@ CHANGES: dict[str, dict[str, Any]] = {
     "without crops": {"augment": False, "flip": False},
     "mirrored": {"flip": True},
     "not mirrored": {"flip": False},
+    "in three rounds": {},
+    "the last round alone": {},
 }
 _AVERAGED = 0.25
+_ROUNDS = (0.15, 0.25, 0.6)
+"""Of the epochs."""
 _CPU = torch.device("cpu")
 
 
@@ -59,7 +68,17 @@ class Recipes(Comparison):
         changed = self.images.training(**given)
         changed = type(changed).from_dict(changed.to_dict() | CHANGES[name])
         contender = CellContender(DESIGNER.space, self.design, 1, False, changed)
-        fit = ContenderFit(contender, self.images, self.args.epochs, _CPU)
+        rounds = [round(share * self.args.epochs) for share in _ROUNDS]
+        epochs = rounds[-1] if name == "the last round alone" else self.args.epochs
+        with TemporaryDirectory() as folder:
+            begin = None
+            for each in (rounds if name == "in three rounds" else [epochs])[:-1]:
+                before = ContenderFit(contender, self.images, each, _CPU, begin=begin)
+                before.complete(lambda epoch: None)
+                begin = Path(folder) / "network.safetensors"
+                export_network(begin, before.network)
+            last = rounds[-1] if begin else epochs
+            fit = ContenderFit(contender, self.images, last, _CPU, begin=begin)
         average = AveragedModel(fit.network)
         batches = -(-len(fit.data.labels) // changed.batch_size)
         first, done = (1 - _AVERAGED) * batches * self.args.epochs, [0]

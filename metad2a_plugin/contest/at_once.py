@@ -30,12 +30,14 @@ class Job:
         contender: what trains.
         epochs: how long.
         folder: where; all machines of the cluster see it.
+        begin: the file of the network that it goes on from, if any.
         seconds: that are left, where the training is made longer or shorter by them.
     """
 
     contender: Contender
     epochs: int
     folder: Path
+    begin: Path | None
     seconds: float | None
 
 
@@ -53,7 +55,9 @@ class _Trainer:
         device = usable(self.images.config.device)
         try:
             with one_thread():
-                return train_contender(job.contender, self.images, job.epochs, device, job.folder, left, most)
+                return train_contender(
+                    job.contender, self.images, job.epochs, device, job.folder, job.begin, left, most
+                )
         except ConfigError as error:
             return str(error)
 

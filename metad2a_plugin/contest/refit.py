@@ -56,10 +56,11 @@ def refit(
     epochs: int,
     device: torch.device,
     folder: Path,
+    begin: Path,
     left: Callable[[], float],
     report: Callable[[Epoch, int], None],
 ) -> Classifier:
-    """A contender trained on all images, for as many epochs as before or as there is time for.
+    """A contender trained further on all images, for as many epochs as in its last round or as there is time for.
 
     Args:
         contender: what trains.
@@ -67,6 +68,7 @@ def refit(
         epochs: how long it was trained before.
         device: where.
         folder: where its state is kept; an interrupted training goes on from there.
+        begin: the file of its network.
         left: seconds that there are.
         report: called after each epoch, with the number of epochs.
 
@@ -74,7 +76,7 @@ def refit(
         ConfigError: the loss is not finite.
         CheckpointError: the state in the folder is damaged.
     """
-    fit = ContenderFit(contender, Whole(images), epochs, device)
+    fit = ContenderFit(contender, Whole(images), epochs, device, begin=begin)
 
     def told(epoch: Epoch) -> None:
         report(epoch, fit.retime(left(), epochs))

@@ -229,6 +229,7 @@ class _Run:
                     trained.epochs,
                     self.device,
                     journal.folder / REFIT,
+                    journal.folder / trained.folder / NETWORK,
                     lambda: self._left(1.0),
                     lambda epoch, epochs: self._tell(title, epoch, epochs),
                 )
@@ -316,8 +317,10 @@ class _Run:
         count = journal.decide(_epochs_of(name, number), lambda: epochs(_MOST_EPOCHS))
         if journal.find(name, number) or name in journal.decided.get("failed", {}):
             return []
-        folder = journal.folder / folder_of(name, number)
-        return [Job(contender, count, folder, self._left() if last else None)]
+        before = [t.folder for t in journal.trained if t.contender == name]
+        begin = (journal.folder / before[-1] / NETWORK).resolve() if before else None
+        folder = (journal.folder / folder_of(name, number)).resolve()
+        return [Job(contender, count, folder, begin, self._left() if last else None)]
 
     def _train(self, job: Job, number: int) -> None:
         """In the last round it is made longer or shorter by the time left."""
@@ -332,7 +335,7 @@ class _Run:
         left = None if job.seconds is None else self._left
         try:
             outcome: list[Epoch] | str = train_contender(
-                contender, self.images, job.epochs, self.device, job.folder, left, _MOST_EPOCHS, report
+                contender, self.images, job.epochs, self.device, job.folder, job.begin, left, _MOST_EPOCHS, report
             )
         except ConfigError as error:
             outcome = str(error)

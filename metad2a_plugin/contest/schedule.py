@@ -1,7 +1,8 @@
 """How the time is shared out: rounds of fewer and fewer contenders that train for longer and longer.
 
-This is successive halving (Jamieson and Talwalkar, AISTATS 2016) with one difference: a training is whole in each
-round, its learning rate falls to the end, since one that was cut short tells little of one that was not.
+This is successive halving (Jamieson and Talwalkar, AISTATS 2016) with one difference: in each round the learning rate
+rises and falls to the end, since a training that was cut short tells little of one that was not. The next round goes on
+from the network of the last (warm restarts; Loshchilov and Hutter, ICLR 2017), so that no time of the best is lost.
 """
 
 from __future__ import annotations

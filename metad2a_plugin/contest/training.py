@@ -12,7 +12,7 @@ from metad2a_plugin.contest.contenders import Contender
 from metad2a_plugin.contest.images import Images
 from metad2a_plugin.data.streamed import Pixels, StreamedPixels
 from metad2a_plugin.training.classifier import Classifier
-from metad2a_plugin.training.files import export_network
+from metad2a_plugin.training.files import export_network, load_network
 from metad2a_plugin.training.fit import Epoch, Fit
 from metad2a_plugin.training.images import TrainingData
 from metad2a_plugin.utils.kept import digest
@@ -33,6 +33,8 @@ class ContenderFit(Fit):
         epochs: how long.
         device: where.
         data: in place of the contender's own.
+        begin: the file of a network of the contender, from which the training goes on; None begins as the contender
+            does.
     """
 
     network: Classifier
@@ -44,10 +46,12 @@ class ContenderFit(Fit):
         epochs: int,
         device: torch.device,
         data: TrainingData | None = None,
+        begin: Path | None = None,
     ) -> None:
         config = replace(contender.config, epochs=epochs)
         data = contender.data(images) if data is None else data
-        super().__init__(contender.classifier(images), data, config, device, contender.title)
+        network = contender.classifier(images) if begin is None else load_network(begin)
+        super().__init__(network, data, config, device, contender.title)
         self.contender = contender
         if contender.max_norm is not None:
             self.shorten(contender.max_norm)
@@ -77,6 +81,7 @@ def train_contender(
     epochs: int,
     device: torch.device,
     folder: Path,
+    begin: Path | None,
     left: Callable[[], float] | None,
     most: int,
     report: Callable[[Epoch, int], None] = lambda epoch, epochs: None,
@@ -89,6 +94,7 @@ def train_contender(
         epochs: how long.
         device: where.
         folder: where a training that was interrupted goes on.
+        begin: the file of the network that it goes on from, if any.
         left: seconds that are left, by which the training is made longer or shorter; None keeps to the epochs.
         most: epochs, at the most, where it is made longer.
         report: called after each epoch, with the number of all.
@@ -96,7 +102,7 @@ def train_contender(
     Raises:
         ConfigError: the loss is not finite.
     """
-    fit = ContenderFit(contender, images, epochs, device)
+    fit = ContenderFit(contender, images, epochs, device, begin=begin)
 
     def told(epoch: Epoch) -> None:
         report(epoch, fit.config.epochs if left is None else fit.retime(left(), most))
