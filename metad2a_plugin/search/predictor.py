@@ -112,7 +112,7 @@ class CheckpointPredictor(Predictor):
         labels = self._explained.get(task, lambda: explained(task))
         if not labels.by_images:
             if labels.enough:
-                message = f"nothing in the images of {task.name!r} explains their labels; check that they are these images'"
+                message = f"nothing in the images of {task.name!r} explains their labels; check that these are theirs"
                 warnings.warn(message, DatasetWarning, stacklevel=2)
             return _unexplained(labels)
         distance = self.distance(task)
