@@ -21,6 +21,7 @@ import torch
 from metad2a_plugin.data import ImageDataset, Task, extract_task, load_dataset
 from metad2a_plugin.models.checkpoint import load_checkpoint
 from metad2a_plugin.plugins.budget import Budget
+from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.search.predictor import CheckpointPredictor
 from metad2a_plugin.spaces.base import random_live
 
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tables = []
     for title, (model, budget) in PREDICTORS.items():
         checkpoint = load_checkpoint(model)
-        space, rng = checkpoint.predictor.space, random.Random(0)
+        space, rng = get_space(checkpoint.space), random.Random(0)
         predictor = CheckpointPredictor(space, checkpoint, budget)
         vertices = space.encode([random_live(space, rng) for _ in range(options.networks)])
         found = [
