@@ -80,6 +80,7 @@ def measured(predictor: CheckpointPredictor, vertices: torch.Tensor, task: Task)
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--sets", nargs="*", default=list(SETS), help="image sets")
+    parser.add_argument("--predictors", nargs="*", default=["nasbench201", "mobilenetv3"], choices=[*PREDICTORS])
     parser.add_argument("--seeds", type=int, default=3, help="draws of nested subsets")
     parser.add_argument("--networks", type=int, default=40, help="random ones, whose intervals are averaged")
     options = parser.parse_args(arguments)
@@ -95,7 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     results: dict[str, Any] = {"settings": common.settings(options), "subsets": {}, "noise": {}}
     tables = []
-    for title, (model, budget) in PREDICTORS.items():
+    for title in options.predictors:
+        model, budget = PREDICTORS[title]
         checkpoint = load_checkpoint(model)
         space, rng = get_space(checkpoint.space), random.Random(0)
         predictor = CheckpointPredictor(space, checkpoint, budget)
