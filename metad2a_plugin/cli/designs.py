@@ -68,17 +68,17 @@ def search_designs(settings: Mapping[str, Any], asked: Mapping[str, Any]) -> Non
 
 def print_designs(console: Console, found: Designs, dataset: str) -> None:
     """The designs, what to make of them, and the command that trains the best."""
-    from metad2a_plugin.cli.tables import columns, print_architectures, print_distance
+    from metad2a_plugin.cli.tables import UNKNOWN, columns, print_architectures, print_unknown_level
 
     sizes = list(found.best.budget.options)
-    intervals = found.best.interval is not None
+    intervals, known = found.best.interval is not None, found.level_unknown is None
     names = ["rank", "accuracy", *["90% interval"] * intervals, *sizes, "px", "epochs", "batch", "minutes", "params"]
     table = columns(*names, "MACs")
     for d in found.designs:
         table.add_row(
             str(d.rank),
-            f"{d.accuracy:.1f}%",
-            *([f"{d.interval[0]:.1f} to {d.interval[1]:.1f}"] if d.interval else []),
+            f"{d.accuracy:.1f}%" if known else UNKNOWN,
+            *([f"{d.interval[0]:.1f} to {d.interval[1]:.1f}" if known else UNKNOWN] if d.interval else []),
             *(str(d.budget.options[name]) for name in sizes),
             str(d.budget.input_size),
             str(d.budget.epochs),
@@ -95,7 +95,7 @@ def print_designs(console: Console, found: Designs, dataset: str) -> None:
         f"in {found.seconds:.0f} s. Minutes are an estimate from a few training steps on this machine."
     )
     console.print(found.scale)
-    print_distance(console, found)
+    print_unknown_level(console, found)
     console.print("Train the first:")
     console.print(train_command(found.best, found.space, dataset), soft_wrap=True, markup=False)
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from metad2a_plugin.training.result import TrainResult
 
 
+UNKNOWN = "-"
+"""In place of a level that is a guess, and of its interval."""
+
+
 def columns(*names: str) -> Table:
     """A table of numbers, but for a first column of no name."""
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -54,11 +58,13 @@ def _candidates(result: SearchResult) -> Table:
     digits = 2 if all(c.interval and c.interval[1] - c.interval[0] < 1 for c in result.candidates) else 1
     for c in result.candidates:
         value = f"{c.score:.{digits}f}{result.unit}" if result.unit else f"{c.score:.4g}"
-        interval = [f"{c.interval[0]:.{digits}f} to {c.interval[1]:.{digits}f}" if c.interval else ""]
+        interval = f"{c.interval[0]:.{digits}f} to {c.interval[1]:.{digits}f}" if c.interval else ""
+        if result.level_unknown is not None:
+            value = interval = UNKNOWN
         table.add_row(
             str(c.rank),
             value,
-            *(interval if intervals else []),
+            *([interval] if intervals else []),
             f"{c.params:.3f} M",
             f"{c.flops:.1f} M",
             *(f"{c.latency[device]:.3g}" for device in devices),
@@ -87,16 +93,13 @@ def _print_search_notes(console: Console, result: SearchResult) -> None:
         console.print(f"Ranked for {result.budget}.")
     for note in result.notes:
         console.print(note)
-    print_distance(console, result)
+    print_unknown_level(console, result)
 
 
-def print_distance(console: Console, result: SearchResult | Designs) -> None:
-    """A warning where a dataset is unlike those of meta-training."""
-    if result.far:
-        console.print(
-            f"This dataset is unlike those of meta-training (distance {result.distance:.1f}; 99% of them are within "
-            "1): the order rests on what makes networks good in general, and the level is a guess."
-        )
+def print_unknown_level(console: Console, result: SearchResult | Designs | Scores) -> None:
+    """Why there is a dash in place of each level."""
+    if result.level_unknown is not None:
+        console.print(result.level_unknown)
 
 
 def print_architectures(console: Console, texts: Mapping[str, str]) -> None:
@@ -189,7 +192,8 @@ def print_scores(console: Console, scores: Scores) -> None:
     quantity = f"{scores.quantity} ({scores.unit})" if scores.unit else scores.quantity
     table = columns("rank", quantity, "params", "MACs")
     for s in scores.scores:
-        table.add_row(str(s.rank), f"{s.score:.6g}", f"{s.params_m:.3f} M", f"{s.flops_m:.1f} M")
+        value = f"{s.score:.6g}" if scores.level_unknown is None else UNKNOWN
+        table.add_row(str(s.rank), value, f"{s.params_m:.3f} M", f"{s.flops_m:.1f} M")
     console.print(table)
     print_architectures(console, {str(s.rank): s.architecture for s in scores.scores})
     console.print(
@@ -200,6 +204,7 @@ def print_scores(console: Console, scores: Scores) -> None:
         console.print(f"Scored for {scores.budget}.")
     for note in scores.notes:
         console.print(note)
+    print_unknown_level(console, scores)
 
 
 def print_findings(console: Console, findings: Sequence[Finding]) -> None:

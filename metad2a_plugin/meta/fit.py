@@ -36,6 +36,7 @@ from metad2a_plugin.meta.member import (
     subspace,
 )
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
+from metad2a_plugin.models.few_images import MOST_IMAGES
 
 __all__ = ["BenchmarkTable", "FitConfig", "Member", "Remember", "fit_ensemble", "normal_scores"]
 
@@ -131,6 +132,7 @@ def fit_ensemble(
         gate=torch.stack([f["gate"] for f in fitted]),
         radius=tasks.row_factors.norm(dim=1).quantile(0.99)[None],
         classes=torch.tensor([float(database.task_classes.shape[1])]),
+        images=_images(database, classes, rows).quantile(0.01)[None],
         reach=tasks.reach[None],
         offset=torch.stack([f["offset"] for f in fitted]),
         second_offset=torch.stack([f["second"] for f in fitted]),
@@ -138,6 +140,12 @@ def fit_ensemble(
         noise=torch.zeros(2) if blind else held_out_error(problem, config, remember),
         response=torch.tensor([center, unit]),
     )
+
+
+def _images(database: MetaDatabase, classes: ClassFeatures, rows: torch.Tensor) -> torch.Tensor:
+    """Of a class of each row's task, on average, as `few_images.images_of_a_class` counts them; ``[rows]``."""
+    of_class = classes.count.clamp(max=MOST_IMAGES).float()
+    return of_class[database.task_classes[database.task[rows]]].mean(1)
 
 
 def _check(

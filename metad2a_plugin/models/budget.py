@@ -12,6 +12,7 @@ Without a budget it answers as the predictor of long training that it carries.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -41,9 +42,12 @@ from metad2a_plugin.utils.last_use import LastUse
 HEADS = ("last", *(f"after_{share:g}" for share in SHARES))
 """Names of the processes."""
 _LONG, _HELD_OUT = "long.", 0.25
-_IMAGES = (50, 200, 800, 3200, 12_800, 51_200)
+_IMAGES = (3, 12, 50, 200, 800, 3200, 12_800, 51_200)
 """Training images for which the width of intervals is computed; between them it is interpolated."""
 _AT_ONCE = 256  # designs
+_SAMPLING = 16.0
+"""Distance between the features of n images and those of their whole dataset, times the root of n, about: mean of
+subsets of a known dataset; features in standard deviations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,10 +93,11 @@ class BudgetModel:
         return self
 
     def distance(self, task: Task, budget: Budget | None = None) -> float:
-        """How far a dataset is from those of meta-training, of which 99% are within 1.
+        """How far a dataset may be from those of meta-training, of which 99% are within 1.
 
-        With a budget it is by the features that answers go by: to the nearest of the tasks that were trained, in units
-        of how far these are from the nearest of another image set. Without one it is that of `long`.
+        With a budget it is by the features that answers go by: to the nearest of the tasks that were trained, and what
+        few images make uncertain of it, in units of how far these tasks are from the nearest of another image set.
+        Without one it is that of `long`.
         """
         if budget is None:
             return self.long.distance(task)
@@ -100,7 +105,8 @@ class BudgetModel:
         apart = torch.cdist(contexts.dataset, contexts.dataset)
         same = contexts.image_set[:, None] == contexts.image_set[None]
         unit = apart.masked_fill(same, math.inf).amin(1).quantile(0.99)
-        return float(torch.cdist(self._dataset(task)[None], contexts.dataset).min() / unit)
+        nearest = float(torch.cdist(self._dataset(task)[None], contexts.dataset).min())
+        return (nearest + _SAMPLING / math.sqrt(len(task.features))) / float(unit)
 
     # -- state -------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, torch.Tensor]:
@@ -194,10 +200,10 @@ class BudgetModel:
         budget = budget.resolved(None if task is None else _images(task))
         networks, context = self.networks(vertices), partial(self.context, task)
         mean = self._answer(context(budget), networks, budget.images or 1)[0]
-        widths = [self._answer(context(replace(budget, images=n)), networks, n)[1] for n in _IMAGES]
-        return self._prediction(
-            task, vertices, mean, torch.stack(widths), torch.full((len(mean),), float(budget.images or 1))
-        )
+        grid = _grid(budget.images or 1)
+        widths = [self._answer(context(replace(budget, images=n)), networks, n)[1] for n in grid]
+        told = torch.full((len(mean),), float(budget.images or 1))
+        return self._prediction(task, vertices, mean, grid, torch.stack(widths), told)
 
     @torch.inference_mode()
     def median_task(self, task: Task | None, vertices: torch.Tensor, budget: Budget) -> torch.Tensor:
@@ -226,13 +232,14 @@ class BudgetModel:
         resolved, networks = list(numbers), self.networks(vertices)
         told = torch.tensor([float(budget.images or 1) for budget in resolved], dtype=torch.float64)[index]
         contexts = joined([self.context(task, budget) for budget in resolved])
-        others = [joined([self.context(task, replace(b, images=n)) for b in resolved]) for n in _IMAGES]
+        grid = _grid(min((budget.images or 1 for budget in resolved), default=1))
+        others = [joined([self.context(task, replace(b, images=n)) for b in resolved]) for n in grid]
         found = []
         for rows in torch.arange(len(vertices)).split(_AT_ONCE):
             at, some = index[rows], networks[rows]
             mean = self._answer(contexts, some, told[rows], at)[0]
-            widths = [self._answer(other, some, n, at)[1] for other, n in zip(others, _IMAGES, strict=True)]
-            found.append(self._prediction(task, vertices[rows], mean, torch.stack(widths), told[rows]))
+            widths = [self._answer(other, some, n, at)[1] for other, n in zip(others, grid, strict=True)]
+            found.append(self._prediction(task, vertices[rows], mean, grid, torch.stack(widths), told[rows]))
         return sum(found[1:], found[0]) if found else Prediction(torch.zeros(0), torch.zeros(0), percent=True)
 
     def _answer(
@@ -249,11 +256,17 @@ class BudgetModel:
         return percent(mean, variance + binomial(mean.sigmoid(), _HELD_OUT * images))
 
     def _prediction(
-        self, task: Task | None, vertices: torch.Tensor, mean: torch.Tensor, widths: torch.Tensor, images: torch.Tensor
+        self,
+        task: Task | None,
+        vertices: torch.Tensor,
+        mean: torch.Tensor,
+        numbers: Sequence[int],
+        widths: torch.Tensor,
+        images: torch.Tensor,
     ) -> Prediction:
-        """Widths ``[_IMAGES, n]`` never grow with the images; networks that cannot learn are at chance."""
+        """Widths ``[numbers, n]`` never grow with the images; networks that cannot learn are at chance."""
         widths = widths.flip(0).cummax(0).values.flip(0)
-        grid = torch.tensor(_IMAGES, dtype=torch.float64).log()
+        grid = torch.tensor(numbers, dtype=torch.float64).log()
         at = images.double().log().clamp(grid[0], grid[-1])
         right = torch.searchsorted(grid, at).clamp(1, len(grid) - 1)
         part = (at - grid[right - 1]) / (grid[right] - grid[right - 1])
@@ -328,6 +341,11 @@ _TENSORS = (
     "columns", "correlation", "wiggle",
 )  # fmt: skip
 _CONTEXTS = ("budget", "dataset", "image_set", "task", "number")
+
+
+def _grid(least: int) -> tuple[int, ...]:
+    """Of `_IMAGES` the last that is not more than `least`, and all that are: no others tell a width."""
+    return _IMAGES[max(0, min(bisect_right(_IMAGES, least), len(_IMAGES) - 1) - 1) :]
 
 
 def _images(task: Task) -> int:

@@ -6,13 +6,15 @@ and the dataset's code. `metad2a_plugin.meta.fit` trains it; this module only ev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 
 from metad2a_plugin.errors import CheckpointError
+from metad2a_plugin.models.few_images import images_of_a_class, underestimate
 from metad2a_plugin.models.set_code import EMBEDDING_SCALES, OF_CLASSES, image_separability, remoteness, task_code
 from metad2a_plugin.plugins.predictor import Prediction
 from metad2a_plugin.plugins.task import Task, class_means
@@ -21,6 +23,24 @@ from metad2a_plugin.utils.last_use import LastUse
 
 CENTER, SCALE = 73.0, 5.0
 """`SubspaceEnsemble.response` where nothing else is said."""
+IMAGES = 10.65
+"""`SubspaceEnsemble.images` where nothing else is said: those of the published meta-database."""
+IGNORANCE = 100 / math.sqrt(12)
+"""Standard deviation in points of a level of which only is known that it lies between 0 and 100."""
+
+
+class Seen(NamedTuple):
+    """What was seen of a dataset.
+
+    Attributes:
+        code: mean of the codes of its `Task.sets`, ``[code]``.
+        classes: of each of these.
+        images: different ones of a class on average, see `few_images.images_of_a_class`.
+    """
+
+    code: torch.Tensor
+    classes: int
+    images: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +63,7 @@ class SubspaceEnsemble:
         gate: intercept and slope, ``[members, 2]``, of the share of the interaction that a cell takes.
         radius: norm of the factors that 99% of the meta-training rows stay within, ``[1]``.
         classes: of a meta-training task, ``[1]``.
+        images: of a class, on average, that 99% of the meta-training tasks have at least, ``[1]``.
         reach: how far from all anchors the farthest meta-training row lies (`remoteness`), ``[1]``.
         offset: mean accuracy of each member, ``[members]``.
         second_offset: difference of the second evaluation protocol of the meta-database, ``[members]``.
@@ -73,8 +94,9 @@ class SubspaceEnsemble:
     second_logit: torch.Tensor
     noise: torch.Tensor
     response: torch.Tensor = field(default_factory=lambda: torch.tensor([CENTER, SCALE]))
+    images: torch.Tensor = field(default_factory=lambda: torch.tensor([IMAGES]))
     knows_budgets: ClassVar[bool] = False
-    _coded: LastUse[Task, tuple[torch.Tensor, int]] = field(default_factory=LastUse, init=False, repr=False)
+    _coded: LastUse[Task, Seen] = field(default_factory=LastUse, init=False, repr=False)
 
     @property
     def feature_dim(self) -> int:
@@ -87,8 +109,8 @@ class SubspaceEnsemble:
     def from_state_dict(cls, state: dict[str, torch.Tensor], space: SearchSpace) -> SubspaceEnsemble:
         """Raises `CheckpointError` when a tensor is missing or unknown, or of another version of the space."""
         names = set(_tensors())
-        # Checkpoints of the first versions do not say it.
-        missing, unknown = names - set(state) - {"response"}, set(state) - names
+        # Checkpoints of the first versions do not say these.
+        missing, unknown = names - set(state) - {"response", "images"}, set(state) - names
         if missing or unknown:
             raise CheckpointError(f"not an ensemble predictor: missing {sorted(missing)}, unknown {sorted(unknown)}")
         found = cls(space, **{name: tensor.float() for name, tensor in state.items()})
@@ -128,20 +150,26 @@ class SubspaceEnsemble:
         return (raw.where(raw.isfinite(), self.task_center) - self.task_center) / self.task_scale
 
     def distance(self, task: Task) -> float:
-        """How far a dataset is from those of meta-training, of which 99% are within 1.
+        """How far a dataset may be from those of meta-training, of which 99% are within 1.
 
-        The larger of two ratios: the norm of its factors over `radius`, and its remoteness over `reach`.
+        The larger of two ratios, the norm of its factors over `radius` and its remoteness over `reach`, times what few
+        images and classes hide of it (`few_images.underestimate`).
         """
-        return float(self._distance(*self.encode_task(task)))
+        return float(self._farthest(self.encode_task(task)))
 
-    def encode_task(self, task: Task) -> tuple[torch.Tensor, int]:
-        """The code of a dataset, ``[code]``, and the classes of each of its `Task.sets`, whose codes are averaged."""
+    def encode_task(self, task: Task) -> Seen:
+        """The code of a dataset, and of how much it was made."""
 
-        def encode() -> tuple[torch.Tensor, int]:
+        def encode() -> Seen:
             sets = task.sets()
-            return self.codes(sets).mean(0), len(sets[0][1].unique())
+            return Seen(self.codes(sets).mean(0), len(sets[0][1].unique()), images_of_a_class(task))
 
         return self._coded.get(task, encode)
+
+    def _farthest(self, seen: Seen) -> torch.Tensor:
+        """`distance`: what the level is known by, where `_distance` is what the order is known by."""
+        hidden = underestimate(seen.images, seen.classes) / underestimate(float(self.images), float(self.classes))
+        return self._distance(seen.code) * hidden
 
     def _distance(self, code: torch.Tensor, classes: int | None = None) -> torch.Tensor:
         """``[...]`` of codes ``[..., code]`` of datasets with so many classes; None: as many as in meta-training."""
@@ -165,37 +193,41 @@ class SubspaceEnsemble:
             vertices: encoded architectures, int64 ``[n, vertices]``.
         """
         cells = self.cell_features(vertices)
-        code, classes = (None, None) if task is None else self.encode_task(task)
-        mean, std = self._answer(code, cells, classes)
+        seen = None if task is None else self.encode_task(task)
+        mean, std = self._answer(None if seen is None else seen.code, cells, seen)
         return Prediction(mean.cpu(), std.cpu(), percent=True)
 
-    def members(self, code: torch.Tensor | None, cells: torch.Tensor, classes: int | None = None) -> torch.Tensor:
-        """Each member's accuracy in percent, ``[n, members]``; `code` is ``[code]`` or ``[n, code]``."""
+    def members(self, code: torch.Tensor | None, cells: torch.Tensor, seen: Seen | None = None) -> torch.Tensor:
+        """Each member's accuracy in percent, ``[n, members]``; `code` is ``[code]`` or ``[n, code]``.
+
+        With `seen` its level is believed less than its order, which does not depend on it.
+        """
         quality = cells @ self.cell_weight.T
         value = quality + self.offset
         if code is not None:
-            share = self._share(self._distance(code, classes))[..., None]
-            factors = (share * (code @ self.factors).clamp(-3, 3)).expand(len(cells), -1)
-            crossed = torch.einsum("nf,mfd,nd->nm", factors, self.interaction, cells)
+            near = self._distance(code, None if seen is None else seen.classes)
+            factors = self._share(near)[..., None] * (code @ self.factors).clamp(-3, 3)
+            crossed = torch.einsum("nf,mfd,nd->nm", factors.expand(len(cells), -1), self.interaction, cells)
             gate = torch.sigmoid(self.gate[:, 0] + self.gate[:, 1] * quality)
-            value = value + share * (code @ self.task_weight.T) + gate * crossed
+            believed = self._share(near if seen is None else self._farthest(seen))[..., None]
+            value = value + believed * (code @ self.task_weight.T) + gate * crossed
         return self.response[0] + self.response[1] * value
 
-    def predict_code(self, code: torch.Tensor | None, cells: torch.Tensor, classes: int | None = None) -> Prediction:
-        """`predict_task` from `code` and `cell_features`; a ``[n, code]`` code gives one dataset per architecture."""
-        return Prediction(*self._answer(code, cells, classes), percent=True)
+    def predict_code(self, code: torch.Tensor | None, cells: torch.Tensor) -> Prediction:
+        """`predict_task` from a meta-training task's `code` and `cell_features`; ``[n, code]`` is one each."""
+        return Prediction(*self._answer(code, cells), percent=True)
 
     def _answer(
-        self, code: torch.Tensor | None, cells: torch.Tensor, classes: int | None
+        self, code: torch.Tensor | None, cells: torch.Tensor, seen: Seen | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation, ``[n]`` each."""
-        value = self.members(code, cells, classes)
+        """Mean and standard deviation, ``[n]`` each; without `seen` as of a meta-training task."""
+        value = self.members(code, cells, seen)
         # Without a dataset, or far from those of meta-training, its level is unknown.
         unit = self.response[1]
         level = unit * self.task_spread
         if code is not None:
-            distance = self._distance(code, classes).clamp(min=1)
-            level = level * distance * (1 - self._share(distance))
+            distance = (self._distance(code) if seen is None else self._farthest(seen)).clamp(min=1)
+            level = (level * distance * (1 - self._share(distance))).clamp(max=IGNORANCE)
         variance = (value - value.mean(1, keepdim=True)).square().mean(1) + (unit * self.noise[0]) ** 2 + level**2
         return value.mean(1), variance.sqrt()
 
@@ -207,7 +239,7 @@ class SubspaceEnsemble:
         The released meta-database mixes two protocols about 16 points apart; which one a row used depends on
         its cell, so an honest prediction of a row is a mixture of both.
         """
-        mean, std = self._answer(code, cells, None)
+        mean, std = self._answer(code, cells)
         share = torch.sigmoid(self.second_logit[0] + cells @ self.second_logit[1:])
         unit = self.response[1]
         shift = unit * self.second_offset.mean()

@@ -113,5 +113,12 @@ class Predictor(ABC):
         return self.budget.resolved(task.images)
 
     def distance(self, task: Task) -> float | None:
-        """How far a dataset is from those that were learned from, of which 99% are within 1; None where not known."""
+        """How far a dataset may be from those that were learned from, of which 99% are within 1; None where not known.
+
+        Less data of a dataset is no nearer.
+        """
+        return None
+
+    def level_unknown(self, task: Task) -> str | None:
+        """Why scores only order architectures, and their level is a guess, in a sentence; None where it is known."""
         return None

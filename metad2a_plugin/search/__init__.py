@@ -3,8 +3,9 @@
 from metad2a_plugin.search.designs import Design, Designs, find_designs
 from metad2a_plugin.search.metad2a import MetaD2A, pareto_space, search_space
 from metad2a_plugin.search.pareto import Front
+from metad2a_plugin.search.predictor import FAR
 from metad2a_plugin.search.ranking import Ranking
-from metad2a_plugin.search.result import FAR, LEVEL, Candidate, SearchResult
+from metad2a_plugin.search.result import LEVEL, Candidate, SearchResult
 from metad2a_plugin.search.scoring import score_architectures
 
 __all__ = [

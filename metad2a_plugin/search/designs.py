@@ -26,8 +26,8 @@ from metad2a_plugin.plugins.budget import Budget
 from metad2a_plugin.plugins.predictor import Prediction
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.search.metad2a import MetaD2A
-from metad2a_plugin.search.predictor import BudgetedModel, CheckpointPredictor
-from metad2a_plugin.search.result import FAR, LEVEL
+from metad2a_plugin.search.predictor import FAR, BudgetedModel, CheckpointPredictor
+from metad2a_plugin.search.result import LEVEL
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.files import write_json
@@ -108,7 +108,7 @@ class Designs:
         minutes: that there are for a training.
         settings: that were compared.
         queries: designs that were predicted.
-        distance: of the dataset from those of meta-training, where known.
+        distance, level_unknown: see `SearchResult`; a design keeps its accuracy, which orders.
         seconds: of the search.
     """
 
@@ -123,6 +123,7 @@ class Designs:
     settings: int
     queries: int
     distance: float | None
+    level_unknown: str | None
     seconds: float
 
     @property
@@ -136,7 +137,9 @@ class Designs:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**vars(self), "interval_level": LEVEL, "designs": [design.to_dict() for design in self.designs]}
+        unknown = {} if self.level_unknown is None else {"accuracy": None}
+        designs = [design.to_dict() | unknown for design in self.designs]
+        return {**vars(self), "interval_level": LEVEL, "designs": designs}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `to_dict` as JSON.
@@ -206,6 +209,7 @@ def find_designs(
         settings=len(settings),
         queries=search.queries,
         distance=predictor.distance(task),
+        level_unknown=predictor.level_unknown(task),
         seconds=time.perf_counter() - begin,
     )
 

@@ -86,7 +86,8 @@ class Front:
         units = [f"{device}_{self.result.units[device]}" for device in devices]
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["architecture", self.result.quantity, "low", "high", "params_m", "flops_m", *units])
+        quantity = self.result.quantity if self.result.level_unknown is None else "score"
+        writer.writerow(["architecture", quantity, "low", "high", "params_m", "flops_m", *units])
         for c in self.candidates:
             low, high = c.interval or ("", "")
             latencies = [c.latency[device] for device in devices]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, cast
 
+from metad2a_plugin.data.pixels import DatasetWarning
 from metad2a_plugin.models.checkpoint import Checkpoint
+from metad2a_plugin.models.unexplained import Explained, explained
 from metad2a_plugin.plugins.budget import AnyBudget, Budget, budget_model, refused
 from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.spaces.base import Architectures, SearchSpace
+from metad2a_plugin.utils.last_use import LastUse
 
 if TYPE_CHECKING:
     import torch
 
+FAR = 1.2
+"""Datasets at more than this distance, where half of what was learned of datasets counts, are reported as unlike those
+of meta-training."""
 _AFTER_TRAINING = (
     "Accuracies are those expected of images that are held out of that training; metad2a train measures them."
 )
@@ -76,6 +83,7 @@ class CheckpointPredictor(Predictor):
 
     def __init__(self, space: SearchSpace, checkpoint: Checkpoint, budget: AnyBudget = None) -> None:
         super().__init__(space)
+        self._explained: LastUse[Task, Explained] = LastUse()
         self.checkpoint, self.budget = checkpoint, Budget.of(budget)
         self.knows_budgets = checkpoint.predictor.knows_budgets
         if self.budget is not None:
@@ -99,6 +107,38 @@ class CheckpointPredictor(Predictor):
     def distance(self, task: Task) -> float | None:
         model = self.checkpoint.predictor
         return model.distance(task) if self.budget is None else cast(BudgetedModel, model).distance(task, self.budget)
+
+    def level_unknown(self, task: Task) -> str | None:
+        labels = self._explained.get(task, lambda: explained(task))
+        if not labels.by_images:
+            if labels.enough:
+                message = f"nothing in the images of {task.name!r} explains their labels; check that these are theirs"
+                warnings.warn(message, DatasetWarning, stacklevel=2)
+            return _unexplained(labels)
+        distance = self.distance(task)
+        if distance is None or distance <= FAR:
+            return None
+        return (
+            f"This dataset is or may be unlike those of meta-training (distance up to {distance:.1f}, more with fewer "
+            "images and classes; 99% of them are within 1): the order rests on what makes networks good in general, "
+            "and the level is a guess."
+        )
+
+
+def _unexplained(labels: Explained) -> str:
+    told = (
+        f"the nearest class mean gets {100 * labels.share:.0f}% of {labels.images:,} images right, with shuffled "
+        f"labels {100 * labels.chance:.0f}%"
+    )
+    if labels.enough:
+        return (
+            f"Nothing in the images explains their labels ({told}): the order rests on what makes networks good in "
+            "general, and there is no level."
+        )
+    return (
+        f"These images are too few to tell whether anything in them explains their labels ({told}): the order rests on "
+        "what makes networks good in general, and the level is a guess."
+    )
 
 
 def scale_of(checkpoint: Checkpoint) -> str:

@@ -85,8 +85,9 @@ class Ranking:
     def result(self, chosen: slice | torch.Tensor) -> SearchResult:
         """With the chosen rows as candidates, ranked from 1."""
         limits, predictor, task = self.limits, self.predictor, self.task
+        unknown = None if task is None else predictor.level_unknown(task)
         return SearchResult(
-            candidates=tuple(self._candidates(chosen)),
+            candidates=tuple(self._candidates(chosen, unknown is None)),
             dataset=None if self.origin.dataset is None else self.origin.dataset.name,
             num_classes=self.origin.classes(limits.space),
             space=limits.space.name,
@@ -107,10 +108,12 @@ class Ranking:
             options=limits.options,
             budget=predictor.training(task),
             distance=None if task is None else predictor.distance(task),
+            level_unknown=unknown,
             seconds=self.seconds,
         )
 
-    def _candidates(self, chosen: slice | torch.Tensor) -> list[Candidate]:
+    def _candidates(self, chosen: slice | torch.Tensor, known: bool) -> list[Candidate]:
+        """With accuracies where their level is known."""
         limits, vertices, prediction = self.limits, self.vertices[chosen], self.prediction[chosen]
         space = limits.space
         params, flops = space.costs(vertices, **limits.cost_options(self.origin.classes(space)))
@@ -123,7 +126,7 @@ class Ranking:
                 architecture=architecture,
                 architecture_str=space.format(architecture),
                 score=score,
-                accuracy=score if self.predictor.quantity == "accuracy" else None,
+                accuracy=score if known and self.predictor.quantity == "accuracy" else None,
                 interval=None if interval is None else (interval[0], interval[1]),
                 params=float(params[i]),
                 flops=float(flops[i]),

@@ -11,15 +11,13 @@ from typing import Any, Literal
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.budget import Budget
 from metad2a_plugin.plugins.registry import get_space
+from metad2a_plugin.search.predictor import FAR
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.interfaces import Drawable
 from metad2a_plugin.utils.files import write_json
 
 LEVEL = 0.9
 """Probability of the intervals that are reported."""
-FAR = 1.2
-"""Datasets at more than this distance, where half of what was learned of datasets counts, are reported as unlike those
-of meta-training."""
 
 Source = Literal["exhaustive", "generated", "random"]
 
@@ -31,8 +29,8 @@ class Candidate:
     Attributes:
         rank: from 1.
         architecture, architecture_str: the same, as an object and in the field's string.
-        score: what the predictor says; see `SearchResult.scale`.
-        accuracy: the score where it is an accuracy, in percent; else None.
+        score: what the predictor says, which orders; see `SearchResult.scale`.
+        accuracy: the score where it is an accuracy, in percent, and its level is known; else None.
         interval: 90% of measured values are expected inside; None where the predictor does not know.
         params, flops: millions, of the network for this dataset's number of classes.
         latency: predicted milliseconds (or millijoules) by device, for the devices that were asked for.
@@ -94,7 +92,8 @@ class SearchResult:
         input_size: side of the images that costs are counted for, in pixels.
         options: further options of the networks, such as ``width``.
         budget: what networks are ranked for, with its number of training images; None is long training.
-        distance: of the dataset from those of meta-training, where known; 99% of those lie within 1.
+        distance: that the dataset may have from those of meta-training, where known; 99% of those lie within 1.
+        level_unknown: why accuracies are left out and scores are of use for their order only; None where they are not.
         seconds: wall-clock time, by part: ``features`` (reading and encoding images), ``search``.
     """
 
@@ -119,6 +118,7 @@ class SearchResult:
     options: Mapping[str, Any]
     budget: Budget | None
     distance: float | None
+    level_unknown: str | None
     seconds: Mapping[str, float]
 
     @property
@@ -132,13 +132,15 @@ class SearchResult:
 
     @property
     def far(self) -> bool:
-        """Whether the dataset is unlike those of meta-training, so that accuracies are a guess of the order only."""
+        """Whether the dataset is, or may be, unlike those of meta-training."""
         return self.distance is not None and self.distance > FAR
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in vars(self).items()}
-        candidates = [candidate.to_dict() for candidate in self.candidates]
+        # An accuracy that is not known is there, and null.
+        unknown = {"accuracy": None} if self.quantity == "accuracy" else {}
+        candidates = [unknown | candidate.to_dict() for candidate in self.candidates]
         budget = None if self.budget is None else self.budget.to_dict()
         own = {"notes": list(self.notes), "budget": budget, "interval_level": LEVEL, "candidates": candidates}
         return plain | own
@@ -166,6 +168,8 @@ class SearchResult:
         for c in self.candidates:
             files.append(Path(directory) / f"{c.rank:02d}{suffix}")
             files[-1].parent.mkdir(parents=True, exist_ok=True)
-            title = f"{self.dataset or self.predictor}, rank {c.rank}: {c.score:.1f}{self.unit} predicted"
+            title = f"{self.dataset or self.predictor}, rank {c.rank}"
+            if self.level_unknown is None:
+                title += f": {c.score:.1f}{self.unit} predicted"
             space.draw(c.architecture, files[-1], title)
         return files

@@ -46,6 +46,7 @@ class Scores:
         dataset: name of the images; None where none were given.
         num_classes, input_size: that costs are counted for; classes, and pixels.
         budget: that scores are for; None is long training.
+        level_unknown: why scores are of use for their order only; None where they are not.
         scores: one each, best first, the earlier among equals first.
     """
 
@@ -59,6 +60,7 @@ class Scores:
     num_classes: int
     input_size: int
     budget: Budget | None
+    level_unknown: str | None
     scores: tuple[Score, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -126,6 +128,7 @@ def score_architectures(
         num_classes=classes,
         input_size=size,
         budget=made.training(task),
+        level_unknown=None if task is None else made.level_unknown(task),
         scores=tuple(
             Score(rank, space.format(wanted[i]), values[i], float(params[i]), float(flops[i]))
             for rank, i in enumerate(order, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from meta_toys import checkpoint
 from trainings_toys import SPACE, budget_model, toy_task, toy_tasks, toy_trainings, truth
 
+from metad2a_plugin.data import Task
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.models.budget import BudgetModel
 from metad2a_plugin.models.checkpoint import Checkpoint, load_checkpoint
@@ -144,9 +146,24 @@ def test_without_a_budget_long_training_answers(model: BudgetModel) -> None:
 
 
 def test_the_distance_within_a_budget_is_from_the_tasks_that_were_trained(model: BudgetModel) -> None:
+    """But for what so many images leave open."""
     known, strange = toy_tasks()[0], toy_task(6.0, classes=60)
-    assert model.distance(known, BUDGET) == pytest.approx(0, abs=1e-5)
-    assert model.distance(strange, BUDGET) > 1
+    few = Task(known.features[::10], known.labels[::10].unique(return_inverse=True)[1])
+    distances = [model.distance(task, BUDGET) for task in (known, few, strange)]
+    assert distances[2] > 1 + distances[0] and distances[1] > 2 * distances[0]
+
+
+@pytest.mark.parametrize("task", [toy_tasks()[0], None], ids=["known", "none"])
+def test_intervals_never_widen_with_images_however_few(model: BudgetModel, task: Task | None) -> None:
+    images = [1, 2, 3, 8, 12, 30, 50, 51, 400, 60_000, 200_000]
+    budgets = [replace(BUDGET, images=n) for n in images]
+    std = torch.stack([model.predict_task(task, LIVE[:9], budget).std for budget in budgets])
+    assert (std.diff(dim=0) <= 1e-4).all() and (std[0] > std[-1]).all()
+    for budget, expected in zip(budgets, std, strict=True):
+        each = model.predict_designs(task, LIVE[:9], [budget] * 9)
+        assert torch.allclose(each.std, expected, atol=1e-2)
+    # A share of two images that were held out is 0, a half or 1.
+    assert std[3].min() > 25
 
 
 def test_a_network_that_cannot_learn_reaches_chance(model: BudgetModel) -> None:

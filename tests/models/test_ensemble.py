@@ -11,7 +11,7 @@ from meta_toys import CELLS, SPACE, Toy, fitted, task_of
 
 from metad2a_plugin.data import Task
 from metad2a_plugin.errors import CheckpointError
-from metad2a_plugin.models.ensemble import SCALE, SubspaceEnsemble
+from metad2a_plugin.models.ensemble import IGNORANCE, SCALE, SubspaceEnsemble
 from metad2a_plugin.plugins.predictor import Prediction
 
 SOME = CELLS[::40]
@@ -76,13 +76,45 @@ def test_a_dataset_among_those_of_meta_training_moves_the_prediction(made: Toy, 
     assert near.std.mean() < none.std.mean(), "knowing the dataset must narrow the interval"
 
 
-def test_a_dataset_of_few_classes_is_not_far_for_that(made: Toy, model: SubspaceEnsemble) -> None:
-    distances = []
+def part(task: Task, *, classes: int | None = None, images: int | None = None) -> Task:
+    """The first classes, and the first images of each."""
+    rank = torch.stack([(task.labels[:i] == label).sum() for i, label in enumerate(task.labels)])
+    kept = (task.labels < (classes or task.num_classes)) & (rank < (images or len(task.labels)))
+    return Task(task.features[kept], task.labels[kept])
+
+
+def test_of_a_dataset_of_few_classes_the_order_is_believed_and_the_level_is_not(
+    made: Toy, model: SubspaceEnsemble
+) -> None:
+    believed, ratios = [], []
     for index in range(0, 60, 3):
         task = task_of(made, index)
-        few = task.labels < task.num_classes // 2
-        distances.append(model.distance(Task(task.features[few], task.labels[few])))
-    assert sum(d <= 1.2 for d in distances) >= 0.8 * len(distances)
+        few = part(task, classes=task.num_classes // 2)
+        code, classes, _ = model.encode_task(few)
+        of_order = float(model._distance(code, classes))
+        believed.append(of_order <= 1.2)
+        ratios.append(model.distance(few) / of_order)
+    assert sum(believed) >= 0.8 * len(believed) and sum(ratios) > 1.3 * len(ratios)
+
+
+@pytest.mark.parametrize("less", [{"classes": 2}, {"images": 1}, {"classes": 3, "images": 2}], ids=str)
+def test_less_data_is_no_nearer_and_tells_no_more(made: Toy, model: SubspaceEnsemble, less) -> None:
+    tasks = [task_of(made, index) for index in range(120)]
+    pairs = [(task, part(task, **less)) for task in tasks if int(task.labels.bincount().min()) >= 4]
+    assert len(pairs) > 10
+    whole, some = (torch.tensor([model.distance(task) for task in one]) for one in zip(*pairs, strict=True))
+    assert (some / whole).log().mean() > 0.1 and (some >= whole).float().mean() > 0.8
+    whole, some = (
+        torch.stack([model.predict_task(task, SOME).std.mean() for task in one]) for one in zip(*pairs, strict=True)
+    )
+    assert some.mean() > whole.mean() and (some >= whole - 1e-3).float().mean() > 0.8
+
+
+def test_of_a_dataset_of_which_nothing_is_known_the_level_may_be_any(made: Toy, model: SubspaceEnsemble) -> None:
+    """However far it is, its level lies between 0 and 100 and is taken to be the blind one."""
+    far, blind = model.predict_task(scaled(task_of(made, NEAR), 1e4), SOME), model.predict_task(None, SOME)
+    assert far.std.min() > IGNORANCE and far.std.max() < 1.2 * IGNORANCE
+    assert torch.allclose(far.mean, blind.mean, atol=0.01)
 
 
 def test_images_unlike_any_of_meta_training_are_far_however_their_classes_lie(
