@@ -61,7 +61,7 @@ class Recipes(Comparison):
         contender = CellContender(DESIGNER.space, self.design, 1, False, changed)
         fit = ContenderFit(contender, self.images, self.args.epochs, _CPU)
         average = AveragedModel(fit.network)
-        batches = -(-len(fit.data.labels) // changed.batch_size)
+        batches = -(-len(fit.data.labels) // changed.batch_of(len(fit.data.labels)))
         first, done = (1 - _AVERAGED) * batches * self.args.epochs, [0]
 
         def update(*_: Any) -> None:
