@@ -80,7 +80,7 @@ class Recipes(Comparison):
             last = rounds[-1] if begin else epochs
             fit = ContenderFit(contender, self.images, last, _CPU, begin=begin)
         average = AveragedModel(fit.network)
-        batches = -(-len(fit.data.labels) // changed.batch_size)
+        batches = -(-len(fit.data.labels) // changed.batch_of(len(fit.data.labels)))
         first, done = (1 - _AVERAGED) * batches * self.args.epochs, [0]
 
         def update(*_: Any) -> None:

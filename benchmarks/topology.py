@@ -324,6 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = {name: correlations(data, name) for name in common.TITLES}
     config = TrainConfig(
         epochs=options.epochs,
+        batch_size=128,
         input_size=options.input_size,
         options={"channels": 8, "cells": 1},
         validation=1 / 3,

@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     images = load_dataset(file if file.is_file() else options.dataset, max_images_per_class=options.images)
     config = TrainConfig(
         epochs=options.epochs,
+        batch_size=128,
         options={"channels": options.channels, "cells": options.cells},
         flip=True,
         device="cpu",

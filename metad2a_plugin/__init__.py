@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from metad2a_plugin.contest.result import AutoResult
     from metad2a_plugin.contest.run import auto
     from metad2a_plugin.data import Task, extract_task, load_dataset
+    from metad2a_plugin.errors import MetaD2AError
     from metad2a_plugin.plugins.budget import Budget
     from metad2a_plugin.plugins.predictor import Prediction, Predictor
     from metad2a_plugin.plugins.registry import available, get_predictor, get_space, get_strategy
@@ -29,15 +30,16 @@ if TYPE_CHECKING:
     from metad2a_plugin.strategies.trained_search import train_search
     from metad2a_plugin.training.config import TrainConfig
     from metad2a_plugin.training.files import export_network, export_onnx, load_network
+    from metad2a_plugin.training.predict import ImagePredictions, predict_images
     from metad2a_plugin.training.result import TrainResult
     from metad2a_plugin.training.run import train_architecture, train_many
 
 __all__ = [
-    "Architecture", "AutoConfig", "AutoResult", "Budget", "Candidate", "ChoiceSpace", "Effort", "Front", "Limits",
-    "MetaD2A", "Prediction", "Predictor", "SearchResult", "SearchSpace", "Strategy", "Task", "TrainConfig",
-    "TrainResult", "auto", "available", "export_network", "export_onnx", "extract_task", "get_predictor", "get_space",
-    "get_strategy", "load_dataset", "load_network", "maximize", "pareto_space", "search_space", "train_architecture",
-    "train_many", "train_search",
+    "Architecture", "AutoConfig", "AutoResult", "Budget", "Candidate", "ChoiceSpace", "Effort", "Front",
+    "ImagePredictions", "Limits", "MetaD2A", "MetaD2AError", "Prediction", "Predictor", "SearchResult", "SearchSpace",
+    "Strategy", "Task", "TrainConfig", "TrainResult", "auto", "available", "export_network", "export_onnx",
+    "extract_task", "get_predictor", "get_space", "get_strategy", "load_dataset", "load_network", "maximize",
+    "pareto_space", "predict_images", "search_space", "train_architecture", "train_many", "train_search",
 ]  # fmt: skip
 # Names are resolved on first use, so that importing the package does not import torch.
 _NAMES = {
@@ -47,6 +49,7 @@ _NAMES = {
     "contest.result": ("AutoResult",),
     "contest.run": ("auto",),
     "data": ("Task", "extract_task", "load_dataset"),
+    "errors": ("MetaD2AError",),
     "plugins.budget": ("Budget",),
     "plugins.predictor": ("Prediction", "Predictor"),
     "plugins.registry": ("available", "get_predictor", "get_space", "get_strategy"),
@@ -59,6 +62,7 @@ _NAMES = {
     "strategies.trained_search": ("train_search",),
     "training.config": ("TrainConfig",),
     "training.files": ("export_network", "export_onnx", "load_network"),
+    "training.predict": ("ImagePredictions", "predict_images"),
     "training.result": ("TrainResult",),
     "training.run": ("train_architecture", "train_many"),
     "utils.installed": ("version",),

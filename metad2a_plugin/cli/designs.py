@@ -68,7 +68,8 @@ def search_designs(settings: Mapping[str, Any], asked: Mapping[str, Any]) -> Non
 
 def print_designs(console: Console, found: Designs, dataset: str) -> None:
     """The designs, what to make of them, and the command that trains the best."""
-    from metad2a_plugin.cli.tables import UNKNOWN, columns, print_architectures, print_unknown_level
+    from metad2a_plugin.cli.tables import columns, print_architectures, print_unknown_level
+    from metad2a_plugin.search.result import UNKNOWN
 
     sizes = list(found.best.budget.options)
     intervals, known = found.best.interval is not None, found.level_unknown is None

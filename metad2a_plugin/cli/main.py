@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 
 # isort: off
-from metad2a_plugin.cli import auto, search, train, export, pages, analyze, tasks, meta, about  # noqa: F401 - in the order shown
+# In the order shown.
+from metad2a_plugin.cli import auto, search, train, supernet, predict, export, pages, analyze, tasks, meta, about  # noqa: F401
 
 # isort: on
 from metad2a_plugin.cli.app import app

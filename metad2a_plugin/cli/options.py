@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError, MetaD2AError
-from metad2a_plugin.plugins.budget import Budget, default_model
+from metad2a_plugin.plugins.budget import VALIDATION, Budget, budget_model, default_model
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE, available, entry, get_space
-from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.training.config import TrainConfig, batch_size_for
 from metad2a_plugin.utils.checks import parse_options
 from metad2a_plugin.utils.files import check_writable, check_writable_folder, data_folder
 
@@ -21,11 +21,22 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from metad2a_plugin.candidates.limits import Limits
+    from metad2a_plugin.data import ImageDataset
     from metad2a_plugin.search.metad2a import MetaD2A
     from metad2a_plugin.spaces.base import Architecture, SearchSpace
 
 Config = TypeVar("Config", bound="DataclassInstance")
 T = TypeVar("T")
+
+
+def _device(name: str) -> str:
+    """The device, refused before any work where it is not there."""
+    if name not in ("auto", "cpu"):  # which need no torch
+        from metad2a_plugin.utils.torch_device import usable
+
+        usable(name)
+    return name
+
 
 # -- what is worked on ---------------------------------------------------------------------------
 _FORMATS = "A folder of class folders, a .zip of one, an .npz with images and labels, or 'sklearn:digits'"
@@ -56,9 +67,12 @@ Predictor = Annotated[
 Options = Annotated[
     list[str] | None, typer.Option(metavar="NAME=VALUE", help="Of the strategy or predictor; may be repeated.")
 ]
+SplitSeed = Annotated[int, typer.Option(min=0, help="Of the images that are held out; independent of --seed.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")]
-Device = Annotated[str, typer.Option(help="A torch device, such as cpu or cuda.")]
-TrainingDevice = Annotated[str, typer.Option(help="A torch device; auto takes a GPU where there is one.")]
+Device = Annotated[str, typer.Option(help="A torch device, such as cpu or cuda.", callback=_device)]
+TrainingDevice = Annotated[
+    str, typer.Option(help="A torch device; auto takes a GPU where there is one.", callback=_device)
+]
 Ray = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="Work on a Ray cluster; 'local' starts one here (extra ray).")
 ]
@@ -109,7 +123,8 @@ Network = Annotated[
     ),
 ]
 Epochs = Annotated[int, typer.Option(help="Passes over the training part.")]
-BatchSize = Annotated[int, typer.Option(help="Largest batch.")]
+_BY_IMAGES = "by default by the number of images, 16 to 128"
+BatchSize = Annotated[int | None, typer.Option(help=f"Largest batch; {_BY_IMAGES}.")]
 LearningRate = Annotated[float, typer.Option("--lr", help="Highest learning rate.")]
 Flip = Annotated[bool, typer.Option(help="Mirror images at random; for photographs.")]
 _WITH = "to be trained with, beside --epochs"
@@ -117,7 +132,7 @@ ForEpochs = Annotated[
     int | None, typer.Option("--epochs", help="Rank for a training of so many epochs; by default for long training.")
 ]
 WithBatchSize = Annotated[
-    int | None, typer.Option("--batch-size", help=f"Largest batch {_WITH}; {TrainConfig.batch_size} by default.")
+    int | None, typer.Option("--batch-size", help=f"Largest batch {_WITH}; {_BY_IMAGES}.")
 ]
 WithLearningRate = Annotated[
     float | None, typer.Option("--lr", help=f"Highest learning rate {_WITH}; {TrainConfig.lr} by default.")
@@ -252,8 +267,13 @@ def given_of_budget(settings: Mapping[str, Any]) -> dict[str, Any]:
     return given(batch_size=settings["batch_size"], lr=settings["lr"], flip=settings["flip"] or None)
 
 
-def budget_of(settings: Mapping[str, Any], limits: Limits) -> Budget | None:
+def budget_of(settings: Mapping[str, Any], limits: Limits, images: ImageDataset | str | None = None) -> Budget | None:
     """The budget of ``--epochs`` and what goes with it, in the size of the limits; None without.
+
+    Args:
+        settings: the command's options.
+        limits: with the size of the networks.
+        images: by whose number the batch size goes where none is given, as that of a training does.
 
     Raises:
         ConfigError: something that goes with it is given alone, or a value is out of range.
@@ -263,7 +283,32 @@ def budget_of(settings: Mapping[str, Any], limits: Limits) -> Budget | None:
         for name in options:
             raise ConfigError(f"--{name.replace('_', '-')} is of a training to rank for; give its --epochs too")
         return None
+    if images is not None and not isinstance(images, str):
+        options = {"batch_size": batch_size_for(round(len(images) * (1 - VALIDATION))), **options}
     return Budget(epochs=settings["epochs"], input_size=limits.size, options=limits.options, **options)
+
+
+MODEL_FREE = "naswot"
+"""The predictor that ranks networks of any space for a dataset, where no model of the space is shipped."""
+
+
+def no_model(space: str) -> str:
+    """A sentence on what ranks where no model does."""
+    return (
+        f"No model is shipped for the space {space}: its networks are ranked by the predictor {MODEL_FREE}. "
+        "metad2a meta-train makes a model."
+    )
+
+
+def find_searcher(model: str | None, space: str | None, *, prefer_budgets: bool = False) -> MetaD2A | None:
+    """The model on the CPU; None where none was given and none is shipped for the space."""
+    from metad2a_plugin.models.checkpoint import shipped
+
+    name = space or DEFAULT_SPACE
+    get_space(name)
+    if model is None and name not in shipped():
+        return None
+    return load_searcher(model or (budget_model(name) if prefer_budgets else None), space, "cpu")
 
 
 def load_searcher(model: str | None, space: str | None, device: str, budgeted: bool = False) -> MetaD2A:

@@ -44,6 +44,10 @@ class Report:
         """A line on what was done, which ``--quiet`` leaves out."""
         _NOTES.info(text, extra={"aside": self.aside})
 
+    def progress(self, text: str) -> None:
+        """A line on what is done now, to standard error."""
+        _NOTES.info(text)
+
     def values(self, title: str, values: Any) -> None:
         """Write plain values where JSON was asked for, if it was."""
         if self.aside:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +53,13 @@ def search(
     draw: Annotated[Path | None, typer.Option(help="Draw the networks into this folder.")] = None,
     export: Annotated[Path | None, typer.Option(help="Write the networks, untrained, into this folder.")] = None,
     seed: opt.Seed = 0,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Image encoder ('metad2a list encoders'): also tell how well a linear classifier on it does. "
+            "A --predictor that reads features reads these; a model has an encoder of its own."
+        ),
+    ] = None,
     device: opt.Device = "cpu",
 ) -> None:
     """Rank architectures for a dataset, without training any."""
@@ -68,31 +76,66 @@ def search(
     from metad2a_plugin.candidates.find import Effort
     from metad2a_plugin.candidates.limits import Limits
     from metad2a_plugin.cli.tables import print_search
-    from metad2a_plugin.data import load_dataset
+    from metad2a_plugin.data import get_encoder, load_dataset
     from metad2a_plugin.search.metad2a import search_space
 
     effort = opt.configured(Effort, settings)
-    searcher = _searcher(dataset, model, space, predictor, device, epochs is not None)
+    if encoder is not None:
+        if dataset is None:
+            raise ConfigError("--encoder is for a dataset; give one")
+        get_encoder(encoder, device)  # one that is not there is refused now
+    predictor = predictor or _model_free(dataset, model, space)
+    # A predictor that is given with an encoder needs no model.
+    given = None if encoder and predictor and model is None else dataset
+    searcher = _searcher(given, model, space, predictor, device, epochs is not None)
     searched = searcher.space if searcher else get_space(space or DEFAULT_SPACE)
     limits = Limits.of(searched, asked)
-    budget = opt.budget_of(settings, limits)
     options = opt.predictor_options(predictor, option) if predictor else {}
-    # Once, for a predictor made here and for the features.
-    images = load_dataset(dataset) if dataset and options else dataset
+    # Once, for a predictor made here, for the features and for the batch size.
+    images = load_dataset(dataset) if dataset and (options or encoder or epochs is not None) else dataset
+    budget = opt.budget_of(settings, limits, images)
     ranker = _with_options(predictor, options, limits, images, seed, budget)
     if searcher:
         result = searcher.search(images, predictor=ranker, budget=budget, top=top, limits=limits, effort=effort)
     else:
         assert ranker is not None  # else there is a searcher
-        result = search_space(searched, ranker, images, budget=budget, top=top, limits=limits, effort=effort)
-    report = Report(json)
+        how: dict[str, Any] = {"budget": budget, "top": top, "limits": limits, "effort": effort}
+        result = search_space(searched, ranker, images, encoder=encoder or "default", **how)
+    report, values = Report(json), result.to_dict()
     print_search(report.console, result)
-    report.values("result", result.to_dict())
+    if encoder is not None:
+        values["linear_classifier"] = reference = _linear(images, encoder, device, seed)
+        report.console.print(
+            f"A linear classifier of features of the encoder {encoder} gets {reference['accuracy']:.1f}% of the images "
+            "right, each left out in turn: what is trained should be better."
+        )
+    report.values("result", values)
     if draw is not None:
         report.note(f"drawings: {result.draw(draw)[0].parent}")
     if export is not None:
         _export(result, export, seed)
         report.note(f"networks, untrained: {export}")
+
+
+def _linear(images: Any, encoder: str, device: str, seed: int) -> dict[str, Any]:
+    """How well a linear classifier of an encoder's features does."""
+    from metad2a_plugin.data import extract_task
+    from metad2a_plugin.nn.probe import linear_probe
+
+    task = extract_task(images, encoder, device=device, seed=seed)
+    return {"encoder": encoder, "accuracy": 100 * linear_probe(task.features, task.labels), "images": len(task.labels)}
+
+
+def _model_free(dataset: str | None, model: str | None, space: str | None) -> str | None:
+    """What ranks where there is no model of the space: a predictor of any space, and it is said."""
+    from metad2a_plugin.models.checkpoint import shipped
+
+    name = space or DEFAULT_SPACE
+    if dataset is None or model is not None or name in shipped():
+        return None
+    get_space(name)
+    warnings.warn(opt.no_model(name), stacklevel=1)
+    return opt.MODEL_FREE
 
 
 def _export(result: SearchResult, folder: Path, seed: int) -> None:
@@ -154,18 +197,21 @@ def pareto(
     from metad2a_plugin.candidates.find import Effort
     from metad2a_plugin.candidates.limits import Limits
     from metad2a_plugin.cli.tables import print_front
+    from metad2a_plugin.data import load_dataset
     from metad2a_plugin.search.metad2a import pareto_space
 
     effort = opt.configured(Effort, settings)
+    predictor = predictor or _model_free(dataset, model, space)
     searcher = _searcher(dataset, model, space, predictor, device, epochs is not None)
     searched = searcher.space if searcher else get_space(space or DEFAULT_SPACE)
     limits = Limits.of(searched, asked)
-    budget = opt.budget_of(settings, limits)
+    images = load_dataset(dataset) if dataset and epochs is not None else dataset
+    budget = opt.budget_of(settings, limits, images)
     if searcher:
-        front = searcher.pareto(dataset, cost, predictor=predictor, budget=budget, limits=limits, effort=effort)
+        front = searcher.pareto(images, cost, predictor=predictor, budget=budget, limits=limits, effort=effort)
     else:
         assert predictor is not None  # else there is a searcher
-        front = pareto_space(searched, predictor, cost, dataset, budget=budget, limits=limits, effort=effort)
+        front = pareto_space(searched, predictor, cost, images, budget=budget, limits=limits, effort=effort)
     report = Report(json)
     print_front(report.console, front)
     report.values("front", front.to_dict())
@@ -238,14 +284,16 @@ def score(
     given += [random_live(searched, rng) for _ in range(random)]
     from metad2a_plugin.candidates.limits import Limits
     from metad2a_plugin.cli.tables import print_scores
+    from metad2a_plugin.data import load_dataset
     from metad2a_plugin.search.scoring import score_architectures
 
     limits = Limits(searched, input_size=input_size, options=opt.network_options(None, channels=channels, cells=cells))
-    budget = opt.budget_of(settings, limits)
+    images = load_dataset(dataset) if dataset and epochs is not None else dataset
+    budget = opt.budget_of(settings, limits, images)
     if limits.options and budget is None:
         raise ConfigError(f"--{next(iter(limits.options))} is of a training to score for; give its --epochs too")
     scores = score_architectures(
-        searched, given, predictor, dataset, input_size=input_size, budget=budget, seed=seed, **options
+        searched, given, predictor, images, input_size=input_size, budget=budget, seed=seed, **options
     )
     report = Report(json)
     print_scores(report.console, scores)

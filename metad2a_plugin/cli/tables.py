@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from metad2a_plugin.search.result import SearchResult
     from metad2a_plugin.search.scoring import Scores
     from metad2a_plugin.similarity.similar import Similarity
-    from metad2a_plugin.training.result import TrainResult
-
-
-UNKNOWN = "-"
-"""In place of a level that is a guess, and of its interval."""
 
 
 def columns(*names: str) -> Table:
@@ -51,24 +46,10 @@ def print_front(console: Console, front: Front) -> None:
 
 
 def _candidates(result: SearchResult) -> Table:
-    devices = list(result.best.latency)
-    intervals = any(c.interval for c in result.candidates)
-    names = ["rank", result.quantity, *(["90% interval"] if intervals else []), "params", "MACs"]
-    table = columns(*names, *(f"{device} ({result.units[device]})" for device in devices))
-    digits = 2 if all(c.interval and c.interval[1] - c.interval[0] < 1 for c in result.candidates) else 1
-    for c in result.candidates:
-        value = f"{c.score:.{digits}f}{result.unit}" if result.unit else f"{c.score:.4g}"
-        interval = f"{c.interval[0]:.{digits}f} to {c.interval[1]:.{digits}f}" if c.interval else ""
-        if result.level_unknown is not None:
-            value = interval = UNKNOWN
-        table.add_row(
-            str(c.rank),
-            value,
-            *([interval] if intervals else []),
-            f"{c.params:.3f} M",
-            f"{c.flops:.1f} M",
-            *(f"{c.latency[device]:.3g}" for device in devices),
-        )
+    names, rows = result.table()
+    table = columns(*names)
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
@@ -109,33 +90,6 @@ def print_architectures(console: Console, texts: Mapping[str, str]) -> None:
     for name, text in texts.items():
         console.print(f"{name:>{width}}  {text}", soft_wrap=True)
     console.print()
-
-
-def print_training(console: Console, dataset: str, results: Mapping[str, TrainResult]) -> None:
-    """Validation accuracy of trained architectures beside chance and the majority class."""
-    table = columns("", "validation accuracy", "95% interval", "balanced", "params", "MACs", "seconds")
-    for name, r in results.items():
-        low, high = r.interval
-        table.add_row(
-            name,
-            f"{r.accuracy:.1f}%",
-            f"{low:.1f} to {high:.1f}",
-            f"{r.balanced_accuracy:.1f}%",
-            f"{r.params:.3f} M",
-            f"{r.flops:.1f} M",
-            f"{r.seconds:.0f}",
-        )
-    console.print(table)
-    print_architectures(console, {name: r.architecture_str for name, r in results.items()})
-    first = next(iter(results.values()))
-    console.print(
-        f"{dataset}: {first.train_images:,} training and {first.validation_images:,} validation images; always "
-        f"answering the most frequent class reaches {first.majority_accuracy:.1f}%. Accuracies are of the last epoch; "
-        "the interval counts validation images only, not the spread between seeds."
-    )
-    for name, r in results.items():
-        if r.run_dir is not None:
-            console.print(f"{name}: {r.run_dir / 'network.safetensors'}")
 
 
 def print_similarity(console: Console, found: Similarity, nearest: Sequence[str]) -> None:
@@ -189,6 +143,8 @@ def print_analysis(console: Console, analysis: Analysis) -> None:
 
 def print_scores(console: Console, scores: Scores) -> None:
     """Architectures, best first, and what their scores are."""
+    from metad2a_plugin.search.result import UNKNOWN
+
     quantity = f"{scores.quantity} ({scores.unit})" if scores.unit else scores.quantity
     table = columns("rank", quantity, "params", "MACs")
     for s in scores.scores:

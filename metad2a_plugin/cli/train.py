@@ -1,8 +1,9 @@
-"""Commands that train: ``train`` and ``train-supernet``."""
+"""The command ``train``."""
 
 from __future__ import annotations
 
 import random as randomness
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,8 +16,8 @@ from metad2a_plugin.cli import options as opt
 from metad2a_plugin.cli.app import app
 from metad2a_plugin.cli.report import Report
 from metad2a_plugin.errors import ConfigError, require
-from metad2a_plugin.plugins.budget import Budget, budget_model
-from metad2a_plugin.plugins.registry import DEFAULT_SPACE, bind_strategy, get_space
+from metad2a_plugin.plugins.budget import Budget
+from metad2a_plugin.plugins.registry import bind_strategy, get_space
 from metad2a_plugin.spaces.base import random_live
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.utils.checks import integer, parse_options
@@ -76,9 +77,18 @@ def train(
     ] = None,
     flip: opt.Flip = TrainConfig.flip,
     validation: opt.Validation = TrainConfig.validation,
+    split_seed: opt.SplitSeed = TrainConfig.split_seed,
     max_images_per_class: opt.MaxImagesPerClass = None,
     out: opt.RunDir = Path("runs/train"),
     onnx: Annotated[bool, typer.Option(help="Also write network.onnx beside each network.")] = False,
+    encoder: Annotated[
+        str,
+        typer.Option(
+            help="Image encoder ('metad2a list encoders') on whose features the linear classifier is fitted that "
+            "networks are compared with."
+        ),
+    ] = "default",
+    json: opt.Json = None,
     seed: opt.Seed = TrainConfig.seed,
     device: opt.TrainingDevice = TrainConfig.device,
 ) -> None:
@@ -88,7 +98,7 @@ def train(
     best are trained: then the search has not seen these. With --strategy, the accuracies guide the search: those of the
     best are then somewhat too high.
     """
-    settings = locals()
+    settings, begin = locals(), time.perf_counter()
     _one_subject(architecture, result, model, strategy)
     if strategy is None and (queries is not None or shared_weights or option):
         raise ConfigError("--queries, --shared-weights and --option are for a search with --strategy")
@@ -99,21 +109,22 @@ def train(
         require("onnx", "ONNX export", "onnx", "onnxscript")
     from metad2a_plugin.candidates.find import Effort
     from metad2a_plugin.candidates.limits import Limits
-    from metad2a_plugin.cli.tables import print_training
-    from metad2a_plugin.data import load_dataset
+    from metad2a_plugin.cli.trained import Trained, few_steps, print_trained
+    from metad2a_plugin.data import get_encoder, load_dataset
+    from metad2a_plugin.search.metad2a import search_space
     from metad2a_plugin.spaces.interfaces import transferable
     from metad2a_plugin.strategies.trained_search import train_search
     from metad2a_plugin.training.files import export_onnx
     from metad2a_plugin.training.images import prepare
+    from metad2a_plugin.training.references import fit_references
     from metad2a_plugin.training.run import train_many
     from metad2a_plugin.training.starting import LR, SHIPPED, check_weights, shipped_sizes
     from metad2a_plugin.utils.progress import stages
 
     found = _read_result(result, space) if result else {}
-    searcher = None
-    if not (architecture or result or strategy):
-        # For the budget of this training, where a model of the space knows budgets.
-        searcher = opt.load_searcher(model or budget_model(space or DEFAULT_SPACE), space, "cpu")
+    searching = not (architecture or result or strategy)
+    # For the budget of this training, where a model of the space knows budgets.
+    searcher = opt.find_searcher(model, space, prefer_budgets=True) if searching else None
     searched, given = opt.given_networks(found.get("space") or space, architecture or ())
     searched = searcher.space if searcher else searched
     named = {f"given {i}": one for i, one in enumerate(given, 1)}
@@ -134,7 +145,9 @@ def train(
         settings |= {"weights": opt.supernet_file(weights)} | ({} if opt.told(context, "lr") else {"lr": LR})
         check_weights(searched, settings["weights"], options)
     config = opt.configured(TrainConfig, settings, options=options, input_size=size)
-    opt.check_outputs(folders=(out,))
+    opt.check_outputs(json, folders=(out,))
+    report = Report(json)
+    get_encoder(encoder)  # one that is not there is refused now
     # Which images are used, and which are held out, does not depend on --seed, so that runs can be compared.
     images = load_dataset(dataset, max_images_per_class=max_images_per_class, seed=config.split_seed)
     if result and found.get("dataset") != images.name:
@@ -157,17 +170,32 @@ def train(
         data, trained = search.data, _best_asked(search, top)
     else:
         data = prepare(images, config, stream=True)
-    if searcher:
+    config = config.resolved(len(data.labels))
+    notes = [note for note in (few_steps(config, len(data.labels)),) if note]
+    for note in notes:
+        report.progress(note)
+    if searching:
         # Only the training part is shown to the search: the validation images stay unseen.
         limits = Limits(searched, input_size=config.input_size, options=options)
-        own = replace(config.budget, images=len(data.labels)) if searcher.predictor.knows_budgets else None
-        ranking = searcher.search(data.train, budget=own, top=top, limits=limits, effort=Effort(seed=seed))
-        named = _ranks(ranking.architectures)
+        how: dict[str, Any] = {"top": top, "limits": limits, "effort": Effort(seed=seed)}
+        report.progress(f"searching for networks by {len(data.labels):,} training images")
+        if searcher is None:
+            found_best = search_space(searched, opt.MODEL_FREE, data.train, **how)
+            notes.append(opt.no_model(searched.name))
+            warnings.warn(notes[-1], stacklevel=1)
+        else:
+            own = replace(config.budget, images=len(data.labels)) if searcher.predictor.knows_budgets else None
+            found_best = searcher.search(data.train, budget=own, **how)
+        named = _ranks(found_best.architectures)
     rng = randomness.Random(seed)
     named |= {f"random {i}": random_live(searched, rng) for i in range(1, random + 1)}
     if named:
         trained |= zip(named, train_many(searched, list(named.values()), data, config, out), strict=True)
-    print_training(Report().console, images.name, trained)
+    report.progress("fitting the references")
+    known = fit_references(data, encoder)
+    found_all = Trained(images.name, data, config, trained, known, notes, time.perf_counter() - begin)
+    print_trained(report.console, found_all)
+    report.values("summary", found_all.to_dict())
     for run in trained.values():
         if onnx and run.run_dir is not None:
             export_onnx(run.run_dir / "network.onnx", run.network)
@@ -221,48 +249,3 @@ def _best_of(path: Path, found: dict[str, Any], space: SearchSpace, top: int) ->
     if len(texts) < top:
         warnings.warn(f"{str(path)!r} holds {len(texts)} architectures, fewer than --top {top}", stacklevel=2)
     return [space.parse(text) for text in texts]
-
-
-@app.command("train-supernet")
-def train_supernet(
-    dataset: opt.Dataset,
-    out: Annotated[Path, typer.Argument(help="The file, which ends in .safetensors.")],
-    epochs: opt.Epochs = 50,
-    batch_size: opt.BatchSize = TrainConfig.batch_size,
-    lr: opt.LearningRate = TrainConfig.lr,
-    input_size: opt.InputSize = None,
-    channels: opt.Channels = None,
-    cells: opt.Cells = None,
-    network: opt.Network = None,
-    flip: opt.Flip = TrainConfig.flip,
-    validation: opt.Validation = TrainConfig.validation,
-    run_dir: Annotated[Path, typer.Option(help="Unfinished work; the same command goes on from there.")] = Path(
-        "runs/train-supernet"
-    ),
-    seed: opt.Seed = TrainConfig.seed,
-    device: opt.TrainingDevice = TrainConfig.device,
-) -> None:
-    """Train one network of all cells of nasbench201.
-
-    Its shared weights then score any of them. Use the file as --predictor supernet --option weights=FILE, and in NNI's
-    PredictorEvaluator.
-    """
-    settings = locals()
-    opt.check_outputs(out, folders=(run_dir,), suffixes=(".safetensors",))
-    config = opt.configured(TrainConfig, settings, options=opt.network_options(network, channels=channels, cells=cells))
-    from metad2a_plugin.data import load_dataset
-    from metad2a_plugin.one_shot.shared_weights import SharedWeights
-    from metad2a_plugin.training.fit import Epoch
-    from metad2a_plugin.training.images import prepare
-    from metad2a_plugin.utils.progress import stages
-
-    shared = SharedWeights(prepare(load_dataset(dataset), config), config)
-    with stages() as progress:
-
-        def report(epoch: Epoch) -> None:
-            note = f"loss {epoch.loss:.3f}, 3x3 convolutions {epoch.accuracy:.1f}%"
-            progress("epoch", epoch.epoch, epochs, note)
-
-        shared.train(report, run_dir)
-    shared.save(out)
-    Report().note(f"supernet: {out}")

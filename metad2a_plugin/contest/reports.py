@@ -20,7 +20,7 @@ from metad2a_plugin.utils.kept import unreadable
 from metad2a_plugin.utils.templates import filled
 
 PAGE = "index.html"
-_SHOWN = ("space", "architecture", "accuracy", "interval", "params", "flops", "seconds", "validation_images")
+_SHOWN = ("space", "architecture", "accuracy", "interval", "params_m", "flops_m", "seconds", "validation_images")
 
 
 def write_report(folder: str | os.PathLike[str], dataset: Any = None) -> Path:
@@ -68,7 +68,7 @@ def trainings(folder: Path) -> list[dict[str, Any]]:
             read = json.loads(path.read_bytes())
             run = {name: read[name] for name in _SHOWN}
             run["curve"] = [float(epoch["accuracy"]) for epoch in read["history"]]
-            run |= {name: float(run[name]) for name in ("accuracy", "params", "flops", "seconds")}
+            run |= {name: float(run[name]) for name in ("accuracy", "params_m", "flops_m", "seconds")}
             run["interval"] = [float(bound) for bound in run["interval"]]
             if not run["curve"] or len(run["interval"]) != 2:
                 raise ValueError("it has no epochs or no interval")

@@ -116,7 +116,7 @@ def train_contender(
 def epoch_seconds(contender: Contender, images: Images, device: torch.device) -> float:
     """Of an epoch with its validation, measured on a few batches."""
     data = contender.data(images)
-    few = min(len(data.labels), _FEW * contender.config.batch_size)
+    few = min(len(data.labels), _FEW * contender.config.batch_of(len(data.labels)))
     part = replace(
         data,
         images=_first(data.images, few),

@@ -27,7 +27,7 @@ from metad2a_plugin.data.network_encoder import NetworkEncoder
 from metad2a_plugin.data.zoo import TimmEncoder, TorchvisionEncoder
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.plugins.encoder import ImageEncoder, TrainableEncoder
-from metad2a_plugin.plugins.registry import available, get_encoder_class
+from metad2a_plugin.plugins.registry import available, entry, get_encoder_class
 from metad2a_plugin.utils.checks import did_you_mean
 from metad2a_plugin.utils.files import PRETRAINED, read_model
 from metad2a_plugin.utils.torch_device import usable
@@ -87,7 +87,7 @@ def get_encoder(name: str = "default", device: str = "cpu") -> ImageEncoder:
     usable(device)
     known = available("encoders")
     if name in known:
-        return get_encoder_class(name)(device=device)  # type: ignore[call-arg]  # the contract of a registered one
+        return get_encoder_class(name)(device=device)
     zoo, _, model = name.partition(":")
     if zoo in _ZOOS:
         return _ZOOS[zoo](model, device)
@@ -112,5 +112,5 @@ def get_untrained_encoder(name: str) -> ImageEncoder:
     zoo, _, model = name.partition(":")
     if zoo in _ZOOS:
         return _ZOOS[zoo](model, pretrained=False)
-    found = get_encoder_class(name)
+    found = entry("encoders", name).load()
     return found.untrained() if issubclass(found, TrainableEncoder) else get_encoder(name)

@@ -73,7 +73,7 @@ class SharedWeights(Fit):
         if config.weights is not None:
             raise ConfigError("a supernet is trained from nothing; leave the weights out")
         self.space = weight_sharing(get_space(DEFAULT_SPACE) if space is None else space)
-        options = self.space.check_options(config.options)
+        config, options = config.resolved(len(data.labels)), self.space.check_options(config.options)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.path = _Path(self.space, self.space.supernet(len(data.class_names), **options))

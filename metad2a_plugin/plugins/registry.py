@@ -36,7 +36,7 @@ from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.utils.checks import did_you_mean
 
 if TYPE_CHECKING:
-    from metad2a_plugin.plugins.encoder import ImageEncoder
+    from metad2a_plugin.plugins.classes import EncoderClass, PredictorClass, StrategyClass
 
 DISTRIBUTION = "metad2a-plugin"
 
@@ -246,9 +246,10 @@ def get_space(name: str) -> SearchSpace:
     return entry("spaces", name).load()()
 
 
-def get_strategy(name: str) -> type[Strategy]:
+def get_strategy(name: str) -> StrategyClass:
     """The class of a search strategy; call it as ``get_strategy(name)(space, seed=0)``."""
-    return entry("strategies", name).load()
+    found: StrategyClass = entry("strategies", name).load()
+    return found
 
 
 def bind_strategy(name: str, /, *, seed: int = 0, **options: Any) -> Callable[[SearchSpace], Strategy]:
@@ -260,17 +261,19 @@ def bind_strategy(name: str, /, *, seed: int = 0, **options: Any) -> Callable[[S
     return entry("strategies", name).bind(seed=seed, **options)
 
 
-def get_predictor(name: str) -> type[Predictor]:
+def get_predictor(name: str) -> PredictorClass:
     """The class of a performance predictor; call it as ``get_predictor(name)(space)``."""
-    return entry("predictors", name).load()
+    found: PredictorClass = entry("predictors", name).load()
+    return found
 
 
-def get_encoder_class(name: str) -> type[ImageEncoder]:
+def get_encoder_class(name: str) -> EncoderClass:
     """The class of an image encoder; call it as ``get_encoder_class(name)(device="cpu")``.
 
     `data.get_encoder` also knows torchvision's and folders.
     """
-    return entry("encoders", name).load()
+    found: EncoderClass = entry("encoders", name).load()
+    return found
 
 
 def get_device_models(space: str) -> Any:

@@ -47,6 +47,10 @@ class NothingFitsError(ConfigError):
     """No training fits in the time within the limits."""
 
 
+_FIELDS = {"params_m": "params", "flops_m": "flops"}
+"""Of a design, by the names that are written."""
+
+
 @dataclass(frozen=True)
 class Design:
     """An architecture with what it is trained with.
@@ -79,6 +83,7 @@ class Design:
             ArchitectureError, ConfigError: a value is out of range.
         """
         text, interval = plain["architecture"], plain["interval"]
+        plain = {_FIELDS.get(name, name): value for name, value in plain.items()}
         objects = {
             "architecture": space.parse(text),
             "architecture_str": text,
@@ -90,6 +95,7 @@ class Design:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)} | {"budget": self.budget.to_dict()}
+        plain |= {written: plain.pop(name) for written, name in _FIELDS.items()}
         plain["architecture"] = plain.pop("architecture_str")
         return plain | {"interval": None if self.interval is None else list(self.interval)}
 

@@ -292,6 +292,7 @@ def search_space(
     budget: AnyBudget = None,
     limits: Limits | None = None,
     effort: Effort | None = None,
+    encoder: str = "default",
     **options: Any,
 ) -> SearchResult:
     """Rank architectures by a predictor, without a generator.
@@ -305,6 +306,8 @@ def search_space(
         predictor: a predictor, or its name (``metad2a list predictors``).
         dataset: as in `MetaD2A.search`; None for a predictor that needs none, such as ``ofa-imagenet``.
         top, budget, limits, effort: as in `MetaD2A.search`; candidates are drawn at random.
+        encoder: name of the image encoder (``metad2a list encoders``) whose features a predictor sees that needs
+            some, and has no encoder of its own.
         **options: in place of `limits` and `effort`, as there.
 
     Raises:
@@ -314,7 +317,7 @@ def search_space(
     integer("top", top, 1)
     limits, effort, _ = requested(_space(space), limits, effort, options)
     limits, budget = sized(limits, budget)
-    ranker, origin = _origin(predictor, budget, limits, effort, dataset)
+    ranker, origin = _origin(predictor, budget, limits, effort, dataset, encoder)
     return rank(limits, ranker, effort, origin).result(slice(top))
 
 
@@ -364,11 +367,16 @@ def _ranker(
 
 
 def _origin(
-    predictor: Predictor | str, budget: Budget | None, limits: Limits, effort: Effort, dataset: Any
+    predictor: Predictor | str,
+    budget: Budget | None,
+    limits: Limits,
+    effort: Effort,
+    dataset: Any,
+    encoder: str = "default",
 ) -> tuple[Predictor, Origin]:
     begin = time.perf_counter()
     ranker, dataset = _ranker(predictor, budget, limits, effort, dataset)
     if isinstance(dataset, Task):
         return ranker, Origin(dataset)
-    task = task_of(ranker, dataset, effort.seed)
+    task = task_of(ranker, dataset, effort.seed, encoder)
     return ranker, Origin(task, images=dataset, features=time.perf_counter() - begin)

@@ -24,6 +24,7 @@ from metad2a_plugin.utils.figures import write_figure
 from metad2a_plugin.utils.files import json_text, write_atomically
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.figure import Figure
 
 COSTS = ("flops", "params")
@@ -56,6 +57,13 @@ class Front:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {"cost": self.cost, "cost_unit": self.unit, **self.result.to_dict()}
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """A row for each candidate, see `SearchResult.to_dataframe`."""
+        return self.result.to_dataframe()
+
+    def _repr_html_(self) -> str:
+        return self.result._repr_html_()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `to_dict` as JSON, or a table where `path` ends in ``.csv``.

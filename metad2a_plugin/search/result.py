@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.budget import Budget
@@ -15,7 +15,13 @@ from metad2a_plugin.search.predictor import FAR
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.interfaces import Drawable
 from metad2a_plugin.utils.files import write_json
+from metad2a_plugin.utils.rows import data_frame, html_table
 
+if TYPE_CHECKING:
+    import pandas
+
+UNKNOWN = "-"
+"""In tables, in place of a level that is a guess, and of its interval."""
 LEVEL = 0.9
 """Probability of the intervals that are reported."""
 
@@ -144,6 +150,44 @@ class SearchResult:
         budget = None if self.budget is None else self.budget.to_dict()
         own = {"notes": list(self.notes), "budget": budget, "interval_level": LEVEL, "candidates": candidates}
         return plain | own
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Names of the columns, and the texts of each candidate, best first; without the architectures."""
+        devices = list(self.best.latency)
+        intervals = any(c.interval for c in self.candidates)
+        names = ["rank", self.quantity, *(["90% interval"] if intervals else []), "params", "MACs"]
+        names += [f"{device} ({self.units[device]})" for device in devices]
+        digits = 2 if all(c.interval and c.interval[1] - c.interval[0] < 1 for c in self.candidates) else 1
+        rows = []
+        for c in self.candidates:
+            value = f"{c.score:.{digits}f}{self.unit}" if self.unit else f"{c.score:.4g}"
+            interval = [f"{c.interval[0]:.{digits}f} to {c.interval[1]:.{digits}f}" if c.interval else ""]
+            if self.level_unknown is not None:
+                value, interval = UNKNOWN, [UNKNOWN]
+            costs = [f"{c.params:.3f} M", f"{c.flops:.1f} M", *(f"{c.latency[device]:.3g}" for device in devices)]
+            rows.append([str(c.rank), value, *(interval if intervals else []), *costs])
+        return names, rows
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """A row for each candidate, best first, with its interval in two columns and each latency in one.
+
+        Raises:
+            MissingExtraError: pandas is not installed (extra ``pandas``).
+        """
+        rows = []
+        for candidate in self.candidates:
+            plain = candidate.to_dict()
+            low, high = plain.pop("interval") or (None, None)
+            latency = {f"{device}_{self.units[device]}": value for device, value in plain.pop("latency").items()}
+            plain.pop("ofa_config", None)
+            rows.append({**plain, "low": low, "high": high, **latency})
+        return data_frame(rows)
+
+    def _repr_html_(self) -> str:
+        names, rows = self.table()
+        rows = [[*row, candidate.architecture_str] for row, candidate in zip(rows, self.candidates, strict=True)]
+        title = f"{self.dataset or self.space}: {self.num_classes:,} classes, ranked by {self.predictor}"
+        return html_table(title, [*names, "architecture"], rows, (self.scale, *self.notes))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `to_dict` as JSON.

@@ -136,8 +136,10 @@ def score_architectures(
     )
 
 
-def task_of(predictor: Predictor, images: ImageDataset | None, seed: int) -> Task | None:
-    """The images as the predictor wants to see them; None where it needs no task.
+def task_of(
+    predictor: Predictor, images: ImageDataset | None, seed: int, encoder: str = "default"
+) -> Task | None:
+    """The images as the predictor wants to see them, else features of an encoder; None where it needs no task.
 
     Raises:
         ConfigError: it needs a task, and there are no images.
@@ -147,4 +149,4 @@ def task_of(predictor: Predictor, images: ImageDataset | None, seed: int) -> Tas
     if images is None:
         raise ConfigError(f"the predictor {predictor.name!r} needs a dataset; give one")
     task = predictor.read(images, seed)
-    return extract_task(images, seed=seed) if task is None else task
+    return extract_task(images, encoder, seed=seed) if task is None else task

@@ -135,13 +135,14 @@ def _maker(
 
     def make(data: TrainingData) -> Strategy:
         given: dict[str, Any] = {"dataset": data.train} if looks else {}
+        settled = config.resolved(len(data.labels))
         if budgeted:
-            given["budget"] = replace(config.budget, images=len(data.labels))
+            given["budget"] = replace(settled.budget, images=len(data.labels))
         if keeps:
             given["run_dir"] = run_dir
         predictor = options.get("predictor")
         if predictor is None or (isinstance(predictor, str) and get_predictor(predictor).network is not None):
-            given |= config.part(kind.network_settings)
+            given |= settled.part(kind.network_settings)
         return bound(space, **given | dict(options))
 
     return make

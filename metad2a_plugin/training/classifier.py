@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from metad2a_plugin.data.pixels import DatasetWarning
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.nn.normalized import NormalizedNetwork
 from metad2a_plugin.spaces.base import Cost, Notation, SearchSpace
@@ -17,7 +19,7 @@ from metad2a_plugin.utils.installed import version
 class Classifier(nn.Module):
     """A network on raw pixels that knows its classes; `training.files` writes and reads it.
 
-    Called with RGB ``[batch, 3, height, width]`` of values 0 to 255, uint8 or float, it gives logits.
+    Called with RGB ``[batch, 3, height, width]``, see `pixels`, it gives logits ``[batch, classes]``.
 
     Attributes:
         network: what has weights; what was made around it follows from `metadata`.
@@ -30,6 +32,43 @@ class Classifier(nn.Module):
     class_names: tuple[str, ...]
     input_size: int
     cost: Cost
+
+    def pixels(self, images: torch.Tensor) -> torch.Tensor:
+        """Images as the network takes them, of values 0 to 255.
+
+        Args:
+            images: RGB ``[batch, 3, height, width]``, uint8 or float; where no value of a float batch is above 1, they
+                are taken to run from 0 to 1. Others than those of `input_size`, and values that are no pixels, are
+                warned of.
+
+        Raises:
+            ConfigError: they have another shape.
+        """
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ConfigError(
+                f"expected images [batch, 3, height, width], got {list(images.shape)}; "
+                "images.permute(0, 3, 1, 2) makes them of [batch, height, width, 3], images[None] of a single one"
+            )
+        if tuple(images.shape[2:]) != (self.input_size, self.input_size):
+            warnings.warn(
+                f"images of {images.shape[2]} x {images.shape[3]} pixels were given to a network that was made for "
+                f"{self.input_size} x {self.input_size}; resize them, or its answers may be poor",
+                DatasetWarning,
+                stacklevel=5,
+            )
+        if not images.is_floating_point() or images.numel() == 0:
+            return images
+        low, high = images.min().item(), images.max().item()
+        if low >= 0 and high <= 1:
+            return images * 255
+        if low < 0 or high > 255:
+            warnings.warn(
+                f"pixels run from {low:.3g} to {high:.3g}, expected 0 to 255 or 0 to 1: the normalisation is inside of "
+                "the network, give it images before theirs",
+                DatasetWarning,
+                stacklevel=5,
+            )
+        return images
 
     def metadata(self) -> dict[str, Any]:
         """All but the weights, as plain JSON values."""
@@ -99,6 +138,9 @@ class ImageClassifier(NormalizedNetwork, Classifier):
         super().__init__(network, mean, std)
         self.space, self.architecture, self.input_size, self.options = space, architecture, size, options
         self.cost, self.class_names = cost, names
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.pixels(images))
 
     def metadata(self) -> dict[str, Any]:
         return {

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, TypeVar
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.budget import VALIDATION, Budget
 from metad2a_plugin.utils.checks import BELOW_ONE, FINITE, TINY, settings
 
-_LEAST = {"epochs": 1, "batch_size": 2, "input_size": 8, "seed": 0, "split_seed": 0}
+_LEAST = {"epochs": 1, "input_size": 8, "seed": 0, "split_seed": 0}
+LEAST_BATCH = 16
+_BATCHES = (LEAST_BATCH, 32, 64, 128)
+_STEPS_PER_EPOCH = 25
+FEW_STEPS = 300
+"""Of the optimiser: networks that begin with random weights have learned little after fewer."""
 
 _RANGES: dict[str, tuple[float, float, str]] = {
     "lr": (TINY, FINITE, "a positive number, such as 0.1"),
@@ -22,6 +27,20 @@ _RANGES: dict[str, tuple[float, float, str]] = {
 }
 
 _Config = TypeVar("_Config", bound="NetworkConfig")
+
+
+def batch_size_for(images: int) -> int:
+    """The batch size where none is given: the largest of 16, 32, 64 and 128 that leaves an epoch 25 steps.
+
+    Few images in large batches are few steps, in which a network learns little.
+
+    Args:
+        images: to train on, without those held out.
+
+    >>> [batch_size_for(images) for images in (300, 826, 1600, 50_000)]
+    [16, 32, 64, 128]
+    """
+    return max((batch for batch in _BATCHES if images >= batch * _STEPS_PER_EPOCH), default=LEAST_BATCH)
 
 
 class NetworkConfig:
@@ -77,7 +96,8 @@ class TrainConfig(NetworkConfig):
 
     Attributes:
         epochs: passes over the training part.
-        batch_size: largest batch; an epoch is cut into batches of equal size, so none is tiny.
+        batch_size: largest batch; an epoch is cut into batches of equal size, so none is tiny. None follows the number
+            of images, see `batch_size_for`.
         lr: highest learning rate.
         momentum: Nesterov momentum.
         weight_decay: on all parameters.
@@ -105,7 +125,7 @@ class TrainConfig(NetworkConfig):
     LATER = ("weights",)
 
     epochs: int = 30
-    batch_size: int = 128
+    batch_size: int | None = None
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
@@ -122,12 +142,30 @@ class TrainConfig(NetworkConfig):
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        settings(self, _LEAST, _RANGES)
+        settings(self, _LEAST if self.batch_size is None else {**_LEAST, "batch_size": 2}, _RANGES)
         super().__post_init__()
+
+    def batch_of(self, images: int) -> int:
+        """The batch size of a training on so many images, without those held out."""
+        return batch_size_for(images) if self.batch_size is None else self.batch_size
+
+    def steps(self, images: int) -> int:
+        """Of the optimiser, in a training on so many images, without those held out."""
+        return self.epochs * -(-images // self.batch_of(images))
+
+    def resolved(self, images: int) -> TrainConfig:
+        """The same with the batch size for so many images, without those held out."""
+        return replace(self, batch_size=self.batch_of(images))
 
     @property
     def budget(self) -> Budget:
-        """What a network is trained with, for predictors that know budgets."""
+        """What a network is trained with, for predictors that know budgets.
+
+        Raises:
+            ConfigError: the batch size follows the number of images; `resolved` gives it.
+        """
+        if self.batch_size is None:
+            raise ConfigError("a budget needs a batch size: give one, or call resolved(images) first")
         shared = {name: getattr(self, name) for name in Budget.names() if hasattr(self, name)}
         return Budget(**shared)
 

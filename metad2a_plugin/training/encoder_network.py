@@ -70,7 +70,7 @@ class EncoderClassifier(Classifier):
         return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.network(images)
+        logits: torch.Tensor = self.network(self.pixels(images))
         return logits
 
     def metadata(self) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class Fit(TrainingLoop[Epoch]):
     def _train(self, index: int) -> tuple[float, float]:
         """The steps of an epoch; the learning rate of the last and the mean loss."""
         config, data, losses = self.config, self.data, []
-        batches = -(-len(data.labels) // config.batch_size)
+        batches = -(-len(data.labels) // config.batch_of(len(data.labels)))
         steps = batches * config.epochs
         warmup = max(1, round(config.warmup * steps))
         self.network.train()

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.training.classifier import ImageClassifier
 from metad2a_plugin.training.fit import Epoch
+from metad2a_plugin.utils.rows import data_frame, html_table
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,32 @@ class TrainResult:
         """Time of training and validation, over all interruptions."""
         return sum(epoch.seconds for epoch in self.history)
 
+    def to_dataframe(self) -> pandas.DataFrame:
+        """A row for each epoch, with the columns of `Epoch`.
+
+        Raises:
+            MissingExtraError: pandas is not installed (extra ``pandas``).
+        """
+        return data_frame([epoch._asdict() for epoch in self.history])
+
+    def _repr_html_(self) -> str:
+        low, high = self.interval
+        names = ["validation accuracy", "95% interval", "balanced", "params", "MACs", "epochs", "seconds"]
+        row = [
+            f"{self.accuracy:.1f}%",
+            f"{low:.1f} to {high:.1f}",
+            f"{self.balanced_accuracy:.1f}%",
+            f"{self.params:.3f} M",
+            f"{self.flops:.1f} M",
+            str(len(self.history)),
+            f"{self.seconds:.0f}",
+        ]
+        note = (
+            f"{self.train_images:,} training and {self.validation_images:,} validation images; always answering the "
+            f"most frequent class reaches {self.majority_accuracy:.1f}%."
+        )
+        return html_table(self.architecture_str, names, [row], [note])
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without the weights."""
         return {
@@ -86,8 +116,8 @@ class TrainResult:
             "chance_accuracy": self.chance_accuracy,
             "train_images": self.train_images,
             "validation_images": self.validation_images,
-            "params": self.params,
-            "flops": self.flops,
+            "params_m": self.params,
+            "flops_m": self.flops,
             "seed": self.seed,
             "split_seed": self.split_seed,
             "device": self.device,

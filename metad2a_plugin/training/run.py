@@ -88,10 +88,11 @@ def train_many(
         check_weights(space, config.weights, config.options)
     data = dataset if isinstance(dataset, TrainingData) else prepare(dataset, config, stream=True)
     check_split(data, config)
+    config = config.resolved(len(data.labels))
     with stages(progress) if isinstance(progress, bool) else nullcontext(progress) as shown:
         return [
             _Run(space, architecture, data, config, device, run_dir).result(
-                _report(shown, f"architecture {number}/{len(read)}", config.epochs), stop
+                _report(shown, f"network {number}/{len(read)}, epoch", config.epochs), stop
             )
             for number, architecture in enumerate(read, 1)
         ]

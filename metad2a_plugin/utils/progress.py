@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 Progress = Callable[[str, int, int, str], None]
 """Called with the name of a stage, how much of it is done, of how much, and a note."""
 _LOG = logging.getLogger(__name__)
+_SILENT = 60.0  # seconds, at most, where there is something to say
 
 
 def shown() -> bool:
@@ -28,7 +30,7 @@ def waiting(what: str) -> AbstractContextManager[object]:
 
 @contextmanager
 def stages(wanted: bool = True, *, brief: bool = False) -> Iterator[Progress]:
-    """How far stages are: a bar each on a terminal; elsewhere, as in a log file, a line in the log now and then.
+    """How far stages are: a bar each on a terminal; elsewhere, as in a log file, ten lines each, and one every minute.
 
     Args:
         wanted: False shows nothing.
@@ -38,14 +40,20 @@ def stages(wanted: bool = True, *, brief: bool = False) -> Iterator[Progress]:
         with _bars(brief) as report:
             yield report
     elif wanted and not brief:
-        yield _line
+        yield _Lines()
     else:
         yield lambda stage, done, total, note: None
 
 
-def _line(stage: str, done: int, total: int, note: str) -> None:
-    if done == total or done % max(1, total // 10) == 0:
-        _LOG.info("%s %d/%d %s", stage, done, total, note)
+class _Lines:
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, stage: str, done: int, total: int, note: str) -> None:
+        late = time.monotonic() - self._last >= _SILENT
+        if late or done == total or done % max(1, total // 10) == 0:
+            _LOG.info("%s %d/%d %s", stage, done, total, note)
+            self._last = time.monotonic()
 
 
 @contextmanager

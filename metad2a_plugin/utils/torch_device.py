@@ -20,10 +20,21 @@ def usable(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
-        raise ConfigError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); try 'cpu'") from error
-    return torch.device(name)
+        # What cannot be read back holds nothing, such as "meta".
+        torch.zeros(1, device=name).item()
+        return torch.device(name)
+    except Exception as error:  # back ends that are not there raise many types
+        # Of other names torch says which back ends it was written for, not which are here.
+        reason = f" ({str(error).splitlines()[0]})" if str(name).startswith("cuda") and str(error) else ""
+        raise ConfigError(
+            f"device {name!r} cannot be used here{reason}; try {' or '.join(map(repr, devices()))}"
+        ) from error
+
+
+def devices() -> tuple[str, ...]:
+    """Names of the devices of this machine."""
+    cuda = [f"cuda:{number}" for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    return ("cpu", *cuda, *["mps"] * torch.backends.mps.is_available())
 
 
 @contextmanager

@@ -54,6 +54,15 @@ def test_a_search_is_for_the_budget(capsys: Any) -> None:
     assert (short["budget"]["epochs"], short["budget"]["images"]) == (1, TRAINING_IMAGES)
 
 
+def test_a_search_is_for_the_batches_that_a_training_would_have() -> None:
+    budget = found("search", "images.npz", "--epochs", "1", "--top", "1")["budget"]
+    trained = found("train", "images.npz", "--epochs", "1", "-a", SKIPS, "--input-size", "8", "--cells", "1")
+    assert budget["batch_size"] == trained["config"]["batch_size"] == 16
+    front = found("pareto", "images.npz", "--epochs", "1", "--points", "2")
+    scores = found("score", SKIPS, "--dataset", "images.npz", "--epochs", "1")
+    assert front["budget"]["batch_size"] == scores["budget"]["batch_size"] == 16
+
+
 def test_the_budget_has_the_size_of_the_networks() -> None:
     sizes = ["--channels", "8", "--cells", "2", "--input-size", "16", "--lr", "0.05", "--flip"]
     budget = found("search", "images.npz", *SHORT, *sizes, "--top", "1")["budget"]

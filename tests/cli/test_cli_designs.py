@@ -108,7 +108,7 @@ def test_a_strategy_is_told_the_budget_of_its_trainings(monkeypatch: pytest.Monk
     assert main(train) == 0
     [trained] = Path("runs/train").glob("*/result.json")
     images = json.loads(trained.read_text())["train_images"]
-    assert made[-1].budget == Budget(1, input_size=8, images=images, options={"channels": 4, "cells": 1})
+    assert made[-1].budget == Budget(1, 16, input_size=8, images=images, options={"channels": 4, "cells": 1})
     assert main([*train, "--option", "model=nasbench201"]) == 0
     assert made[-1].budget is None
 

@@ -97,7 +97,7 @@ def test_unknown_names() -> None:
         ConfigError, match=r"unknown image encoder 'defalut' .did you mean 'default'.*torchvision:"
     ):
         get_encoder("defalut")
-    with pytest.raises(ConfigError, match=r"device 'nowhere' cannot be used here .*try 'cpu'"):
+    with pytest.raises(ConfigError, match=r"device 'nowhere' cannot be used here; try 'cpu'"):
         get_encoder("default", device="nowhere")
 
 

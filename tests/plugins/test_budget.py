@@ -72,4 +72,6 @@ def test_steps_are_those_of_the_training():
 def test_a_training_says_its_budget():
     config = TrainConfig(epochs=5, batch_size=16, lr=0.2, flip=True, input_size=16, options={"cells": 1})
     assert config.budget == Budget(epochs=5, batch_size=16, lr=0.2, flip=True, input_size=16, options={"cells": 1})
-    assert TrainConfig().budget == Budget()
+    assert TrainConfig().resolved(10_000).budget == Budget()
+    with pytest.raises(ConfigError, match="a budget needs a batch size"):
+        _ = TrainConfig().budget

@@ -4,45 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from torch import nn
+from plug_in_toys import Towers
 
 from metad2a_plugin import search_space
 from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.data import load_dataset
-from metad2a_plugin.errors import ArchitectureError, ConfigError
+from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.registry import get_predictor, get_strategy
-from metad2a_plugin.spaces import Architecture, ChoiceSpace, SearchSpace
+from metad2a_plugin.spaces import SearchSpace
 from metad2a_plugin.testing import SearchSpaceConformance
 from metad2a_plugin.training import TrainConfig, train_architecture
-
-DEPTHS, WIDTHS, KERNELS = (1, 2, 3), (4, 8), (1, 3, 5, 7)
-
-
-class Towers(ChoiceSpace):
-    """Convolutions one after the other, written ``d2-w8-k3``: how many, how wide, how large."""
-
-    name = "towers"
-    options = (len(DEPTHS), len(WIDTHS), len(KERNELS))
-
-    def parse(self, text: str) -> Architecture:
-        for architecture in self.enumerate():
-            if self.format(architecture) == text:
-                return architecture
-        raise ArchitectureError(f"expected text like d2-w8-k3, got {text!r}")
-
-    def format(self, architecture: Architecture) -> str:
-        return "d{}-w{}-k{}".format(*self._numbers(architecture))
-
-    def build(self, architecture: Architecture, num_classes: int, *, stride: int = 2) -> nn.Module:
-        depth, width, kernel = self._numbers(architecture)
-        layers: list[nn.Module] = []
-        for inputs in (3, *[width] * (depth - 1)):
-            layers += [nn.Conv2d(inputs, width, kernel, stride, padding=kernel // 2), nn.ReLU()]
-        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
-
-    def _numbers(self, architecture: Architecture) -> tuple[int, int, int]:
-        depth, width, kernel = self.validate(architecture).choices
-        return DEPTHS[depth], WIDTHS[width], KERNELS[kernel]
 
 
 class TestTowers(SearchSpaceConformance):

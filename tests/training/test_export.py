@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from metad2a_plugin.data.pixels import DatasetWarning
 from metad2a_plugin.errors import CheckpointError, ConfigError, MissingExtraError
 from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
@@ -51,6 +52,38 @@ def test_a_network_comes_back_as_it_was(path: Path) -> None:
     assert read.class_names == ("cat", "dog", "eel") and read.architecture == CELL
     assert not read.training
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@torch.no_grad()
+def test_pixels_may_run_to_255_or_to_one(path: Path) -> None:
+    export_network(path, classifier())
+    read = load_network(path)
+    whole = read(IMAGES)
+    assert torch.equal(read(IMAGES.float()), whole)
+    assert torch.allclose(read(IMAGES.float() / 255), whole, atol=1e-5)
+    assert torch.allclose(read(IMAGES.double() / 255), whole, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        ((IMAGES.float() / 255 - 0.5) / 0.25, r"pixels run from -2 to 2, expected 0 to 255 or 0 to 1"),
+        (IMAGES.float() * 100, "pixels run from 0 to 2.5"),
+        (IMAGES[..., :12, :12], "images of 12 x 12 pixels were given to a network that was made for 16 x 16"),
+        (IMAGES[..., :12], "images of 16 x 12 pixels"),
+    ],
+)
+def test_images_of_another_scale_or_size_are_warned_of(images: torch.Tensor, says: str) -> None:
+    with pytest.warns(DatasetWarning, match=says) as caught:
+        assert classifier()(images).shape == (5, 3)
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("images", [IMAGES[0], IMAGES[:, :1], IMAGES.permute(0, 2, 3, 1)])
+def test_images_of_another_layout_are_refused(images: torch.Tensor) -> None:
+    with pytest.raises(ConfigError, match=r"expected images \[batch, 3, height, width\], got"):
+        classifier()(images)
 
 
 def test_the_header_says_what_the_file_holds_without_torch(path: Path) -> None:

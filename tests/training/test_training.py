@@ -359,7 +359,7 @@ def test_progress_is_shown_on_a_terminal(dataset: ImageDataset, monkeypatch: pyt
     config = dataclasses.replace(CONFIG, epochs=1)
     train_many(SPACE, [CELL, OTHER], dataset, config)
     shown = terminal.getvalue()
-    assert "architecture 1/2" in shown and "architecture 2/2" in shown and "validation accuracy" in shown
+    assert "network 1/2" in shown and "network 2/2" in shown and "validation accuracy" in shown
     monkeypatch.setattr(sys, "stderr", silent)
     train_many(SPACE, [CELL], dataset, config, progress=False)
     assert silent.getvalue() == ""

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from metad2a_plugin.utils import progress
 from metad2a_plugin.utils.progress import stages
 
 
@@ -32,6 +33,16 @@ def test_a_log_file_gets_about_ten_lines_and_the_last(
     assert shown(monkeypatch, io.StringIO(), 105) == ""
     lines = caplog.messages
     assert len(lines) == 11 and lines[0] == "networks 10/105 loss 0.10" and lines[-1] == "networks 105/105 loss 0.01"
+
+
+def test_a_log_file_gets_a_line_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "metad2a_plugin")
+    clock = iter(range(0, 10_000, 25))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    shown(monkeypatch, io.StringIO(), 200)
+    assert len(caplog.messages) > 40, "steps of 25 seconds and more"
 
 
 def test_a_terminal_gets_a_bar_with_its_note(monkeypatch: pytest.MonkeyPatch) -> None:
