@@ -1,4 +1,4 @@
-"""Pixels of any kind to upright 8-bit RGB, and labels of any kind to class indices."""
+"""Pixels of any kind to upright 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def array_to_rgb(pixels: np.ndarray, axis: int | None, full: float) -> Image.Ima
     return to_rgb(Image.fromarray(np.ascontiguousarray(pixels)))
 
 
-# -- arrays and labels ---------------------------------------------------------------------------
+# -- arrays ---------------------------------------------------------------------------
 def is_tensor(value: Any) -> bool:
     """True for a torch tensor, without importing torch."""
     return type(value).__module__.split(".")[0] == "torch" and hasattr(value, "detach")
@@ -154,43 +154,3 @@ def as_numpy(value: Any) -> np.ndarray:
             "the images have different sizes and make no array; resize them to one size, "
             "or pass a torch Dataset of (image, label) pairs"
         ) from error
-
-
-def index_labels(values: Any, names: list[str] | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels to ``0 .. classes-1`` in sorted order, int64 ``[n]``, and one name per class.
-
-    Args:
-        values: integers or strings, ``[n]`` or ``[n, 1]``.
-        names: names by integer label.
-
-    Raises:
-        DatasetError: floats, negative numbers, one-hot rows, mixed objects.
-    """
-    array = as_numpy(values)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim == 2:
-        raise DatasetError(
-            f"labels have shape {list(array.shape)}, one class index per image was expected; "
-            "for one-hot labels pass labels.argmax(axis=1)"
-        )
-    if array.ndim != 1:
-        raise DatasetError(f"labels have shape {list(array.shape)}, expected one label per image: [n]")
-    if array.dtype == object and all(isinstance(value, str) for value in array):
-        array = array.astype(str)
-    if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8", "replace")
-    if array.dtype.kind not in "buiU":
-        raise DatasetError(
-            f"labels have dtype {array.dtype}, expected integers or strings; "
-            "for class indices stored as floats pass labels.astype(int)"
-        )
-    if array.dtype.kind == "i" and len(array) and array.min() < 0:
-        raise DatasetError(
-            f"labels contain {int(array.min())}; class indices start at 0. "
-            "Leave out unlabelled images, or shift the labels"
-        )
-    values_found, labels = np.unique(array, return_inverse=True)
-    if names is not None and array.dtype.kind in "ui" and int(values_found.max(initial=-1)) < len(names):
-        return labels.astype(np.int64), tuple(str(names[int(v)]) for v in values_found)
-    return labels.astype(np.int64), tuple(str(v) for v in values_found)

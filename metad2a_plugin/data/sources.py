@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from metad2a_plugin.data.pixels import DatasetWarning, decode, few, index_labels
+from metad2a_plugin.data.labels import index_labels
+from metad2a_plugin.data.pixels import DatasetWarning, decode, few
 from metad2a_plugin.errors import DatasetError
 
 _JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
