@@ -331,7 +331,7 @@ _CONTEXTS = ("budget", "dataset", "image_set", "task", "number")
 
 
 def _images(task: Task) -> int:
-    return len(task.features) if task.images is None else task.images
+    return len(task.labels) if task.images is None else task.images
 
 
 def _chance(task: Task | None) -> torch.Tensor:
