@@ -60,7 +60,7 @@ def read_arrays(images: Any, labels: Any, name: str = "arrays", full: float | No
     if pixels.ndim not in (3, 4):
         raise DatasetError(
             f"images have shape {list(pixels.shape)}; expected [n, h, w], [n, h, w, c] or [n, c, h, w]. "
-            "Flattened images need their height and width back: images.reshape(n, h, w)"
+            "Flattened images need their height and width back: images.reshape(n, h, w); features make a Task"
         )
     if not len(pixels):
         raise DatasetError(f"there are no images (shape {list(pixels.shape)}); pass at least two classes")

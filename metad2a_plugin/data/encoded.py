@@ -20,6 +20,8 @@ from metad2a_plugin.plugins.encoder import ImageEncoder
 from metad2a_plugin.utils.files import write_atomically
 from metad2a_plugin.utils.progress import stages
 
+_TOLD = ("broken", "distinct", "contrary", "statistics")
+
 
 @dataclass
 class Known:
@@ -30,6 +32,8 @@ class Known:
         encoded: which of them are there, bool ``[readable images]``.
         kept: positions of the readable images in the sampled dataset, int64.
         broken: why others cannot be read, by name.
+        distinct: how many of the readable images differ.
+        contrary: how many have the same pixels as one of another class.
         statistics: of `data.statistics`; empty while they are not known.
         path: of the cache; None for no cache.
     """
@@ -38,6 +42,8 @@ class Known:
     encoded: torch.Tensor
     kept: torch.Tensor
     broken: dict[str, str]
+    distinct: int
+    contrary: int
     statistics: dict[str, float] = field(default_factory=dict)
     path: Path | None = None
 
@@ -48,10 +54,10 @@ class Known:
             return None
         try:
             with safe_open(path, "pt") as file:
-                broken, told = (json.loads(file.metadata()[name]) for name in ("broken", "statistics"))
+                told = {name: json.loads(file.metadata()[name]) for name in _TOLD}
                 features, encoded, kept = (file.get_tensor(name) for name in ("features", "encoded", "kept"))
-            found = cls(features, encoded, kept, broken, told, path)
-            fits = features.shape == (len(kept), dim) and len(kept) + len(broken) == count
+            found = cls(features, encoded, kept, **told, path=path)
+            fits = features.shape == (len(kept), dim) and len(kept) + len(found.broken) == count
             if fits and encoded.shape == kept.shape:
                 return found
         except (SafetensorError, OSError, KeyError, TypeError, ValueError):
@@ -65,7 +71,7 @@ class Known:
             return
         tensors = {name: getattr(self, name) for name in ("features", "encoded", "kept")}
         try:
-            told = {name: json.dumps(getattr(self, name)) for name in ("broken", "statistics")}
+            told = {name: json.dumps(getattr(self, name)) for name in _TOLD}
             write_atomically(self.path, save(tensors, metadata=told))
         except ConfigError as error:
             warnings.warn(

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from metad2a_plugin.data.checks import drop_empty_classes, report_broken
+from metad2a_plugin.data.checks import drop_empty_classes, report_broken, report_repeated
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.data.encoded import EncodedRows, Known, PixelStatistics
 from metad2a_plugin.data.encoders import get_encoder
@@ -76,6 +76,7 @@ def extract_task(
     if known is None:
         known, decoded = _decoded(chosen, model, path, batch_size, progress)
     report_broken(chosen.name, known.broken, len(chosen))
+    report_repeated(chosen.name, known.distinct, known.contrary, len(known.kept))
     kept = known.kept.numpy()
     labels, class_names = drop_empty_classes(chosen.name, chosen.labels[kept], chosen.class_names)
     pixels: Pixels = StreamedPixels(chosen.subset(kept), model.size) if decoded is None else decoded
@@ -93,18 +94,24 @@ def _decoded(
     """Which images can be read, and the pixels of these where there is room for them, ``[n, 3, size, size]``."""
     parts: list[torch.Tensor] = []
     broken: dict[int, str] = {}
+    looks: list[bytes] = []
     room = _ROOM // (3 * encoder.size**2)
     with stages(progress, brief=True) as report:
         for start in range(0, len(dataset), batch_size):
             report(f"Reading {dataset.name}", start, len(dataset), "")
             images, bad = dataset.decode(range(start, min(start + batch_size, len(dataset))), encoder.size)
             broken |= bad
+            looks += [hashlib.sha1(image.numpy().tobytes(), usedforsecurity=False).digest() for image in images]
             if len(dataset) <= room:
                 parts.append(images)
     kept = torch.from_numpy(np.setdiff1d(np.arange(len(dataset)), list(broken)))
     reasons = {dataset.key(i): reason for i, reason in broken.items()}
-    known = Known(torch.zeros(len(kept), encoder.dim), torch.zeros(len(kept), dtype=torch.bool), kept, reasons)
-    known.path = path
+    classes: dict[bytes, set[int]] = {}
+    for look, label in zip(looks, dataset.labels[kept.numpy()].tolist(), strict=True):
+        classes.setdefault(look, set()).add(label)
+    contrary = sum(len(classes[look]) > 1 for look in looks)
+    features, encoded = torch.zeros(len(kept), encoder.dim), torch.zeros(len(kept), dtype=torch.bool)
+    known = Known(features, encoded, kept, reasons, len(classes), contrary, path=path)
     return known, torch.cat(parts) if parts else None
 
 

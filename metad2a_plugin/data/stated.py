@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from metad2a_plugin.data.pixels import as_numpy
 
 STATED = ("targets", "labels", "_labels", "y", "samples", "imgs", "_samples")
 """Attributes by which torch Datasets state the labels of all their items."""
+_INNER = ("dataset", "reader", "parser")
+"""Attributes by which wrappers, and timm's datasets, hold what states them."""
 
 
 def plain(label: Any) -> Any:
@@ -50,10 +52,11 @@ def stated_labels(dataset: Any) -> tuple[list[Any] | None, Any]:
     for name in STATED:
         if (labels := _column(getattr(dataset, name, None), len(dataset))) is not None:
             return labels, classes
-    inner: Any = getattr(dataset, "dataset", None)
-    if is_torch_dataset(inner) and len(inner) == len(dataset):
-        labels, inner_classes = stated_labels(inner)
-        return labels, classes or inner_classes
+    for name in _INNER:
+        inner: Any = getattr(dataset, name, None)
+        if hasattr(inner, "__len__") and not isinstance(inner, (Sequence, Mapping)) and len(inner) == len(dataset):
+            labels, inner_classes = stated_labels(inner)
+            return labels, classes or inner_classes
     return None, classes
 
 

@@ -74,8 +74,10 @@ def parse_table(data: bytes, name: str) -> Table | None:
         return _json_lines(text, name)
     text = text.replace("\0", "")
     lines = [line for line in text.splitlines()[:20] if line.strip()]
+    if name.lower().endswith(".txt") and (table := _listing(text, name)) is not None:
+        return table
     best: tuple[int, str] | None = None
-    for delimiter in ",;\t|" + (" " if name.lower().endswith(".txt") else ""):
+    for delimiter in ",;\t|":
         parts = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter))
         (width, often), *_ = parts.most_common(1) or [(0, 0)]
         if width > 1 and often > len(lines) // 2 and (best is None or width > best[0]):
@@ -89,6 +91,16 @@ def parse_table(data: bytes, name: str) -> Table | None:
         raise DatasetError(f"{name!r} is no readable table ({error}); save it again as CSV") from error
     rows = [row for row in rows if len(row) == width]
     return Table(name, rows[0], rows[1:]) if len(rows) > 1 else None
+
+
+def _listing(text: str, name: str) -> Table | None:
+    """A list of ``path label``, where the label may have spaces: the first word, and all after it."""
+    lines = [line.split(None, 1) for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    if not lines or any(len(line) != 2 or line[0][-1] in ",;|" or "," in line[0] for line in lines):
+        return None
+    if any(mark in line[1] for line in lines[:20] for mark in "\t,;|"):
+        return None
+    return Table(name, [], [[first, rest.strip()] for first, rest in lines])
 
 
 def _json_lines(text: str, name: str) -> Table | None:
@@ -141,6 +153,8 @@ def labelled(keys: Sequence[str], tables: Sequence[Table], what: str) -> tuple[l
     """
     names = Names(keys)
     folders = {os.path.dirname(key) for key in keys}
+    if len({re.sub(r"\d", "", folder) for folder in folders}) == 1 and "part" in next(iter(folders)).lower():
+        folders = {""}  # one folder of images, packed in parts
     found = []
     for given in tables:
         table, place = _with_ids(given, names, len(keys))
@@ -155,6 +169,8 @@ def labelled(keys: Sequence[str], tables: Sequence[Table], what: str) -> tuple[l
             )
         return None
     used = training_names([table.name for table, _ in found], what) if len(found) > 1 else [found[0][0].name]
+    if len(folders) > 1 and split_of(used[0]) not in ("train", None):
+        return None  # of the images in other folders it says nothing
     pairs: dict[str, str] = {}
     missing = 0
     for given, place in found:
@@ -201,8 +217,9 @@ def _with_ids(table: Table, names: Names, images: int) -> tuple[Table, int | Non
     good = [i for i, share in enumerate(shares) if share > 0 and share >= least]
     if not good:
         return table, None
-    place = max(good, key=lambda i: (_plain(table.header[i]) in _IDS, shares[i], -i))
-    if names(table.header[place]) is not None:
+    plain = [bool(table.header) and _plain(table.header[i]) in _IDS for i in range(table.width)]
+    place = max(good, key=lambda i: (plain[i], shares[i], -i))
+    if table.header and names(table.header[place]) is not None:
         table = Table(table.name, [], [table.header, *table.rows])
     return table, place
 
@@ -228,8 +245,11 @@ def _label_column(
     """Labels of a table's rows; None where folders are to say."""
     others = [i for i in range(table.width) if i != place]
     if not table.header:
+        others = [i for i in others if not all(map(split_of, table.column(i)))]
         if len(others) == 1:
-            return table.column(others[0])
+            return _classes(table.column(others[0]), folders)
+        if folders > 1:
+            return None
         raise DatasetError(f"{what}: {table.name!r} has {table.width} columns and no header; give it one: {_HELP}")
     named = sorted((_LABELS.index(name), i) for i in others if (name := _plain(table.header[i])) in _LABELS)
     plain = [i for _, i in named]
@@ -240,7 +260,7 @@ def _label_column(
         if {*pairs, *(len(set(table.column(i))) for i in texts)} == {pairs[0]}:
             plain = texts[:1]
     if len(plain) == 1:
-        return table.column(plain[0])
+        return _classes(table.column(plain[0]), folders)
     cells = [row[i] for row in table.rows for i in others]
     if len(others) > 1 and all(re.fullmatch(r"[01](\.0+)?", cell) for cell in cells):
         marks = np.array(cells, dtype=float).reshape(len(table.rows), len(others))
@@ -248,7 +268,7 @@ def _label_column(
         labels, class_names = index_labels(marks, columns)
         return [class_names[label] for label in labels]
     if len(others) == 1 and not plain:
-        return table.column(others[0])
+        return _classes(table.column(others[0]), folders)
     shown = few([table.header[i] for i in others], 12)
     for i in others:
         if _same_as_folders({key: value for key, value in zip(keys, table.column(i), strict=True) if key}):
@@ -261,6 +281,13 @@ def _label_column(
         _warn(f"{text}, so the folders are taken as classes. To use the table, {_HELP}")
         return None
     raise DatasetError(f"{text}; {_HELP}")
+
+
+def _classes(column: list[str], folders: int) -> list[str] | None:
+    """A column of labels; None for one that only counts the rows, where folders are to say."""
+    if folders > 1 and len(column) > 2 and len(set(column)) == len(column):
+        return None
+    return column
 
 
 def _same_as_folders(pairs: dict[str, str]) -> bool:

@@ -21,6 +21,7 @@ from metad2a_plugin.candidates.find import Effort
 from metad2a_plugin.candidates.generate import Draw
 from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.data import ImageDataset, Task, extract_task, get_encoder, load_dataset
+from metad2a_plugin.data.checks import check_scale
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.models.checkpoint import Checkpoint, load_checkpoint
 from metad2a_plugin.models.generator import TEMPERATURE
@@ -110,6 +111,8 @@ class MetaD2A:
                     f"image), the model {checkpoint.name!r} reads those of {checkpoint.encoder!r} ({dim}); "
                     f"make the task with extract_task(dataset, encoder={checkpoint.encoder!r})"
                 )
+            model = getattr(checkpoint.predictor, "long", checkpoint.predictor)
+            check_scale(dataset, getattr(model, "anchors", None))
             return dataset
         images = dataset if isinstance(dataset, ImageDataset) else load_dataset(dataset)
         encoder = get_encoder(checkpoint.encoder, self.device)
