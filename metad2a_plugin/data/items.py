@@ -201,10 +201,10 @@ class Unread:
 
 
 def _enough(counts: Mapping[str, int], per_class: int, tried: int) -> bool:
-    """Whether every class that was seen is full, or twice as many items were read as are wanted."""
-    if not counts:
+    """Whether each of at least two classes is full, or twice as many items were read as are wanted of them."""
+    if len(counts) < 2:
         return False
-    return (len(counts) > 1 and min(counts.values()) >= per_class) or tried >= 2 * per_class * len(counts)
+    return min(counts.values()) >= per_class or tried >= 2 * per_class * len(counts)
 
 
 # -- what an item is -------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def index_labels(values: Any, names: Sequence[str] | None = None) -> tuple[np.nd
         DatasetError: labels that are missing, negative, several an image, soft, measured values, paths or objects.
     """
     array = _array(values)
-    if array.ndim == 2 and 1 in array.shape:
+    if array.ndim == 2 and 1 in array.shape and array.size:
         array = array.reshape(-1)
     if array.ndim == 2:
         array = _columns(array)
@@ -151,8 +151,8 @@ def _missing(where: list[int], count: int) -> str:
 def _whole(array: np.ndarray) -> np.ndarray:
     if (missing := np.flatnonzero(np.isnan(array))).size:
         raise DatasetError(_missing(missing.tolist(), len(array)))
-    if not np.isfinite(array).all():
-        raise DatasetError("labels contain infinity; leave those images out")
+    if np.abs(array).max(initial=0) > 2**53:
+        raise DatasetError("labels contain infinity, or numbers too large for a class; leave those images out")
     if not (array == np.rint(array)).all():
         example = array[array != np.rint(array)][0]
         raise DatasetError(
