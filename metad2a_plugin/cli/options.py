@@ -27,8 +27,8 @@ T = TypeVar("T")
 
 # -- what is worked on ---------------------------------------------------------------------------
 _FORMATS = (
-    "A folder of class folders, or of images and a CSV; a .zip or .tar of one; an .npz or .parquet with images and labels; "
-    "or 'sklearn:digits'"
+    "A folder of class folders, or of images and a CSV; a .zip or .tar of one; an .npz or .parquet with images and "
+    "labels; or 'sklearn:digits'"
 )
 _NO_DATASET = f"{_FORMATS}; may be left out with a --predictor that needs none."
 Dataset = Annotated[str, typer.Argument(help=f"{_FORMATS}.")]

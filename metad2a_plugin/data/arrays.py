@@ -111,17 +111,19 @@ def read_npz(path: Path) -> Reading:
 
 def pair_of(names: Sequence[Any]) -> tuple[Any, Any] | None:
     """The names of images and labels among those of arrays, of the training part where there are parts."""
-    roles: dict[tuple[bool, int], Any] = {}
+    roles: dict[tuple[bool, int], tuple[int, Any]] = {}
     for name in names:
         text = _text(name)
         split = split_of(text)
         bare = re.sub(r"(^|_)(train|training)(_|$)", "", text.lower())
         for role, known in enumerate((_IMAGES, _LABELS)):
             if split in ("train", None) and bare in known:
-                roles.setdefault((split == "train", role), name)
+                place = known.index(bare)
+                if (split == "train", role) not in roles or place < roles[split == "train", role][0]:
+                    roles[split == "train", role] = place, name
     for train in (True, False):
         if (train, 0) in roles and (train, 1) in roles:
-            return roles[train, 0], roles[train, 1]
+            return roles[train, 0][1], roles[train, 1][1]
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ import numpy as np
 
 from metad2a_plugin.data import hub, tars
 from metad2a_plugin.data.arrays import read_arrays
+from metad2a_plugin.data.idx import idx_images, read_idx
 from metad2a_plugin.data.items import IMAGE_KEYS, LABEL_KEYS, read_images
 from metad2a_plugin.data.labels import index_labels
 from metad2a_plugin.data.pixels import few
@@ -26,10 +28,12 @@ from metad2a_plugin.data.sources import (
     read_zip,
 )
 from metad2a_plugin.data.splits import split_of, training_names
-from metad2a_plugin.data.tables import LARGEST, Table, labelled, parse_table, read_tables
+from metad2a_plugin.data.tables import LARGEST, Table, label_column, labelled, parse_table, read_tables, training_rows
 from metad2a_plugin.data.tables import SUFFIXES as TABLES
 from metad2a_plugin.errors import DatasetError
 
+_LEAST = 16
+"""Pixels of an image in a table."""
 _NEAR = frozenset(("data", "annotations", "annotation", "labels", "label", "metadata", "meta", "csv", "default"))
 """Folders in which tables and parquet files are looked for, beside those of a split."""
 
@@ -50,6 +54,13 @@ def read_any_folder(path: Path) -> Reading:
     shards = [file for file in near if file.lower().endswith(tars.ENDINGS)]
     if shards and not any(os.path.splitext(file)[1].lower() in SUFFIXES for file in near):
         return tars.read_tar([path / file for file in training_names(shards, what)], name)
+    if digits := idx_images(near):
+        return read_idx(path, digits, what)
+    if any(os.path.basename(file) in ("data_batch_1", "batches.meta") for file in near):
+        raise DatasetError(
+            f"{what} has CIFAR's files as pickles, which can hold code and are not opened; pass "
+            "torchvision.datasets.CIFAR10(root), or its arrays: (dataset.data, dataset.targets)"
+        )
     tables = [file for file in near if file.lower().endswith(TABLES) and (path / file).stat().st_size < LARGEST]
     found = _by_tables(path, read_tables(lambda file: (path / file).read_bytes(), tables), what) if tables else None
     return found or read_folder(path)
@@ -150,7 +161,7 @@ def read_table_file(path: Path) -> Reading:
             f"cannot read a dataset from {str(path)!r}: it is no table of at least two columns; expected a header such "
             "as id,label and a row for each image"
         )
-    if (pixels := _pixels(table)) is not None:
+    if (pixels := _pixels(table, what)) is not None:
         return read_arrays(*pixels, path.stem)
     if found := _by_tables(path.parent, [table], what):
         return found
@@ -169,18 +180,32 @@ def read_table_file(path: Path) -> Reading:
     )
 
 
-def _pixels(table: Table) -> tuple[np.ndarray, list[Any]] | None:
-    """Images whose pixels are columns, as MNIST comes in CSV: a label and a square of numbers; None for no such."""
-    side = round((table.width - 1) ** 0.5)
-    if side < 4 or side * side != table.width - 1:
+def _pixels(table: Table, what: str) -> tuple[np.ndarray, list[Any]] | None:
+    """Images in columns, as MNIST comes in CSV: a square of numbers each, or all in one cell; None for no such."""
+    for i, cell in enumerate(table.rows[0]):
+        if cell.count(" ") >= _LEAST - 1 and cell.replace(" ", "").isdigit():
+            table, place = training_rows(table, i, what)
+            labels = label_column(table, place, what)
+            return _squares([text.split() for text in table.column(place)]), _counted(labels or [])
+    side = math.isqrt(table.width - 1)
+    if side * side != table.width - 1 or side * side < _LEAST:
         return None
     rows = table.rows if not all(cell.isdigit() for cell in table.header) else [table.header, *table.rows]
     place = next((i for i, name in enumerate(table.header) if name.lower() in ("label", "class", "target")), 0)
-    try:
-        numbers = np.array([row[:place] + row[place + 1 :] for row in rows], dtype=np.float64)
-    except ValueError:
+    if not all(cell.isdigit() for cell in rows[0][place + 1 :]):
         return None
-    return numbers.reshape(-1, side, side), _counted([row[place] for row in rows])
+    return _squares([row[:place] + row[place + 1 :] for row in rows]), _counted([row[place] for row in rows])
+
+
+def _squares(rows: list[list[str]]) -> np.ndarray:
+    try:
+        numbers = np.array(rows, dtype=np.float64)
+    except ValueError as error:
+        raise DatasetError(f"pixels in a table are no numbers, or not equally many in each row ({error})") from error
+    side = math.isqrt(numbers.shape[1])
+    if side * side != numbers.shape[1]:
+        raise DatasetError(f"rows of a table have {numbers.shape[1]} pixels, which make no square image")
+    return numbers.reshape(-1, side, side)
 
 
 def read_frame(frame: Any) -> Reading:

@@ -174,7 +174,9 @@ def _check_texts(found: list[str]) -> None:
         raise DatasetError("some labels are empty; leave those images out, or name their class")
     known = set(found)
     for mark in "|;,":
-        several = [v for v in found if mark in v and all(part.strip() in known for part in v.split(mark))]
+        # A bar is nothing else; a comma can be part of a name.
+        enough = any if mark == "|" else all
+        several = [v for v in found if mark in v and enough(part.strip() in known for part in v.split(mark))]
         if several:
             raise DatasetError(
                 f"labels name several classes an image ({few(several, 2)}). These labels are multi-label; "

@@ -121,7 +121,7 @@ def _read_sequence(source: Sequence[Any]) -> Reading | Unread:
     if 1 < len(source) <= 3 and all(_is_arrays(part) for part in source):
         _warn(f"of {len(source)} pairs (images, labels) the first is used as the training part, the others left out")
         return _read_arrays(*source[0])
-    if len(source) and all(_is_item(part) for part in source):
+    if len(source) and (all(_is_item(part) for part in source) or all(_is_long(part) for part in source)):
         return items.read_items(source)
     if len(source) == 4 and (order := _four(source)):
         _warn("of four arrays the training images and labels are used, and the test part left out")
@@ -131,7 +131,7 @@ def _read_sequence(source: Sequence[Any]) -> Reading | Unread:
             f"a {type(source).__name__} of {len(source)} values was given; arrays come as a pair (images, labels), "
             "and items as a list of pairs (image, label)"
         )
-    if np.ndim(source[0]) == 1 and hasattr(source[1], "shape") and source[1].ndim > 2 and not _one_by_one(source[0]):
+    if _axes(source[0]) == 1 and hasattr(source[1], "shape") and source[1].ndim > 2 and not _one_by_one(source[0]):
         raise DatasetError("a pair (labels, images) was given; swap them: (images, labels)")
     return _read_arrays(*source)
 
@@ -149,8 +149,16 @@ def _one_by_one(images: Any) -> bool:
     if not isinstance(images, (list, tuple)) or not len(images):
         return False
     return not isinstance(images[0], (list, int, float)) and (
-        np.ndim(images[0]) == 0 or len({np.shape(image) for image in images}) > 1
+        _axes(images[0]) == 0 or len({np.shape(image) for image in images}) > 1
     )
+
+
+def _axes(value: Any) -> int:
+    """Axes of an array or nested list; 1 of a list of unlike parts."""
+    try:
+        return np.ndim(value)
+    except ValueError:
+        return 1
 
 
 def _length(value: Any) -> int | None:
@@ -170,8 +178,13 @@ def _is_item(part: Any) -> bool:
     if not isinstance(part, (tuple, list)) or len(part) != 2 or isinstance(part[0], (int, float)):
         return False
     label = part[1]
-    single = isinstance(label, (str, bytes)) or np.ndim(label) == 0
-    return single or (np.ndim(label) == 1 and (np.ndim(part[0]) in (2, 3) or hasattr(part[0], "getbands")))
+    single = isinstance(label, (str, bytes)) or _axes(label) == 0
+    return single or (_axes(label) == 1 and (_axes(part[0]) in (2, 3) or hasattr(part[0], "getbands")))
+
+
+def _is_long(part: Any) -> bool:
+    """Whether it is an image, its label and more, which `read_items` refuses with what to do."""
+    return isinstance(part, (tuple, list)) and len(part) > 2 and (hasattr(part[0], "getbands") or _axes(part[0]) > 1)
 
 
 def _four(source: Sequence[Any]) -> tuple[int, int] | None:
@@ -223,6 +236,7 @@ def _read_path(source: str | Path) -> Reading | Unread:
             (".pkl", ".pickle", ".pt", ".pth"),
             "it can hold code and is not opened; load it yourself and pass its arrays: (images, labels)",
         ),
+        **dict.fromkeys((".yaml", ".yml"), "pass the folder that its path names"),
         ".arrow": "pass the folder that save_to_disk wrote",
         ".tfrecord": "pass list(dataset.as_numpy_iterator()) of its tf.data.Dataset of (image, label)",
     }

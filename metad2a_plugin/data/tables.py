@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import re
 from collections import Counter
@@ -14,19 +13,22 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from metad2a_plugin.data.json_rows import json_rows
 from metad2a_plugin.data.labels import index_labels
 from metad2a_plugin.data.pixels import few
 from metad2a_plugin.data.sources import _warn
 from metad2a_plugin.data.splits import split_of, training_names
 from metad2a_plugin.errors import DatasetError
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".txt")
+_MOST = 50
 LARGEST = 2**27
 """Bytes of a table."""
 _IDS = ("id", "imageid", "filename", "file", "image", "img", "path", "filepath", "imagepath", "imagename", "imgname",
         "imgpath", "filenames", "filepaths", "name", "imgid", "fname", "images")  # fmt: skip
 _LABELS = ("label", "labels", "class", "category", "target", "classname", "labelname", "categoryname", "classlabel",
            "classid", "labelid", "categoryid", "targets", "y")  # fmt: skip
+_BOXES = re.compile(r".*\S( -?\d+(\.\d+)?){2,} ?")
 _SPLITS = ("split", "dataset", "set", "subset", "partition", "phase", "usage")
 _HELP = "rename that column to 'label', and the one of the files to 'id', in the first line"
 
@@ -70,8 +72,9 @@ def parse_table(data: bytes, name: str) -> Table | None:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("latin-1")
-    if name.lower().endswith(".jsonl"):
-        return _json_lines(text, name)
+    if name.lower().endswith((".json", ".jsonl")):
+        found = json_rows(text, lines=name.lower().endswith(".jsonl"))
+        return None if found is None else Table(name, *found)
     text = text.replace("\0", "")
     lines = [line for line in text.splitlines()[:20] if line.strip()]
     if name.lower().endswith(".txt") and (table := _listing(text, name)) is not None:
@@ -101,18 +104,6 @@ def _listing(text: str, name: str) -> Table | None:
     if any(mark in line[1] for line in lines[:20] for mark in "\t,;|"):
         return None
     return Table(name, [], [[first, rest.strip()] for first, rest in lines])
-
-
-def _json_lines(text: str, name: str) -> Table | None:
-    try:
-        found = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (ValueError, RecursionError):
-        return None
-    if not found or not all(isinstance(row, dict) for row in found):
-        return None
-    header = [key for key, value in found[0].items() if isinstance(value, (str, int, float))]
-    rows = [["" if row.get(key) is None else str(row[key]) for key in header] for row in found]
-    return Table(name, header, rows) if header else None
 
 
 class Names:
@@ -173,11 +164,11 @@ def labelled(keys: Sequence[str], tables: Sequence[Table], what: str) -> tuple[l
         return None  # of the images in other folders it says nothing
     pairs: dict[str, str] = {}
     missing = 0
-    for given, place in found:
+    for given, column in found:
         if given.name not in used:
             continue
-        table = _training_rows(given, place, what)
-        labels = _label_column(table, place, what, [names(text) for text in table.column(place)], len(folders))
+        table, place = training_rows(given, column, what)
+        labels = label_column(table, place, what, [names(text) for text in table.column(place)], len(folders))
         if labels is None:
             return None
         for text, value in zip(table.column(place), labels, strict=True):
@@ -189,7 +180,7 @@ def labelled(keys: Sequence[str], tables: Sequence[Table], what: str) -> tuple[l
                     f"{what}: {table.name!r} names {text!r} with several labels ({pairs[key]!r}, {value!r}): these "
                     "labels are multi-label; keep one row for each image"
                 )
-    if _same_as_folders(pairs):
+    if len(folders) > 1 and _same_as_folders(pairs):
         return None
     _say(what, used, len(pairs), len(keys), missing)
     chosen = sorted(pairs)
@@ -224,35 +215,50 @@ def _with_ids(table: Table, names: Names, images: int) -> tuple[Table, int | Non
     return table, place
 
 
-def _training_rows(table: Table, place: int, what: str) -> Table:
-    """Rows of the training part, where a column says the split."""
+def training_rows(table: Table, place: int, what: str) -> tuple[Table, int]:
+    """Rows of the training part, where a column says the split, without that column; and where column `place` is."""
     for i, name in enumerate(table.header):
         if i == place or _plain(name) not in _SPLITS:
             continue
         counts = Counter(table.column(i))
         splits = {value: split_of(value) for value in counts}
-        if len(splits) > 1 and "train" in splits.values() and None not in splits.values():
-            train = [row for row in table.rows if splits[row[i]] == "train"]
+        if "train" in splits.values() and None not in splits.values():
             others = ", ".join(f"{value!r} ({counts[value]})" for value, s in splits.items() if s != "train")
-            _warn(f"{what}: of {table.name!r} the {len(train)} training rows are used; left out: {others}")
-            return Table(table.name, table.header, train)
-    return table
+            train = [[*row[:i], *row[i + 1 :]] for row in table.rows if splits[row[i]] == "train"]
+            if others:
+                _warn(f"{what}: of {table.name!r} the {len(train)} training rows are used; left out: {others}")
+            return Table(table.name, [*table.header[:i], *table.header[i + 1 :]], train), place - (i < place)
+    return table, place
 
 
-def _label_column(
-    table: Table, place: int, what: str, keys: Sequence[str | None], folders: int
+def label_column(
+    table: Table, place: int, what: str, keys: Sequence[str | None] = (), folders: int = 1
 ) -> list[str] | None:
-    """Labels of a table's rows; None where folders are to say."""
+    """Labels of a table's rows; None where folders are to say.
+
+    Args:
+        table: rows of the training part.
+        place: its column that names the images, or holds them.
+        what: the source, for messages.
+        keys: the image of each row, where there are folders.
+        folders: of images.
+
+    Raises:
+        DatasetError: which column it is is not plain.
+    """
     others = [i for i in range(table.width) if i != place]
     if not table.header:
         others = [i for i in others if not all(map(split_of, table.column(i)))]
         if len(others) == 1:
-            return _classes(table.column(others[0]), folders)
+            return _classes(table.column(others[0]), folders, what)
         if folders > 1:
             return None
         raise DatasetError(f"{what}: {table.name!r} has {table.width} columns and no header; give it one: {_HELP}")
     named = sorted((_LABELS.index(name), i) for i in others if (name := _plain(table.header[i])) in _LABELS)
     plain = [i for _, i in named]
+    if not plain:  # such as "Finding Labels"
+        plain = [i for i in others if re.search("label|class|categor|target", _plain(table.header[i]))]
+        plain = plain if len(plain) == 1 else []
     if len(plain) > 1:
         # A number and a name of the same class say the same.
         texts = sorted(plain, key=lambda i: all(value.isdigit() for value in table.column(i)))
@@ -260,18 +266,18 @@ def _label_column(
         if {*pairs, *(len(set(table.column(i))) for i in texts)} == {pairs[0]}:
             plain = texts[:1]
     if len(plain) == 1:
-        return _classes(table.column(plain[0]), folders)
+        return _classes(table.column(plain[0]), folders, what)
     cells = [row[i] for row in table.rows for i in others]
-    if len(others) > 1 and all(re.fullmatch(r"[01](\.0+)?", cell) for cell in cells):
-        marks = np.array(cells, dtype=float).reshape(len(table.rows), len(others))
+    if len(others) > 1 and all(re.fullmatch(r"-?1(\.0+)?|0(\.0+)?", cell) for cell in cells):
+        marks = np.array(cells, dtype=float).clip(0).reshape(len(table.rows), len(others))
         columns = [table.header[i] for i in others]
         labels, class_names = index_labels(marks, columns)
         return [class_names[label] for label in labels]
     if len(others) == 1 and not plain:
-        return _classes(table.column(others[0]), folders)
+        return _classes(table.column(others[0]), folders, what)
     shown = few([table.header[i] for i in others], 12)
-    for i in others:
-        if _same_as_folders({key: value for key, value in zip(keys, table.column(i), strict=True) if key}):
+    for i in others if folders > 1 else ():
+        if _same_as_folders({key: value for key, value in zip(keys, table.column(i), strict=False) if key}):
             return None
     text = (
         f"{what}: {table.name!r} names the images in its column {table.header[place]!r}, but which of {shown} is the "
@@ -283,8 +289,13 @@ def _label_column(
     raise DatasetError(f"{text}; {_HELP}")
 
 
-def _classes(column: list[str], folders: int) -> list[str] | None:
+def _classes(column: list[str], folders: int, what: str) -> list[str] | None:
     """A column of labels; None for one that only counts the rows, where folders are to say."""
+    if all(_BOXES.fullmatch(text) for text in column):
+        raise DatasetError(
+            f"{what}: labels such as {column[0]!r} are several numbers, or a class and several numbers (a box?); keep "
+            "the class alone in its column"
+        )
     if folders > 1 and len(column) > 2 and len(set(column)) == len(column):
         return None
     return column
@@ -297,6 +308,7 @@ def _same_as_folders(pairs: dict[str, str]) -> bool:
 
 
 def read_tables(open_file: Callable[[str], bytes], files: Sequence[str]) -> list[Table]:
-    """The tables among files, smallest paths first."""
-    found = [parse_table(open_file(name), name) for name in sorted(files, key=lambda name: (name.count("/"), name))]
+    """The tables among files, shortest paths first, and not those of single images, of which there are many."""
+    names = sorted(files, key=lambda name: (name.count("/"), name))[:_MOST]
+    found = [parse_table(open_file(name), name) for name in names]
     return [table for table in found if table is not None and table.rows]

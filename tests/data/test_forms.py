@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import pickle
@@ -20,6 +21,7 @@ from image_toys import write_folder
 from PIL import Image
 
 from metad2a_plugin.data import DatasetWarning, load_dataset
+from metad2a_plugin.data.json_rows import json_rows
 from metad2a_plugin.data.tables import labelled, parse_table
 from metad2a_plugin.errors import DatasetError, MissingExtraError
 
@@ -161,6 +163,7 @@ UNCLEAR: dict[str, tuple[str, str]] = {
     "no names of images": ("a,b\nx,y\nz,y\n", "none of its columns 'a', 'b' names the images .*column 'id'"),
     "two labels an image": ("id,label\n0,a\n0,b\n1,a\n2,b\n3,a\n", "with several labels .*multi-label"),
     "several classes an image": ("id,rust,scab\n" + rows(lambda i: f"{i},1,{i % 2}"), "multi-label"),
+    "boxes beside the class": ("id,label\n" + rows(lambda i: f"{i},{AB[i % 2]} 1 2 3 4"), "a box"),
     "measured values": ("id,target\n" + rows(lambda i: f"{i},{i}.5"), "regression"),
     "labels of several classes": (
         "id,label\n" + rows(lambda i: f"{i},{['a', 'b', 'a|b'][i % 3]}"),
@@ -300,6 +303,84 @@ def test_damaged_tars_never_escape_as_other_errors(suffix: str, data: st.DataObj
             dataset.decode(range(len(dataset)), 4)
         except DatasetError:
             pass
+
+
+# -- other files that are known by their layout ----------------------------------------------------
+def idx(values: np.ndarray) -> bytes:
+    lengths = b"".join(n.to_bytes(4, "big") for n in values.shape)
+    return bytes((0, 0, 8, values.ndim)) + lengths + values.tobytes()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_idx_files_of_mnist(packed: bool, tmp_path: Path) -> None:
+    digits = RNG.integers(0, 256, (6, 7, 5), dtype=np.uint8)
+    files: dict[str, str | bytes] = {}
+    for split in ("train", "t10k"):
+        for name, values in (("images-idx3", digits), ("labels-idx1", np.array([0, 1] * 3, np.uint8))):
+            data = idx(values)
+            files[f"raw/{split}-{name}-ubyte" + ".gz" * packed] = gzip.compress(data) if packed else data
+    with pytest.warns(DatasetWarning, match="left out: 'raw/t10k-images"):
+        dataset = load_dataset(write(tmp_path, files))
+    assert dataset.labels.tolist() == [0, 1] * 3 and np.array_equal(dataset.image(4)[..., 0], digits[4])
+    image = next(iter(files))
+    write(tmp_path, {image: files[image][:-5]})
+    with pytest.raises(DatasetError, match="cannot be read"), pytest.warns(DatasetWarning):
+        load_dataset(tmp_path)
+
+
+JSON = {
+    "names to labels": {f"images/{i}.png": AB[i % 2] for i in range(6)},
+    "StyleGAN": {"labels": [[f"images/{i}.png", AB[i % 2]] for i in range(6)]},
+    "objects": [{"file": f"{i}.png", "label": AB[i % 2], "tags": ["x"]} for i in range(6)],
+    "COCO's classification": {
+        "images": [{"id": 10 + i, "file_name": f"images/{i}.png"} for i in range(6)],
+        "annotations": [{"id": i, "image_id": 10 + i, "category_id": i % 2} for i in range(6)],
+        "categories": [{"id": 0, "name": "a"}, {"id": 1, "name": "b"}],
+    },
+}
+
+
+@pytest.mark.parametrize("kind", JSON)
+def test_labels_in_json(kind: str, tmp_path: Path) -> None:
+    dataset = load_dataset(write(tmp_path, {**images(), "dataset.json": json.dumps(JSON[kind])}))
+    assert dataset.class_names == ("a", "b") and dataset.labels.tolist() == [0, 1] * 3
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=3),
+    lambda part: st.lists(part, max_size=3)
+    | st.dictionaries(st.sampled_from(["images", "annotations", "categories", "labels", "id", "file_name"]), part),
+    max_leaves=8,
+)
+
+
+@given(_JSON)
+def test_any_json_is_rows_or_none(value: Any) -> None:
+    found = json_rows(json.dumps(value))
+    assert found is None or all(isinstance(cell, str) for row in found[1] for cell in row)
+
+
+def test_pixels_in_one_cell_and_its_training_rows(tmp_path: Path) -> None:
+    table = "emotion,pixels,Usage\n" + rows(
+        lambda i: f"{i % 2},{' '.join(['120'] * 16)},{'Training' if i < 4 else 'PublicTest'}"
+    )
+    with pytest.warns(DatasetWarning, match=r"the 4 training rows are used; left out: 'PublicTest' \(2\)"):
+        dataset = load_dataset(write(tmp_path, {"fer.csv": table}) / "fer.csv")
+    assert dataset.labels.tolist() == [0, 1, 0, 1] and dataset.image(0).shape == (4, 4, 3)
+
+
+def test_folders_that_are_parts_of_one_are_no_classes(tmp_path: Path) -> None:
+    files = {**images("images_part_1/{}.png", 3), **{f"images_part_2/{i}.png": png(i) for i in range(3, 6)}}
+    files["meta.csv"] = "image_id,dx,age\n" + rows(lambda i: f"{i},{AB[i % 2]},{i}")
+    with pytest.raises(DatasetError, match="which of 'dx', 'age' is the class is not plain"):
+        load_dataset(write(tmp_path, files))
+    write(tmp_path, {"meta.csv": str(files["meta.csv"]).replace("dx", "label")})
+    assert load_dataset(tmp_path).class_names == ("a", "b")
+
+
+def test_pickles_of_cifar_say_what_to_pass(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="pickles, which can hold code and are not opened; pass"):
+        load_dataset(write(tmp_path, {"cifar-10-batches-py/data_batch_1": b"\x80"}))
 
 
 # -- the hub ---------------------------------------------------------------------------------------

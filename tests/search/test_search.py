@@ -125,7 +125,7 @@ def test_features_of_another_scale_are_said(searcher: MetaD2A, task: Task) -> No
 def test_features_that_are_not_finite_are_refused(task: Task) -> None:
     features = task.features.clone()
     features[1, 0] = math.nan
-    with pytest.raises(DatasetError, match="1 of .* rows of features .* NaN or infinity .*row 1"):
+    with pytest.raises(DatasetError, match=r"1 of .* rows of features .* NaN or infinity .*row 1"):
         dataclasses.replace(task, features=features)
 
 
