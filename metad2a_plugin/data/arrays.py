@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,12 @@ from metad2a_plugin.data.pixels import (
     as_numpy,
     channel_axis,
     few,
-    full_scale,
     index_labels,
+    is_deep,
     is_tensor,
     to_rgb,
 )
+from metad2a_plugin.data.scale import PLAIN, Scale, find_scale, spread
 from metad2a_plugin.data.sources import Reading, Source, _warn
 from metad2a_plugin.errors import DatasetError, MissingExtraError
 
@@ -29,8 +33,12 @@ NPZ_KEYS = (("images", "labels"), ("x", "y"), ("x_train", "y_train"), ("train_im
 class ArraySource(Source):
     """Images of one array, in memory."""
 
-    def __init__(self, images: np.ndarray, axis: int | None, full: float) -> None:
-        self.images, self.axis, self.full = images, axis, full
+    def __init__(self, images: np.ndarray, axis: int | None, scale: Scale) -> None:
+        self.images, self.axis, self.scale = images, axis, scale
+
+    @cached_property
+    def stated_scale(self) -> Scale:
+        return self.scale
 
     def key(self, i: int) -> str:
         return f"image {i}"
@@ -39,7 +47,7 @@ class ArraySource(Source):
         return np.asarray(self.image(i)).tobytes()
 
     def image(self, i: int, size: int | None = None) -> Image.Image:
-        return array_to_rgb(self.images[i], self.axis, self.full)
+        return array_to_rgb(self.images[i], self.axis, lambda: self.scale)
 
 
 def read_arrays(images: Any, labels: Any, name: str = "arrays", full: float | None = None) -> Reading:
@@ -65,13 +73,13 @@ def read_arrays(images: Any, labels: Any, name: str = "arrays", full: float | No
     if len(indices) != len(pixels):
         raise DatasetError(f"{len(pixels)} images but {len(indices)} labels; every image needs exactly one label")
     axis = channel_axis(pixels.shape[1:], channels_first=is_tensor(images))
-    full = full or full_scale(pixels)
-    if 0 < (high := float(pixels.max())) < full / 8:
+    scale = Scale(white=full) if full else find_scale([pixels], name)
+    if pixels.dtype == np.uint8 and 0 < (high := int(pixels.max())) < 255 / 8:
         _warn(
-            f"the largest pixel of {name!r} is {high:g}, taken as almost black on a scale of 0..{full:g}; "
-            f"if {high:g} means white, pass images / {high:g}"
+            f"the largest pixel of {name!r} is {high}, taken as almost black on a scale of 0..255; "
+            f"if {high} means white, pass images / {high}"
         )
-    return Reading(ArraySource(pixels, axis, full), indices, class_names, name)
+    return Reading(ArraySource(pixels, axis, scale), indices, class_names, name)
 
 
 def read_npz(path: Path) -> Reading:
@@ -117,6 +125,9 @@ def read_digits() -> Reading:
     return read_arrays(data.images, data.target, "digits", full=16.0)
 
 
+_PROBES, _SAMPLE = 4, 64  # items that are read to see whether any is not uint8, and for the range of all
+
+
 class TorchSource(Source):
     """Images of a torch Dataset."""
 
@@ -135,9 +146,26 @@ class TorchSource(Source):
     def image(self, i: int, size: int | None = None) -> Image.Image:
         image, _ = _pair(self.dataset, i)
         if isinstance(image, Image.Image):
-            return to_rgb(image)
+            return to_rgb(image, lambda: self.scale)
         pixels = as_numpy(image)
-        return array_to_rgb(pixels, channel_axis(pixels.shape, is_tensor(image)), full_scale(pixels))
+        return array_to_rgb(pixels, channel_axis(pixels.shape, is_tensor(image)), lambda: self.scale)
+
+    @cached_property
+    def stated_scale(self) -> Scale:
+        return self.scale if any(p.dtype != np.uint8 for p in self._deep(_PROBES)) else PLAIN
+
+    @cached_property
+    def scale(self) -> Scale:
+        """That of the items that are not uint8, whichever of them are asked for."""
+        return find_scale(self._deep(_SAMPLE), type(self.dataset).__name__)
+
+    def _deep(self, limit: int) -> Iterator[np.ndarray]:
+        """Pixels of some items; none of Pillow images of 8 bits and of items that raise."""
+        for i in spread(range(len(self.dataset)), limit):
+            with suppress(Exception):  # reported where the item is met
+                image = self.dataset[i][0]
+                if not isinstance(image, Image.Image) or is_deep(image):
+                    yield as_numpy(image)
 
 
 def _pair(dataset: Any, i: int) -> tuple[Any, Any]:

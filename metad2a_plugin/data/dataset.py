@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import re
 import warnings
@@ -19,8 +18,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from metad2a_plugin.data import arrays, sources
+from metad2a_plugin.data import arrays, kinds, sources
 from metad2a_plugin.data.pixels import DatasetWarning, few
+from metad2a_plugin.data.scale import PLAIN
+from metad2a_plugin.data.walk import near_miss
 from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.utils.lazy import torch
 
@@ -42,10 +43,13 @@ class ImageDataset:
         name: for messages and reports.
         class_names: one name per class.
         labels: class of each image, int64 ``[images]``.
+        validation: the validation part of a split layout, of the same classes; None of other datasets and of subsets.
     """
 
     def __init__(self, reading: sources.Reading, indices: np.ndarray | None = None) -> None:
         self._reading = reading
+        own = reading.validation
+        self.validation: ImageDataset | None = None if own is None else ImageDataset(own)
         self._indices = np.arange(len(reading.labels)) if indices is None else indices
         self.name: str = reading.name
         self.class_names: tuple[str, ...] = reading.class_names
@@ -62,12 +66,20 @@ class ImageDataset:
         return len(self.class_names)
 
     def summary(self) -> str:
-        """One line on what was read: images, classes, images a class."""
+        """One line on what was read: images, classes, images a class, and what is not plain or was left out."""
         counts = np.bincount(self.labels, minlength=self.num_classes)
         fewest, most = counts.min(), counts.max()
         each = f"{most}" if fewest == most else f"{fewest} to {most} (median {np.median(counts):g})"
-        names = few(list(self.class_names))
-        return f"{self.name}: {len(self)} images, {self.num_classes} classes, {each} a class ({names})"
+        first = [f"{name!r} {count}" for name, count in zip(self.class_names[:3], counts, strict=False)]
+        names = ", ".join(first) + (", ..." if self.num_classes > 3 else "")
+        text = f"{self.name}: {len(self)} images, {self.num_classes} classes, {each} a class ({names})"
+        if (scale := self._reading.source.stated_scale) != PLAIN:
+            text += f"; pixels {scale} taken as black to white"
+        if self.validation is not None:
+            text += f"; {len(self.validation)} validation images"
+        if self._reading.left_out:
+            text += f"; left out: {', '.join(self._reading.left_out)}"
+        return text
 
     def key(self, i: int) -> str:
         """Relative path, or position, of image `i`."""
@@ -77,6 +89,8 @@ class ImageDataset:
     def content_hash(self) -> str:
         """SHA-256 over relative paths, class names and raw bytes; a folder and a zip of it agree."""
         digest = hashlib.sha256()
+        if (scale := self._reading.source.stated_scale) != PLAIN:
+            digest.update(str(scale).encode())
         for i, label in enumerate(self.labels):
             try:
                 content = hashlib.sha256(self._reading.source.content(int(self._indices[i]))).hexdigest()
@@ -140,7 +154,7 @@ class ImageDataset:
             raise DatasetError(
                 f"indices run from {chosen.min()} to {chosen.max()}, expected 0 to {len(self) - 1} for {self.name!r}"
             )
-        return ImageDataset(self._reading, self._indices[chosen])
+        return ImageDataset(replace(self._reading, validation=None), self._indices[chosen])
 
     def sample(self, max_images_per_class: int | None, seed: int = 0) -> ImageDataset:
         """At most so many random images of each class, in the original order; None takes all."""
@@ -150,7 +164,15 @@ class ImageDataset:
             raise ConfigError(
                 f"max_images_per_class must be a positive integer or None (all), got {max_images_per_class!r}"
             )
-        return self.subset(_class_ranks(self.labels, seed) < max_images_per_class)
+        some = self.subset(_class_ranks(self.labels, seed) < max_images_per_class)
+        some.validation = self.validation and self.validation.sample(max_images_per_class, seed)
+        return some
+
+    def renamed(self, name: str) -> ImageDataset:
+        """The same images under another name."""
+        dataset = ImageDataset(replace(self._reading, name=name), self._indices)
+        dataset.validation = self.validation
+        return dataset
 
     def split(self, validation: float = 0.2, seed: int = 0) -> tuple[ImageDataset, ImageDataset]:
         """Random training and validation parts, stratified by class.
@@ -194,7 +216,9 @@ class ImageDataset:
         labels, class_names = drop_empty_classes(self.name, self.labels[good], self.class_names)
         all_labels = np.zeros_like(self._reading.labels)
         all_labels[self._indices[good]] = labels
-        return ImageDataset(replace(self._reading, labels=all_labels, class_names=class_names), self._indices[good])
+        rest = ImageDataset(replace(self._reading, labels=all_labels, class_names=class_names), self._indices[good])
+        rest.validation = self.validation
+        return rest
 
 
 def _square(source: sources.Source, i: int, size: int) -> np.ndarray | str:
@@ -288,14 +312,14 @@ def load_dataset(
     ImageDataset('pets', 6 images, 2 classes)
     """
     if isinstance(source, ImageDataset):
-        dataset = source if name is None else ImageDataset(replace(source._reading, name=name), source._indices)
-        return dataset.sample(max_images_per_class, seed)
+        return (source if name is None else source.renamed(name)).sample(max_images_per_class, seed)
     reading = _read(source)
     if name is not None:
         reading = replace(reading, name=name)
     _check_classes(reading)
     dataset = ImageDataset(reading).sample(max_images_per_class, seed)
-    logging.getLogger(__name__).debug("read %s", dataset.summary())
+    if isinstance(reading.source, sources.FileSource):
+        _ = reading.source.stated_scale  # warns before any long work
     return dataset
 
 
@@ -326,7 +350,9 @@ def _read_path(source: str | Path) -> sources.Reading:
                 f"downloaded. Expected {_KINDS}"
             )
         shown = text if len(text) <= 300 else text[:300] + "..."
-        raise DatasetError(f"no file or folder {shown!r} (working folder: {os.getcwd()}). Expected {_KINDS}")
+        raise DatasetError(
+            f"no file or folder {shown!r} (working folder: {os.getcwd()}){near_miss(text)}. Expected {_KINDS}"
+        )
     if not os.access(path, os.R_OK):
         raise DatasetError(f"{text!r} may not be read by this user; check its permissions")
     if path.is_dir():
@@ -338,7 +364,7 @@ def _read_path(source: str | Path) -> sources.Reading:
         return sources.read_zip(path)
     hints = {
         ".npy": "an .npy file has no labels; save both arrays with numpy.savez('data.npz', images=..., labels=...)",
-        **dict.fromkeys(sources.SUFFIXES, "it is a single image; pass the folder that holds the class folders"),
+        **dict.fromkeys(kinds.SUFFIXES, "it is a single image; pass the folder that holds the class folders"),
         **dict.fromkeys((".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"), "unpack it and pass the folder"),
     }
     hint = hints.get(suffix, "this kind of file is not known")
