@@ -99,7 +99,7 @@ def find_scale(samples: Iterable[np.ndarray], name: str, *, files: bool = False,
                 f"pixels run from {low:.3g} to {high:.3g}; expected 0..1 or 0..255. They look normalised: "
                 "pass the images before normalisation (drop the Normalize transform)"
             )
-    white = max(high, black + 1e-6) if black < 0 else _white(high, floats, beside_8_bit)
+    white = _white(high, floats, beside_8_bit) if black == 0 else high if high > black else 0.0
     _warn_of(name, low, high, typical, black, white)
     return Scale(black, white)
 

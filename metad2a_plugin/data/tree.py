@@ -35,8 +35,9 @@ def stripped(images: Images) -> Images:
 
 def wraps(top: Images) -> bool:
     """Whether a folder that is alone only wraps those inside of it."""
-    below = {image.folders[1] for image in top if len(image.folders) > 1}
-    return len(below) > 1 or (len(below) == 1 and all(len(image.folders) > 1 for image in top))
+    inside = [image for image in stripped(top) if image.folders]
+    below = {image.folders[0] for image in inside}
+    return len(below) > 1 or (len(below) == 1 and (len(inside) == len(top) or len(unwrapped(inside)[1]) > 1))
 
 
 def unwrapped(images: Images) -> tuple[Images, frozenset[str]]:
