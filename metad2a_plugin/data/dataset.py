@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import warnings
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from metad2a_plugin.data import arrays, kinds, sources
+from metad2a_plugin.data.parts import class_ranks, drop_empty_classes, report_broken
+from metad2a_plugin.data.parts import square as _square
 from metad2a_plugin.data.pixels import DatasetWarning, few
 from metad2a_plugin.data.scale import PLAIN
 from metad2a_plugin.data.walk import near_miss
@@ -156,6 +158,13 @@ class ImageDataset:
             )
         return ImageDataset(replace(self._reading, validation=None), self._indices[chosen])
 
+    def of_classes(self, class_names: tuple[str, ...]) -> ImageDataset:
+        """The images of these classes, labelled by their order here; classes that it does not have get no image."""
+        places = {name: i for i, name in enumerate(class_names)}
+        renumbered = np.array([places.get(name, -1) for name in self.class_names])[self._reading.labels]
+        kept = self._indices[renumbered[self._indices] >= 0]
+        return ImageDataset(replace(self._reading, labels=renumbered, class_names=class_names, validation=None), kept)
+
     def sample(self, max_images_per_class: int | None, seed: int = 0) -> ImageDataset:
         """At most so many random images of each class, in the original order; None takes all."""
         if max_images_per_class is None:
@@ -164,7 +173,7 @@ class ImageDataset:
             raise ConfigError(
                 f"max_images_per_class must be a positive integer or None (all), got {max_images_per_class!r}"
             )
-        some = self.subset(_class_ranks(self.labels, seed) < max_images_per_class)
+        some = self.subset(class_ranks(self.labels, seed) < max_images_per_class)
         some.validation = self.validation and self.validation.sample(max_images_per_class, seed)
         return some
 
@@ -188,7 +197,7 @@ class ImageDataset:
             raise ConfigError(f"validation must be a share between 0 and 1, such as 0.2, got {validation!r}")
         counts = np.bincount(self.labels, minlength=self.num_classes)
         fewest = np.clip(np.rint(counts * validation), 1, np.maximum(counts - 1, 0))
-        return _class_ranks(self.labels, seed) < fewest[self.labels]
+        return class_ranks(self.labels, seed) < fewest[self.labels]
 
     def verified(self, size: int = 32) -> ImageDataset:
         """Decode every image once and leave out the broken ones, and classes that have no other.
@@ -221,69 +230,6 @@ class ImageDataset:
         return rest
 
 
-def _square(source: sources.Source, i: int, size: int) -> np.ndarray | str:
-    """Image `i` as uint8 ``[size, size, 3]``, or why it cannot be read."""
-    try:
-        image = source.image(i, size)
-    except Exception as error:  # noqa: BLE001 - Pillow and user datasets raise many types for broken images
-        return f"{error}" or type(error).__name__
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.crop((left, top, left + side, top + side))
-    return np.asarray(square.resize((size, size), Image.Resampling.BICUBIC))
-
-
-def _class_ranks(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Random rank of each image within its class, from 0."""
-    shuffled = np.random.default_rng(seed).permutation(len(labels))
-    order = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    starts = np.searchsorted(labels[order], labels[order])
-    ranks = np.empty(len(labels), dtype=np.int64)
-    ranks[order] = np.arange(len(labels)) - starts
-    return ranks
-
-
-def report_broken(name: str, broken: dict[str, str], total: int) -> None:
-    """One warning for all broken images of a dataset, given the reason for each and how many were tried.
-
-    Raises:
-        DatasetError: more than half of `total` are broken.
-    """
-    if not broken:
-        return
-    reason = next(iter(broken.values()))
-    found = f"{len(broken)} of {total} images of {name!r} cannot be read ({few(list(broken))}; the first: {reason})"
-    if 2 * len(broken) > total:
-        raise DatasetError(
-            f"{found}. More than half are broken, so this is no usable dataset: repair or replace those images"
-        )
-    warnings.warn(f"{found}; they are left out", DatasetWarning, stacklevel=3)
-
-
-def drop_empty_classes(
-    name: str, labels: np.ndarray, class_names: tuple[str, ...]
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels renumbered so that every class has an image, and the names that remain.
-
-    Raises:
-        DatasetError: fewer than two classes remain.
-    """
-    present, renumbered = np.unique(labels, return_inverse=True)
-    if len(present) < 2:
-        raise DatasetError(
-            f"{name!r} has {len(present)} usable class(es), at least two are needed to compare architectures; "
-            "add images of another class"
-        )
-    if gone := sorted({*range(len(class_names))} - {*present.tolist()}):
-        warnings.warn(
-            f"{len(gone)} classes of {name!r} have no usable image and are left out "
-            f"({few([class_names[c] for c in gone])})",
-            DatasetWarning,
-            stacklevel=3,
-        )
-    return renumbered.astype(np.int64), tuple(class_names[c] for c in present)
-
-
 # -- loading -------------------------------------------------------------------------------------
 def load_dataset(
     source: Any, *, name: str | None = None, max_images_per_class: int | None = None, seed: int = 0
@@ -296,7 +242,8 @@ def load_dataset(
             arrays or tensors, images ``[n, h, w]``, ``[n, h, w, c]`` or ``[n, c, h, w]`` with values 0..255 or
             0..1; a torch `Dataset` of ``(image, label)``, without random augmentation, which would make its
             cached features useless; ``"sklearn:digits"``; or an `ImageDataset`.
-            A layout with train/ and val/ or test/ gives its train part, and a warning says so.
+            A layout with parts, such as train/ and val/ or test/, gives its training part, and its validation part as
+            `ImageDataset.validation`; a warning says what was left out. Of a path, `ImageDataset.summary` goes to the log.
         name: replaces the name taken from the source.
         max_images_per_class: keep at most so many random images of each class.
         seed: of that choice.
@@ -320,6 +267,8 @@ def load_dataset(
     dataset = ImageDataset(reading).sample(max_images_per_class, seed)
     if isinstance(reading.source, sources.FileSource):
         _ = reading.source.stated_scale  # warns before any long work
+    if isinstance(source, (str, Path)) and (log := logging.getLogger(__name__)).isEnabledFor(logging.INFO):
+        log.info("%s", dataset.summary())
     return dataset
 
 

@@ -14,8 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from metad2a_plugin.data.dataset import ImageDataset, drop_empty_classes, report_broken
+from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.data.encoders import get_encoder
+from metad2a_plugin.data.parts import drop_empty_classes, report_broken
 from metad2a_plugin.data.pixels import DatasetWarning
 from metad2a_plugin.data.statistics import StatisticsOf
 from metad2a_plugin.errors import ConfigError, DatasetError
