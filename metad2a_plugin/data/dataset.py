@@ -243,7 +243,8 @@ def load_dataset(
             0..1; a torch `Dataset` of ``(image, label)``, without random augmentation, which would make its
             cached features useless; ``"sklearn:digits"``; or an `ImageDataset`.
             A layout with parts, such as train/ and val/ or test/, gives its training part, and its validation part as
-            `ImageDataset.validation`; a warning says what was left out. Of a path, `ImageDataset.summary` goes to the log.
+            `ImageDataset.validation`; a warning says what was left out. The summary of what a path holds goes to the
+            log.
         name: replaces the name taken from the source.
         max_images_per_class: keep at most so many random images of each class.
         seed: of that choice.
@@ -267,8 +268,9 @@ def load_dataset(
     dataset = ImageDataset(reading).sample(max_images_per_class, seed)
     if isinstance(reading.source, sources.FileSource):
         _ = reading.source.stated_scale  # warns before any long work
-    if isinstance(source, (str, Path)) and (log := logging.getLogger(__name__)).isEnabledFor(logging.INFO):
-        log.info("%s", dataset.summary())
+    log, told = logging.getLogger(__name__), isinstance(source, (str, Path))
+    if log.isEnabledFor(logging.INFO if told else logging.DEBUG):  # else items need not be looked at for it
+        log.log(logging.INFO if told else logging.DEBUG, "read %s", dataset.summary())
     return dataset
 
 

@@ -186,8 +186,9 @@ def test_train_validates_on_what_it_is_given_or_finds(work: Path, capsys: Any, m
     for i, options in enumerate(([], ["--validation-data", "more"], ["--validation", "0.25"])):
         assert main([*arguments, *options, "--out", f"kept{i}"]) == 0
     assert seen == [6, 9, 3]
-    said = capsys.readouterr().err
-    assert "pets: 12 images, 3 classes" in said and "6 validation images" in said and "only 'train' is used" in said
+    shown = capsys.readouterr()
+    assert "pets: 12 images, 3 classes" in shown.out and "6 validation images" in shown.out
+    assert "only 'train' is used" in shown.err
     assert main([*arguments, "--validation-data", "others"]) == 2
     assert "'others' has no 'fish' and 'pets' has no 'bird'" in capsys.readouterr().err
     assert main([*arguments, "--validation-data", "more", "--validation", "0.3"]) == 2
