@@ -67,7 +67,7 @@ def test_json_goes_to_standard_output_alone(arguments: list[str], work: Path, ca
 
 @pytest.mark.parametrize(
     "arguments",
-    [[*PLAIN, "images.npz"], ["score", CELL, "--dataset", "images.npz", "--predictor", "naswot"], ["similar", "images.npz"]],
+    [[*PLAIN, "images.npz"], ["score", CELL, "-d", "images.npz", "--predictor", "naswot"], ["similar", "images.npz"]],
     ids=lambda arguments: arguments[0],
 )
 def test_what_was_read_is_part_of_the_result(arguments: list[str], work: Path, capsys: Any) -> None:
