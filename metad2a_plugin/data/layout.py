@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from metad2a_plugin.data import words
@@ -48,26 +48,29 @@ class Layout:
     left_out: tuple[str, ...]
 
 
-def find_layout(files: list[Parts], folders: Iterable[Parts], what: str, inner: str) -> Layout:
+def find_layout(
+    files: list[Parts], folders: Iterable[Parts], what: str, where: Callable[[Parts], str]
+) -> Layout:
     """The classes of a folder or zip.
 
     Args:
         files: paths of all images, sorted.
         folders: paths of folders, to notice empty classes.
         what: the source, for messages.
-        inner: how a folder inside of it is passed, for messages, with ``{}`` for its path.
+        where: how a folder inside of it is called, by its path, for messages.
 
     Raises:
         DatasetError: no class folders, or folders that may be parts of a split as well as classes.
     """
-    return _Finder(what, inner).find([Candidate(file, file[:-1]) for file in files], folders)
+    return _Finder(what, where).find([Candidate(file, file[:-1]) for file in files], folders)
 
 
 class _Finder:
     """Narrows the images step by step; what a step leaves out it says, in a warning and for the summary."""
 
-    def __init__(self, what: str, inner: str) -> None:
-        self.what, self.inner = what, inner
+    def __init__(self, what: str, where: Callable[[Parts], str]) -> None:
+        self.what, self.where = what, where
+        self.gone: set[str] = set()  # folders beside the classes that are left out
         self.left_out: list[str] = []
         self.root: Parts = ()
         self.loose: Images = []
@@ -85,7 +88,7 @@ class _Finder:
         depth, found = len(self.root), set(members.values())
         listed = {f[depth] for f in folders if len(f) > depth and f[:depth] == self.root}
         direct = all(path[depth] == name for path, name in members.items())
-        if direct and (empty := sorted(listed - found)):
+        if direct and (empty := sorted(listed - found - self.gone)):
             self._warn(f"{len(empty)} class folders without images are left out ({few(empty)})")
         self._point_out_nested(images)
         validation = self._validation_members(found)
@@ -99,6 +102,7 @@ class _Finder:
             self._refuse_flat(images)
         images = [image for top in tops.values() for image in top]
         if copy := copy_of_all(tops):
+            self.gone.add(copy)
             self._leave_out(f"{copy!r}{_count(tops[copy])}", "is left out: it holds the folders beside it again")
             return [image for image in images if image.folders[0] != copy]
         if len(tops) == 1:
@@ -107,8 +111,13 @@ class _Finder:
                 return None
             self._enter(images)
             return stripped(images)
-        if (part := self._split(tops) or self._split_inside(tops)) is None:
+        if (part := self._split(tops) or self._split_inside(tops) or self._whole_dataset(tops)) is None:
             self._check_domains(tops)
+            if words.are_pieces(tops):
+                raise DatasetError(
+                    f"{self.what}: {few(sorted(tops))} look like pieces of one set of images, without class folders. "
+                    f"{FOLDER_HELP}"
+                )
         return part
 
     # -- parts of a split ------------------------------------------------------------------------
@@ -119,6 +128,8 @@ class _Finder:
         inner = {name: class_folders(tops[name]) for name in tops}
         others = [name for name in tops if name not in train]
         named = [name for name in others if roles[name][0]]
+        if not train and named and (unnamed := self._unnamed_training_part(tops, roles, inner)):
+            return self._take(tops, [unnamed], roles)
         if not any(inner[name] for name in train):
             self._check_without_training(tops, roles, inner, train)
             return None
@@ -136,9 +147,39 @@ class _Finder:
         alone = not others and differ_by_number(train)
         if not ((named_parts and by_words) or all_named or all_share or alone):
             return None
-        return self._take(tops, self._training_parts(train, inner), roles)
+        return self._take(tops, self._training_parts(tops, train, inner), roles)
 
-    def _training_parts(self, train: list[str], inner: dict[str, frozenset[str]]) -> list[str]:
+    def _unnamed_training_part(
+        self, tops: dict[str, Images], roles: dict[str, tuple[str | None, Parts]], inner: dict[str, frozenset[str]]
+    ) -> str | None:
+        """The one folder beside parts of the same classes that are called after it, as ``pets`` and ``pets_test``."""
+        unnamed = [name for name in tops if not roles[name][0]]
+        if len(unnamed) != 1 or not inner[unnamed[0]] or words.is_sorting(inner[unnamed[0]]):
+            return None
+        (name,) = unnamed
+        rests = set().union(*(roles[other][1] for other in tops if other != name))
+        alike = all(share(inner[other], inner[name]) for other in tops) and rests <= set(words.words(name))
+        return name if alike else None
+
+    def _whole_dataset(self, tops: dict[str, Images]) -> Images | None:
+        """Of several folders, the only one that holds parts with classes: the others are no classes beside it."""
+        whole = []
+        for name, top in tops.items():
+            parts = by_top(unwrapped(stripped(top))[0])
+            roles = {part: words.role(part)[0] for part in parts if part}
+            train = [part for part, role in roles.items() if role == words.TRAIN]
+            if any(len(class_folders(parts[part])) > 1 for part in train) and len(set(roles.values()) - {None, words.FOLD}) > 1:
+                whole.append(name)
+        if len(whole) != 1:
+            return None
+        others = sorted(set(tops) - set(whole))
+        self.left_out += [f"{name!r}{_count(tops[name])}" for name in others]
+        self._warn(f"only {whole[0]!r} is used, which holds the parts of a dataset, not {few(others)}")
+        return tops[whole[0]]
+
+    def _training_parts(
+        self, tops: dict[str, Images], train: list[str], inner: dict[str, frozenset[str]]
+    ) -> list[str]:
         """Of several training parts, those to use together."""
         train = [name for name in train if inner[name]]
         bare = [name for name in train if words.is_bare(name)]
@@ -147,7 +188,7 @@ class _Finder:
         apart = len(frozenset().union(*(inner[n] for n in train))) == sum(len(inner[n]) for n in train)
         if not (apart or differ_by_number(train)):
             raise DatasetError(
-                f"{self.what} has several training parts: {few(sorted(train), 6)}. {self._pass_one(train[0])}"
+                f"{self.what} has several training parts: {few(sorted(train), 6)}. {self._pass_one(tops[train[0]])}"
             )
         return train
 
@@ -172,7 +213,7 @@ class _Finder:
         if validation:
             text += f". {validation!r} is for validation where networks are trained"
         if rest:
-            text += f". To use {few(rest, 6)}, {self.inner.format('that folder')}"
+            text += f". To use {few(rest, 6)}, pass that folder itself, such as {self._path(tops[rest[0]])}"
         self._warn(text)
 
     def _check_without_training(
@@ -197,7 +238,7 @@ class _Finder:
             self._refuse_flat(tops[named[0]])
         raise DatasetError(
             f"{self.what} is split into {few(sorted(named), 6)}, none of which is a training part. "
-            f"{self._pass_one(sorted(named)[0])}; to use several, put the class folders of all of them into one "
+            f"{self._pass_one(tops[min(named)])}; to use several, put the class folders of all of them into one "
             "folder called train"
         )
 
@@ -237,9 +278,9 @@ class _Finder:
             return
         names = sorted(tops)
         raise DatasetError(
-            f"{self.what}: the folders {few(names)} hold folders of the same names ({few(sorted(common))}), as the "
-            f"parts or domains of one dataset do. {self._pass_one(names[0])}; to use all, put the class folders into "
-            f"one folder called train; if {few(names, 2)} are the classes, put the images right into them"
+            f"{self.what}: the folders {few(names)} hold folders of the same names ({few(sorted(common))}), as "
+            f"parts or domains of one dataset do. {self._pass_one(tops[names[0]])}; to use all, put the class folders "
+            f"into one folder called train; if {few(names, 2)} are the classes, put the images right into them"
         )
 
     def _validation_members(self, classes: set[str]) -> dict[Parts, str]:
@@ -272,7 +313,8 @@ class _Finder:
             below = sorted("/".join((nested[0], *rest)) for rest in leaves[nested[0]] if rest)
             self._warn(
                 f"the images of {len(nested)} classes ({few(nested)}) lie in several folders, such as {few(below)}, "
-                f"and are taken together. If these are the classes, {self.inner.format('a folder that holds them')}"
+                f"and are taken together. If these are the classes, pass the folder that holds them, such as "
+                f"{self.where((*self.root, nested[0]))}"
             )
         twice = Counter((*i.path[:-1], os.path.splitext(i.path[-1])[0]) for i in images)
         pairs = [path for path, n in twice.items() if n > 1]
@@ -296,8 +338,13 @@ class _Finder:
         joint = " " if text.startswith(("is ", "has ")) else ": "
         warnings.warn(f"{self.what}{joint}{text}", DatasetWarning, stacklevel=2)
 
-    def _pass_one(self, name: str) -> str:
-        return f"To use one of them, {self.inner.format(repr(name))}"
+    def _path(self, top: Images) -> str:
+        """How the first folder of these images is passed."""
+        path, folders = top[0]
+        return self.where(path[: len(path) - len(folders)])
+
+    def _pass_one(self, top: Images) -> str:
+        return f"To use one of them, pass it, such as {self._path(top)}"
 
     def _refuse_flat(self, images: Images) -> None:
         """Images without class folders."""

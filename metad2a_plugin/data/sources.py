@@ -151,9 +151,13 @@ def _parts(path: str) -> Parts | None:
 
 
 def _find(
-    files: Iterable[Parts], folders: Iterable[Parts], what: str, inner: str, head: Callable[[Parts], bytes]
+    files: Iterable[Parts],
+    folders: Iterable[Parts],
+    what: str,
+    where: Callable[[Parts], str],
+    head: Callable[[Parts], bytes],
 ) -> Layout:
-    """The classes of a listing without what systems leave behind; `what` and `inner` as for `find_layout`."""
+    """The classes of a listing without what systems leave behind; `what` and `where` as for `find_layout`."""
     listing = kinds.tell_apart(files, head)
     if not listing.images:
         found = ", ".join(filter(None, (listing.warned, listing.beside)))
@@ -161,7 +165,7 @@ def _find(
         raise DatasetError(f"no images in {what}: {only}. {FOLDER_HELP}. Image files end in .jpg, .png, .webp, ...")
     if listing.warned:
         _warn(f"{what}: files that are not read are left out: {listing.warned}")
-    layout = find_layout(listing.images, folders, what, inner)
+    layout = find_layout(listing.images, folders, what, where)
     others = tuple(filter(None, (listing.warned, listing.beside)))
     return replace(layout, left_out=(*layout.left_out, *others))
 
@@ -183,7 +187,7 @@ def read_folder(path: Path) -> Reading:
             return file.read(kinds.HEAD)
 
     files, folders = walk(path)
-    layout = _find(files, folders, f"folder {str(path)!r}", "pass {} itself", head)
+    layout = _find(files, folders, f"folder {str(path)!r}", lambda parts: repr(str(path.joinpath(*parts))), head)
 
     def read(root: Parts, members: dict[Parts, str]) -> Reading:
         labels, class_names = index_labels(list(members.values()))
@@ -234,7 +238,10 @@ def read_zip(path: Path) -> Reading:
     def head(parts: Parts) -> bytes:
         return ZipSource(path, [""], [entries[parts]]).content(0)[: kinds.HEAD]
 
-    layout = _find(entries, folders, f"zip {str(path)!r}", "unpack the zip and pass {} itself", head)
+    def where(parts: Parts) -> str:
+        return f"{'/'.join(parts)!r} of the unpacked zip"
+
+    layout = _find(entries, folders, f"zip {str(path)!r}", where, head)
     _check_entries(path, [entries[member] for member in (*layout.members, *layout.validation)])
 
     def read(root: Parts, members: dict[Parts, str]) -> Reading:

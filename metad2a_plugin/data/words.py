@@ -31,6 +31,7 @@ _SORTING = to_set(
     "rgb depth ir thermal color colour gray grey grayscale good bad high low small large "
     "old new jpg jpeg png frames video videos session camera cam"
 )
+_PIECES = to_set("part parts batch chunk shard images imgs photos pictures")
 _MASKS = to_set("mask masks annotation annotations segmentation segmentations gt groundtruth label labels")
 _PICTURES = to_set(
     "images image imgs img photos photo pictures pics original originals raw rgb input inputs scans scan cxr xray "
@@ -90,10 +91,10 @@ def is_bare(name: str) -> bool:
 def is_sorting(names: Iterable[str]) -> bool:
     """Whether folders of these names sort the images of a class: none of them could name a class.
 
-    Numbers do, such as years, but not where they count as class indices do: five or more from 0 or 1.
+    Numbers do, such as years, but not where they count as class indices do: five or more from 0, 1 or A.
     """
     names = list(names)
-    if len(names) > 4 and {"0", "1"} & {name.lstrip("0") or "0" for name in names if name.isdigit()}:
+    if len(names) > 4 and {"0", "1", "a"} & {name.lower().lstrip("0") or "0" for name in names}:
         return False
 
     def sorts(name: str) -> bool:
@@ -101,6 +102,12 @@ def is_sorting(names: Iterable[str]) -> bool:
         return all(p in _SORTING or p.isdigit() or len(p) == 1 or p in _MASKS or p in _ROLES for p in parts)
 
     return all(map(sorts, names))
+
+
+def are_pieces(names: Iterable[str]) -> bool:
+    """Whether folders are numbered pieces of one set of images, such as ``images_part_1``, ``images_part_2``."""
+    bare = {tuple(part for part in words(name) if not part.isdigit()) for name in names}
+    return len(bare) == 1 and not _PIECES.isdisjoint(next(iter(bare)))
 
 
 def is_masks(name: str) -> bool:

@@ -70,6 +70,11 @@ SPLITS: dict[str, tuple[dict[str, int], tuple[str, ...], int, str, int]] = {
         classes("train") | classes("val", 1, "cat dog"), PETS, 9, "'val' is not used: its class folders are others", 0,
     ),
     "validation without classes": (classes("train") | {"val": 4}, PETS, 9, "'val' is not used: it has no class", 0),
+    "one called after the other": (classes("pets") | classes("pets-test-set"), PETS, 9, "only 'pets' is used", 0),
+    "a dataset and more": (
+        classes("pets/pets/train") | classes("pets/pets/valid", 1) | {"test/test": 4}, PETS, 9,
+        "only 'pets' is used, which holds the parts of a dataset, not 'test'", 3,
+    ),
     "a folder in each class": (
         {f"train/{name}/images": 3 for name in PETS} | {"val/images": 3, "test/images": 2}, PETS, 9, "only 'train'", 0,
     ),
@@ -101,6 +106,7 @@ CLASSES: dict[str, tuple[dict[str, int], tuple[str, ...]]] = {
     "words that only begin so": (classes("", 2, "contrast valley trainers"), ("contrast", "trainers", "valley")),
     "valid and invalid": (classes("", 2, "valid invalid"), ("invalid", "valid")),
     "a dessert": (classes("", 2, "banana_split sundae"), ("banana_split", "sundae")),
+    "numbered classes": (classes("", 2, "class_1 class_2"), ("class_1", "class_2")),
     "years inside": (grid("bus car train test_tube", "2019 2020"), ("bus", "car", "test_tube", "train")),
     "sides inside": (grid("bus train", "front side"), ("bus", "train")),
     "images inside": (grid("cat dog", "images"), ("cat", "dog")),
@@ -119,14 +125,18 @@ def test_classes_stay_classes(kind: str, tmp_path: Path) -> None:
 
 REFUSED: dict[str, tuple[dict[str, int], str]] = {
     "folds": (grid("fold0 fold1 fold2", "cat dog fish"), "'fold0', 'fold1', 'fold2', none.* training part"),
-    "folds in words": (classes("Fold 1") | classes("Fold 2"), "none of which is a training part. To use one.*'Fold 1'"),
+    "folds in words": (classes("Fold 1") | classes("Fold 2"), "none of which is a training part. To use one.*Fold 1'"),
     "no training part": (classes("val") | classes("test"), "none of which is a training part"),
     "several training parts": (
         classes("train_small") | classes("train_large") | classes("test"),
         "several training parts: 'train_large', 'train_small'",
     ),
-    "domains": (grid("clipart real sketch", "cat dog fish"), "hold folders of the same names .*pass 'clipart' itself"),
+    "domains": (grid("clipart real sketch", "cat dog fish"), "of the same names .*pass it, such as .*clipart'"),
     "versions": (grid("v1/images v2/images", "0 1 2 3 4 5"), "of the same names"),
+    "letters": (grid("first second", "A B C D E"), "of the same names"),
+    "pieces": ({"ham_images_part_1": 2, "ham_images_part_2": 2}, "pieces of one set of images, without class folders"),
+    "numbered pieces": (grid("images_001 images_002", "images"), "pieces of one set of images"),
+    "test tubes that are clean": (grid("beaker test_tube", "clean dirty"), "of the same names"),
     "flat parts": ({"train": 3, "test": 2}, "3 images in train/ .*no class folders"),
     "flat parts of one name": ({"x_train": 3, "x_test": 2}, "3 images in x_train/ .*no class folders"),
     "flat parts of two kinds": ({"trainA": 2, "trainB": 2, "testA": 1, "testB": 1}, "no class folders"),
@@ -144,7 +154,7 @@ def test_what_may_be_meant_in_two_ways_is_refused(kind: str, tmp_path: Path) -> 
     files, message = REFUSED[kind]
     with pytest.raises(DatasetError, match=message):
         load_dataset(write_tree(tmp_path / "things", files))
-    with pytest.raises(DatasetError, match="unpack the zip and pass" if "pass" in message else "things"):
+    with pytest.raises(DatasetError, match="of the unpacked zip" if "such as" in message else "things"):
         load_dataset(write_zip(tmp_path / "things", tmp_path / "things.zip"))
 
 
@@ -314,7 +324,7 @@ def test_any_tree_ends_in_classes_or_a_sentence(files: list[tuple[list[str], str
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            layout = find_layout(list(paths), [path[:-1] for path in paths], "folder 'x'", "pass {} itself")
+            layout = find_layout(list(paths), [path[:-1] for path in paths], "folder 'x'", repr)
         except DatasetError:
             return
     assert set(layout.members) <= set(paths) and set(layout.validation) <= set(paths)
