@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -45,7 +44,7 @@ class Listing:
 
 def suffix(name: str) -> str:
     """Lower-case suffix of a file; a number is none, as in ``frame.0001``."""
-    found = os.path.splitext(name)[1].lower()
+    found = name[dot:].lower() if (dot := name.rfind(".")) > 0 else ""
     return "" if found[1:].isdigit() else found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -20,6 +19,7 @@ from metad2a_plugin.data.tree import (
     common_root,
     copy_of_all,
     differ_by_number,
+    folders_below,
     share,
     stripped,
     unwrapped,
@@ -107,7 +107,7 @@ class _Finder:
             return [image for image in images if image.folders[0] != copy]
         if len(tops) == 1:
             (name,) = tops
-            if not wraps(tops[name]):
+            if not wraps(folders_below(tops[name])):
                 return None
             self._enter(images)
             return stripped(images)
@@ -165,10 +165,11 @@ class _Finder:
         """Of several folders, the only one that holds parts with classes: the others are no classes beside it."""
         whole = []
         for name, top in tops.items():
-            parts = by_top(unwrapped(stripped(top))[0])
+            parts = by_top(unwrapped(stripped(top)))
             roles = {part: words.role(part)[0] for part in parts if part}
             train = [part for part, role in roles.items() if role == words.TRAIN]
-            if any(len(class_folders(parts[part])) > 1 for part in train) and len(set(roles.values()) - {None, words.FOLD}) > 1:
+            several = len(set(roles.values()) - {None, words.FOLD}) > 1
+            if several and any(len(class_folders(parts[part])) > 1 for part in train):
                 whole.append(name)
         if len(whole) != 1:
             return None
@@ -197,7 +198,7 @@ class _Finder:
         validation = [name for name in tops if roles[name][0] == words.VALIDATION]
         validation = [name for name in validation if words.is_bare(name)] if len(validation) > 1 else validation
         if len(validation) == 1 and self.validation is None:
-            self.validation = validation[0], unwrapped(stripped(tops[validation[0]]))[0]
+            self.validation = validation[0], unwrapped(stripped(tops[validation[0]]))
         self._say_split(tops, train, self.validation[0] if self.validation else None)
         used = [image for name in train for image in tops[name]]
         if len(train) == 1:
@@ -316,8 +317,8 @@ class _Finder:
                 f"and are taken together. If these are the classes, pass the folder that holds them, such as "
                 f"{self.where((*self.root, nested[0]))}"
             )
-        twice = Counter((*i.path[:-1], os.path.splitext(i.path[-1])[0]) for i in images)
-        pairs = [path for path, n in twice.items() if n > 1]
+        twice = Counter((path[:-1], words.bare(path[-1])) for path, _ in images)
+        pairs = [(*folder, name) for (folder, name), n in twice.items() if n > 1]
         if 4 * len(pairs) >= len(twice):
             self._warn(
                 f"{len(pairs)} images have the name of another but for the suffix, such as {'/'.join(pairs[0])!r}: "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 
 from metad2a_plugin.data import words
@@ -17,15 +16,16 @@ def find_masks(paths: list[Parts]) -> tuple[set[Parts], list[str]]:
     """
     folders = _mask_folders(paths)
     inside = {path for path in paths if any(path[:k] in folders for k in range(1, len(path)))} if folders else set()
-    named = [(path, of) for path in paths if (of := words.masked(_bare(path)))]
-    known = {(path[:-1], _bare(path)) for path in paths} if named else set()
+    named = [(path, of) for path in paths if (of := words.masked(path[-1]))]
+    known = {(path[:-1], words.bare(path[-1])) for path in paths} if named else set()
     beside = {path for path, of in named if (path[:-1], of) in known}
     examples = sorted({folder[-1] for folder in folders}) or [path[-1] for path in sorted(beside)[:1]]
     return inside | beside, examples
 
 
 def _mask_folders(paths: list[Parts]) -> set[Parts]:
-    above = {path[:k] for path in paths for k, name in enumerate(path[:-1]) if words.is_masks(name)}
+    holding = {path[:-1] for path in paths}
+    above = {folders[:k] for folders in holding for k, name in enumerate(folders) if words.is_masks(name)}
     if not above:
         return set()
     # For each folder above, what lies in each of its folders ("" for files right in it), without suffixes.
@@ -43,7 +43,3 @@ def _mask_folders(paths: list[Parts]) -> set[Parts]:
             if words.is_masks(folder) and any(2 * len(names & others) >= len(names) for others in pictures):
                 found.add((*base, folder))
     return found
-
-
-def _bare(path: Parts) -> str:
-    return os.path.splitext(path[-1])[0]

@@ -33,34 +33,50 @@ def stripped(images: Images) -> Images:
     return [Candidate(image.path, image.folders[1:]) for image in images]
 
 
-def wraps(top: Images) -> bool:
-    """Whether a folder that is alone only wraps those inside of it."""
-    inside = [image for image in stripped(top) if image.folders]
-    below = {image.folders[0] for image in inside}
-    return len(below) > 1 or (len(below) == 1 and (len(inside) == len(top) or len(unwrapped(inside)[1]) > 1))
+def folders_below(top: Images) -> set[Parts]:
+    """Where inside of their first folder the images lie; ``()`` is right in it."""
+    return {image.folders[1:] for image in top}
 
 
-def unwrapped(images: Images) -> tuple[Images, frozenset[str]]:
-    """Images past wrapping folders, and the names of the folders there."""
+def wraps(below: set[Parts]) -> bool:
+    """Whether a folder that is alone only wraps those inside of it, by `folders_below`."""
+    names = {folders[0] for folders in below if folders}
+    if len(names) != 1:
+        return len(names) > 1
+    return () not in below or len(_names({folders[1:] for folders in below if folders})) > 1
+
+
+def _names(below: set[Parts]) -> frozenset[str]:
+    """The names of the folders past wrapping ones."""
     while True:
-        tops = by_top(images)
-        tops.pop("", None)
-        if len(tops) != 1 or not wraps(next(iter(tops.values()))):
-            return images, frozenset(tops)
-        images = stripped([image for top in tops.values() for image in top])
+        names = {folders[0] for folders in below if folders}
+        inner = {folders[1:] for folders in below if folders}
+        if len(names) != 1 or not wraps(inner):
+            return frozenset(names)
+        below = inner
+
+
+def unwrapped(images: Images) -> Images:
+    """Images past wrapping folders."""
+    while True:
+        inside = [image for image in images if image.folders]
+        if len({image.folders[0] for image in inside}) != 1 or not wraps(folders_below(inside)):
+            return images
+        images = stripped(inside)
 
 
 def class_folders(top: Images) -> frozenset[str]:
     """The folders inside of a folder, past wrapping ones, that hold images; those of unlabelled images are none."""
-    names = unwrapped(stripped(top))[1]
+    names = _names(folders_below(top))
     return names if len(names) > 1 or not words.is_sorting(names) else frozenset()
 
 
 def copy_of_all(tops: dict[str, Images]) -> str | None:
     """A folder that holds its own siblings again, as archives packed twice do."""
     for name, top in tops.items():
-        below = {image.folders[1] for image in top if len(image.folders) > 1}
-        if len(below) > 1 and below <= set(tops) and all(len(image.folders) > 1 for image in top):
+        below = folders_below(top)
+        names = {folders[0] for folders in below if folders}
+        if len(names) > 1 and names <= set(tops) and () not in below:
             return name
     return None
 

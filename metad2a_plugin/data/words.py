@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 
@@ -38,6 +37,7 @@ _PICTURES = to_set(
     "xrays frames jpg jpeg png jpegimages data"
 )
 _MASK_FILE = re.compile(r"(.+?)[ _.-]+(?:mask|masks|segmentation|seg|gt|groundtruth|label|annotation)[ _-]?\d*", re.I)
+_MASK_WORD = re.compile("mask|seg|gt|truth|label|anno", re.I)
 _SYSTEM = frozenset(
     (
         "__macosx", "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
@@ -50,10 +50,9 @@ _SYSTEM = frozenset(
 
 def is_system(name: str) -> bool:
     """Whether a file or folder is hidden, or one that an operating system, NAS, tool or archiver leaves behind."""
-    return name.startswith((".", "~$", "@SynoResource")) or name.lower() in _SYSTEM or bool(_CHECKED.fullmatch(name))
-
-
-_CHECKED = re.compile(r"found\.\d{3}", re.I)  # what a check of a Windows disk puts back
+    low = name.lower()
+    # The last are what a check of a Windows disk puts back.
+    return low.startswith((".", "~$", "@syno")) or low in _SYSTEM or (low[:6] == "found." and low[6:].isdigit())
 
 
 def words(name: str) -> list[str]:
@@ -121,13 +120,19 @@ def is_pictures(name: str) -> bool:
     return not is_masks(name) and (not _PICTURES.isdisjoint(words(name)) or role(name)[0] is not None)
 
 
-def masked(stem: str) -> str | None:
-    """The stem of the image that a file is the mask of, by its own: ``a (1)`` of ``a (1)_mask_2``."""
-    found = _MASK_FILE.fullmatch(stem)
+def bare(name: str) -> str:
+    """The name of a file without its suffix."""
+    return name[:dot] if (dot := name.rfind(".")) > 0 else name
+
+
+def masked(name: str) -> str | None:
+    """The bare name of the image that a file is the mask of, by its own: ``a (1)`` of ``a (1)_mask_2.png``."""
+    if not _MASK_WORD.search(name):  # most names; the other expression takes longer
+        return None
+    found = _MASK_FILE.fullmatch(bare(name))
     return found[1] if found else None
 
 
 def stem(name: str) -> str:
     """Of a file, without the word that makes it a mask."""
-    bare = os.path.splitext(name)[0]
-    return masked(bare) or bare
+    return masked(name) or bare(name)
