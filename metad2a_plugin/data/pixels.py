@@ -16,6 +16,7 @@ from metad2a_plugin.errors import DatasetError
 # Raster formats only: Pillow hands some others (EPS) to outside programs, whatever the file is called.
 Image.init()
 _KNOWN = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
+_COLOURS = ("LA", "RGB", "RGBA")
 _FORMATS = tuple(name for name in _KNOWN if name in Image.OPEN)
 
 
@@ -75,18 +76,32 @@ def decode(data: bytes, size: int | None, scale: Callable[[], ToUint8]) -> Image
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether the pixels of a Pillow image are larger than bytes."""
-    return image.mode.startswith("I") or image.mode == "F"
+    """Whether the pixels of a Pillow image that is not loaded yet are larger than bytes."""
+    deep_colour = image.mode in _COLOURS and ";16" in repr(getattr(image, "tile", ""))
+    return image.mode.startswith("I") or image.mode == "F" or deep_colour
+
+
+def deep_values(image: Image.Image) -> np.ndarray:
+    """Pixels of an image that `is_deep`, without transparency; of colours Pillow keeps the upper 8 of 16 bits."""
+    values = np.asarray(image)
+    if values.dtype != np.uint8:
+        return values
+    colours = values[..., 0] if image.mode == "LA" else values[..., :3]
+    return colours.astype(np.uint16) * np.uint16(257)
 
 
 def to_rgb(image: Image.Image, scale: Callable[[], ToUint8]) -> Image.Image:
     """Any Pillow image, first frame, to RGB: EXIF orientation applied, transparency laid over white."""
+    deep = is_deep(image)
     image.load()
     # Damaged EXIF says nothing about the pixels, and Pillow raises many types for it.
     with suppress(Exception):
         image = ImageOps.exif_transpose(image)
-    if is_deep(image):
-        image = Image.fromarray(scale().to_uint8(np.asarray(image)))
+    if deep:
+        alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
+        image = Image.fromarray(scale().to_uint8(deep_values(image)))
+        if alpha is not None:
+            image.putalpha(alpha)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)

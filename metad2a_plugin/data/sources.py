@@ -17,7 +17,7 @@ from PIL import Image
 
 from metad2a_plugin.data import kinds, words
 from metad2a_plugin.data.layout import FOLDER_HELP, Layout, find_layout
-from metad2a_plugin.data.pixels import DatasetWarning, decode, index_labels, is_deep, open_image
+from metad2a_plugin.data.pixels import DatasetWarning, decode, deep_values, index_labels, is_deep, open_image
 from metad2a_plugin.data.scale import PLAIN, SAMPLE, Scale, find_scale, spread
 from metad2a_plugin.data.tree import Parts
 from metad2a_plugin.data.walk import walk
@@ -101,7 +101,7 @@ class FileSource(Source):
 
     def _pixels(self, i: int) -> np.ndarray:
         try:
-            return np.asarray(open_image(self.content(i)))
+            return deep_values(open_image(self.content(i)))
         except Exception:  # noqa: BLE001 - as above
             return np.empty(0, np.uint8)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,32 @@ def test_a_few_deep_images_are_found_when_they_are_met(tmp_path: Path) -> None:
     dataset = load_dataset(root)
     deep = next(i for i in range(len(dataset)) if dataset.key(i) == "a/5.png")
     assert int(dataset.image(deep).max()) == 249
+
+
+def png_of_16_bits(path: Path, pixels: np.ndarray, colour: int) -> None:
+    """A PNG of uint16 ``[h, w, channels]``, which Pillow does not write; `colour` is the type in its header."""
+    height, width, _ = pixels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    chunks = {b"IHDR": header, b"IDAT": zlib.compress(rows), b"IEND": b""}
+    body = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks.items()
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+
+
+@pytest.mark.parametrize(("high", "white"), [(4095, 255), (65535, 255), (30000, 117)])
+@pytest.mark.parametrize("colour", [2, 6, 4], ids=["RGB", "RGBA", "LA"])
+def test_deep_colours_are_scaled_too(high: int, white: int, colour: int, tmp_path: Path) -> None:
+    pixels = np.repeat(ramp(0, high)[..., None], {2: 3, 6: 4, 4: 2}[colour], axis=-1)
+    if colour != 2:
+        pixels[..., -1] = 65535
+    for i in range(4):
+        png_of_16_bits(tmp_path / "photos" / "ab"[i % 2] / f"{i}.png", pixels, colour)
+    dataset = load_dataset(tmp_path / "photos")
+    assert abs(int(dataset.image(0).max()) - white) <= 16 and int(dataset.image(0).min()) == 0
 
 
 def test_outliers_that_leave_all_else_dark_are_a_warning(tmp_path: Path) -> None:
