@@ -143,7 +143,7 @@ def train(
         images.validation = load_dataset(validation_data)
         check_classes(images.validation, images)
     elif opt.told(context, "validation"):
-        images.validation = None  # a share of the images instead of a part beside them
+        images = images.alone()  # a share of these instead of a part beside them
     if result and found.get("dataset") != images.name:
         text = f"{str(result)!r} was searched for {str(found.get('dataset'))!r}, not for {images.name!r}"
         warnings.warn(text, stacklevel=1)
@@ -263,7 +263,7 @@ def train_supernet(
     from metad2a_plugin.training.images import prepare
     from metad2a_plugin.utils.progress import stages
 
-    shared = SharedWeights(prepare(load_dataset(dataset), config), config)
+    shared = SharedWeights(prepare(load_dataset(dataset).alone(), config), config)
     with stages() as progress:
 
         def report(epoch: Epoch) -> None:

@@ -158,6 +158,10 @@ class ImageDataset:
             )
         return ImageDataset(replace(self._reading, validation=None), self._indices[chosen])
 
+    def alone(self) -> ImageDataset:
+        """The same images without the validation part."""
+        return self.subset(np.arange(len(self)))
+
     def of_classes(self, class_names: tuple[str, ...]) -> ImageDataset:
         """The images of these classes, labelled by their order here; classes that it does not have get no image."""
         places = {name: i for i, name in enumerate(class_names)}

@@ -139,7 +139,7 @@ def _split(dataset: ImageDataset, config: TrainConfig, streams: bool) -> _Parts:
 
 def _given(dataset: ImageDataset, validation: ImageDataset, size: int, streams: bool) -> _Parts:
     """All images for training, and others to validate with."""
-    train, images = _decoded(dataset.subset(np.arange(len(dataset))), size, streams)
+    train, images = _decoded(dataset.alone(), size, streams)
     # Classes none of whose training images can be read are gone.
     validation = validation.of_classes(train.class_names)
     validation = validation.verified() if streams else validation
