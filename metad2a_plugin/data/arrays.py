@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from metad2a_plugin.data.pixels import (
     as_numpy,
     channel_axis,
     few,
-    full_scale,
     is_tensor,
 )
+from metad2a_plugin.data.scale import Scale, find_scale
 from metad2a_plugin.data.sources import Reading, Source, _warn
 from metad2a_plugin.data.splits import split_of
 from metad2a_plugin.errors import DatasetError, MissingExtraError
@@ -32,8 +33,12 @@ _EXPECTED = "images/labels, x/y, x_train/y_train or train_images/train_labels"
 class ArraySource(Source):
     """Images of one array, in memory."""
 
-    def __init__(self, images: np.ndarray, axis: int | None, full: float) -> None:
-        self.images, self.axis, self.full = images, axis, full
+    def __init__(self, images: np.ndarray, axis: int | None, scale: Scale) -> None:
+        self.images, self.axis, self.scale = images, axis, scale
+
+    @cached_property
+    def stated_scale(self) -> Scale:
+        return self.scale
 
     def key(self, i: int) -> str:
         return f"image {i}"
@@ -42,7 +47,7 @@ class ArraySource(Source):
         return np.asarray(self.image(i)).tobytes()
 
     def image(self, i: int, size: int | None = None) -> Image.Image:
-        return array_to_rgb(self.images[i], self.axis, self.full)
+        return array_to_rgb(self.images[i], self.axis, lambda: self.scale)
 
 
 def read_arrays(images: Any, labels: Any, name: str = "arrays", full: float | None = None) -> Reading:
@@ -68,13 +73,13 @@ def read_arrays(images: Any, labels: Any, name: str = "arrays", full: float | No
     if len(indices) != len(pixels):
         raise DatasetError(f"{len(pixels)} images but {len(indices)} labels; every image needs exactly one label")
     axis = channel_axis(pixels.shape[1:], channels_first=is_tensor(images))
-    full = full or full_scale(pixels)
-    if 0 < (high := float(pixels.max())) < full / 8:
+    scale = Scale(white=full) if full else find_scale([pixels], name)
+    if pixels.dtype == np.uint8 and 0 < (high := int(pixels.max())) < 255 / 8:
         _warn(
-            f"the largest pixel of {name!r} is {high:g}, taken as almost black on a scale of 0..{full:g}; "
-            f"if {high:g} means white, pass images / {high:g}"
+            f"the largest pixel of {name!r} is {high}, taken as almost black on a scale of 0..255; "
+            f"if {high} means white, pass images / {high}"
         )
-    return Reading(ArraySource(pixels, axis, full), indices, class_names, name)
+    return Reading(ArraySource(pixels, axis, scale), indices, class_names, name)
 
 
 def read_npz(path: Path) -> Reading:

@@ -48,23 +48,6 @@ def check_classes(name: str, labels: np.ndarray, class_names: tuple[str, ...], *
         )
 
 
-def report_broken(name: str, broken: dict[str, str], total: int) -> None:
-    """One warning for all broken images of a dataset, given the reason for each and how many were tried.
-
-    Raises:
-        DatasetError: more than half of `total` are broken.
-    """
-    if not broken:
-        return
-    reason = next(iter(broken.values()))
-    found = f"{len(broken)} of {total} images of {name!r} cannot be read ({few(list(broken))}; the first: {reason})"
-    if 2 * len(broken) > total:
-        raise DatasetError(
-            f"{found}. More than half are broken, so this is no usable dataset: repair or replace those images"
-        )
-    warnings.warn(f"{found}; they are left out", DatasetWarning, stacklevel=3)
-
-
 def report_repeated(name: str, distinct: int, contrary: int, total: int) -> None:
     """Warn of images that are the same, above all where their classes differ.
 
@@ -105,27 +88,3 @@ def check_scale(task: Task, anchors: torch.Tensor | None) -> None:
             DatasetWarning,
             stacklevel=3,
         )
-
-
-def drop_empty_classes(
-    name: str, labels: np.ndarray, class_names: tuple[str, ...]
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels renumbered so that every class has an image, and the names that remain.
-
-    Raises:
-        DatasetError: fewer than two classes remain.
-    """
-    present, renumbered = np.unique(labels, return_inverse=True)
-    if len(present) < 2:
-        raise DatasetError(
-            f"{name!r} has {len(present)} usable class(es), at least two are needed to compare architectures; "
-            "add images of another class"
-        )
-    if gone := sorted({*range(len(class_names))} - {*present.tolist()}):
-        warnings.warn(
-            f"{len(gone)} classes of {name!r} have no usable image and are left out "
-            f"({few([class_names[c] for c in gone])})",
-            DatasetWarning,
-            stacklevel=3,
-        )
-    return renumbered.astype(np.int64), tuple(class_names[c] for c in present)

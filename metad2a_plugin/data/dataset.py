@@ -11,12 +11,13 @@ from dataclasses import replace
 from functools import cached_property, partial
 
 import numpy as np
-from PIL import Image
 
-from metad2a_plugin.data.checks import check_classes, drop_empty_classes, report_broken
+from metad2a_plugin.data.checks import check_classes
 from metad2a_plugin.data.items import Unread
-from metad2a_plugin.data.pixels import few
-from metad2a_plugin.data.sources import Reading, Source
+from metad2a_plugin.data.parts import class_ranks, drop_empty_classes, report_broken
+from metad2a_plugin.data.parts import square as _square
+from metad2a_plugin.data.scale import PLAIN
+from metad2a_plugin.data.sources import Reading
 from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.utils.lazy import torch
 
@@ -34,10 +35,13 @@ class ImageDataset:
         name: for messages and reports.
         class_names: one name per class.
         labels: class of each image, int64 ``[images]``.
+        validation: the validation part of a split layout, of the same classes; None of other datasets and of subsets.
     """
 
     def __init__(self, reading: Reading | Unread, indices: np.ndarray | None = None) -> None:
         self._given, self._chosen = reading, indices
+        own = None if isinstance(reading, Unread) else reading.validation
+        self.validation: ImageDataset | None = None if own is None else ImageDataset(own)
         self.name: str = reading.name
 
     @property
@@ -71,21 +75,31 @@ class ImageDataset:
     def named(self, name: str) -> ImageDataset:
         """The same images under another name."""
         reading = self._given if self._unread else self._reading
-        return ImageDataset(replace(reading, name=name), self._chosen)
+        dataset = ImageDataset(replace(reading, name=name), self._chosen)
+        dataset.validation = self.validation
+        return dataset
 
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
 
     def summary(self) -> str:
-        """One line on what was read: images, classes, images a class."""
+        """One line on what was read: images, classes, images a class, and what is not plain or was left out."""
         if self._unread:
             return f"{self.name}: {len(self)} images, whose labels are read when they are needed"
         counts = np.bincount(self.labels, minlength=self.num_classes)
         fewest, most = counts.min(), counts.max()
         each = f"{most}" if fewest == most else f"{fewest} to {most} (median {np.median(counts):g})"
-        names = few(list(self.class_names))
-        return f"{self.name}: {len(self)} images, {self.num_classes} classes, {each} a class ({names})"
+        first = [f"{name!r} {count}" for name, count in zip(self.class_names[:3], counts, strict=False)]
+        names = ", ".join(first) + (", ..." if self.num_classes > 3 else "")
+        text = f"{self.name}: {len(self)} images, {self.num_classes} classes, {each} a class ({names})"
+        if (scale := self._reading.source.stated_scale) != PLAIN:
+            text += f"; pixels {scale} taken as black to white"
+        if self.validation is not None:
+            text += f"; {len(self.validation)} validation images"
+        if self._reading.left_out:
+            text += f"; left out: {', '.join(self._reading.left_out)}"
+        return text
 
     def key(self, i: int) -> str:
         """Relative path, or position, of image `i`."""
@@ -95,6 +109,8 @@ class ImageDataset:
     def content_hash(self) -> str:
         """SHA-256 over relative paths, class names and raw bytes; a folder and a zip of it agree."""
         digest = hashlib.sha256()
+        if (scale := self._reading.source.stated_scale) != PLAIN:
+            digest.update(str(scale).encode())
         for i, label in enumerate(self.labels):
             try:
                 content = hashlib.sha256(self._reading.source.content(int(self._indices[i]))).hexdigest()
@@ -158,7 +174,18 @@ class ImageDataset:
             raise DatasetError(
                 f"indices run from {chosen.min()} to {chosen.max()}, expected 0 to {len(self) - 1} for {self.name!r}"
             )
-        return ImageDataset(self._reading, self._indices[chosen])
+        return ImageDataset(replace(self._reading, validation=None), self._indices[chosen])
+
+    def alone(self) -> ImageDataset:
+        """The same images without the validation part."""
+        return self.subset(np.arange(len(self)))
+
+    def of_classes(self, class_names: tuple[str, ...]) -> ImageDataset:
+        """The images of these classes, labelled by their order here; classes that it does not have get no image."""
+        places = {name: i for i, name in enumerate(class_names)}
+        renumbered = np.array([places.get(name, -1) for name in self.class_names])[self._reading.labels]
+        kept = self._indices[renumbered[self._indices] >= 0]
+        return ImageDataset(replace(self._reading, labels=renumbered, class_names=class_names, validation=None), kept)
 
     def sample(self, max_images_per_class: int | None, seed: int = 0) -> ImageDataset:
         """At most so many random images of each class, in the original order; None takes all."""
@@ -171,7 +198,9 @@ class ImageDataset:
         if self._unread:  # all labels would need all images
             some = _checked(self._unread.some(max_images_per_class, seed))
             return ImageDataset(some).sample(max_images_per_class, seed)
-        return self.subset(_class_ranks(self.labels, seed) < max_images_per_class)
+        few_each = self.subset(class_ranks(self.labels, seed) < max_images_per_class)
+        few_each.validation = self.validation and self.validation.sample(max_images_per_class, seed)
+        return few_each
 
     def split(self, validation: float = 0.2, seed: int = 0) -> tuple[ImageDataset, ImageDataset]:
         """Random training and validation parts, stratified by class.
@@ -187,7 +216,7 @@ class ImageDataset:
             raise ConfigError(f"validation must be a share between 0 and 1, such as 0.2, got {validation!r}")
         counts = np.bincount(self.labels, minlength=self.num_classes)
         fewest = np.clip(np.rint(counts * validation), 1, np.maximum(counts - 1, 0))
-        return _class_ranks(self.labels, seed) < fewest[self.labels]
+        return class_ranks(self.labels, seed) < fewest[self.labels]
 
     def verified(self, size: int = 32) -> ImageDataset:
         """Decode every image once and leave out the broken ones, and classes that have no other.
@@ -215,31 +244,11 @@ class ImageDataset:
         labels, class_names = drop_empty_classes(self.name, self.labels[good], self.class_names)
         all_labels = np.zeros_like(self._reading.labels)
         all_labels[self._indices[good]] = labels
-        return ImageDataset(replace(self._reading, labels=all_labels, class_names=class_names), self._indices[good])
+        rest = ImageDataset(replace(self._reading, labels=all_labels, class_names=class_names), self._indices[good])
+        rest.validation = self.validation
+        return rest
 
 
 def _checked(reading: Reading) -> Reading:
     check_classes(reading.name, reading.labels, reading.class_names)
     return reading
-
-
-def _square(source: Source, i: int, size: int) -> np.ndarray | str:
-    """Image `i` as uint8 ``[size, size, 3]``, or why it cannot be read."""
-    try:
-        image = source.image(i, size)
-    except Exception as error:  # noqa: BLE001 - Pillow and user datasets raise many types for broken images
-        return f"{error}" or type(error).__name__
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.crop((left, top, left + side, top + side))
-    return np.asarray(square.resize((size, size), Image.Resampling.BICUBIC))
-
-
-def _class_ranks(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Random rank of each image within its class, from 0."""
-    shuffled = np.random.default_rng(seed).permutation(len(labels))
-    order = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    starts = np.searchsorted(labels[order], labels[order])
-    ranks = np.empty(len(labels), dtype=np.int64)
-    ranks[order] = np.arange(len(labels)) - starts
-    return ranks

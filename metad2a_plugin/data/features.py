@@ -11,10 +11,11 @@ from typing import Literal
 import numpy as np
 import torch
 
-from metad2a_plugin.data.checks import drop_empty_classes, report_broken, report_repeated
+from metad2a_plugin.data.checks import report_repeated
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.data.encoded import EncodedRows, Known, PixelStatistics
 from metad2a_plugin.data.encoders import get_encoder
+from metad2a_plugin.data.parts import drop_empty_classes, report_broken
 from metad2a_plugin.data.streamed import Pixels, StreamedPixels
 from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.plugins.encoder import ImageEncoder

@@ -15,21 +15,22 @@ from metad2a_plugin.data import hub, tars
 from metad2a_plugin.data.arrays import read_arrays
 from metad2a_plugin.data.idx import idx_images, read_idx
 from metad2a_plugin.data.items import IMAGE_KEYS, LABEL_KEYS, read_images
+from metad2a_plugin.data.kinds import SUFFIXES, suffix
 from metad2a_plugin.data.labels import index_labels
 from metad2a_plugin.data.pixels import few
 from metad2a_plugin.data.sources import (
-    SUFFIXES,
     FolderSource,
     Reading,
     ZipSource,
     _parts,
-    _walk,
     read_folder,
     read_zip,
 )
 from metad2a_plugin.data.splits import split_of, training_names
 from metad2a_plugin.data.tables import LARGEST, Table, label_column, labelled, parse_table, read_tables, training_rows
 from metad2a_plugin.data.tables import SUFFIXES as TABLES
+from metad2a_plugin.data.tree import Parts
+from metad2a_plugin.data.walk import walk
 from metad2a_plugin.errors import DatasetError
 
 _LEAST = 16
@@ -52,7 +53,7 @@ def read_any_folder(path: Path) -> Reading:
     if parquet := [file for file in near if file.endswith(".parquet")]:
         return hub.read_parquet([path / file for file in training_names(parquet, what)], name)
     shards = [file for file in near if file.lower().endswith(tars.ENDINGS)]
-    if shards and not any(os.path.splitext(file)[1].lower() in SUFFIXES for file in near):
+    if shards and not any(suffix(file) in SUFFIXES for file in near):
         return tars.read_tar([path / file for file in training_names(shards, what)], name)
     if digits := idx_images(near):
         return read_idx(path, digits, what)
@@ -92,7 +93,7 @@ def _listed(path: Path, prefix: str) -> Iterable[tuple[str, list[os.DirEntry[str
 
 
 def _by_tables(path: Path, tables: list[Table], what: str) -> Reading | None:
-    keys = _images(_walk(path)[0])
+    keys = _images(walk(path)[0])
     found = labelled(keys, tables, what)
     if found is None:
         return None
@@ -100,9 +101,8 @@ def _by_tables(path: Path, tables: list[Table], what: str) -> Reading | None:
     return Reading(FolderSource(path, found[0]), labels, class_names, path.resolve().name)
 
 
-def _images(files: Iterable[str]) -> list[str]:
-    parts = (parts for parts in map(_parts, files) if parts)
-    return sorted("/".join(p) for p in parts if os.path.splitext(p[-1])[1].lower() in SUFFIXES)
+def _images(files: Iterable[Parts]) -> list[str]:
+    return sorted("/".join(parts) for parts in files if suffix(parts[-1]) in SUFFIXES)
 
 
 def _indexed(values: list[str], what: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -127,11 +127,12 @@ def read_any_zip(path: Path) -> Reading:
         with zipfile.ZipFile(path) as archive:
             entries = {"/".join(parts): info for info in archive.infolist() if (parts := _inside(info.filename))}
             names = [k for k, info in entries.items() if k.lower().endswith(TABLES) and info.file_size < LARGEST]
-            names = [name for name in names if name.count("/") < 3][:20]
+            names = [name for name in names if name.count("/") < 3]
             tables = read_tables(lambda name: archive.read(entries[name]), names)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError):
         return read_zip(path)  # which says what is wrong
-    found = labelled(_images(entries), tables, f"zip {str(path)!r}") if tables else None
+    images = _images(tuple(key.split("/")) for key in entries)
+    found = labelled(images, tables, f"zip {str(path)!r}") if tables else None
     if found is None:
         return read_zip(path)
     labels, class_names = _indexed(found[1], f"zip {str(path)!r}")

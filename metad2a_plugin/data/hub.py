@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from metad2a_plugin.data.items import IMAGE_KEYS, LABEL_KEYS, ItemSource, loaded
+from metad2a_plugin.data.items import IMAGE_KEYS, LABEL_KEYS, ItemSource, deep_pixels, file_bytes
 from metad2a_plugin.data.labels import index_labels
 from metad2a_plugin.data.pixels import decode, few
+from metad2a_plugin.data.scale import PLAIN, Scale, find_scale, spread
 from metad2a_plugin.data.sources import Reading, Source, _warn
 from metad2a_plugin.data.splits import training_part
 from metad2a_plugin.errors import DatasetError, require
 
+_PROBES, _SAMPLE = 4, 64
+"""Rows that are read to see whether any has more than 8 bits, and for the range of all."""
 SAVED = ("dataset_info.json", "dataset_dict.json")
 """What ``save_to_disk`` leaves in a folder."""
 
@@ -119,12 +124,25 @@ class ParquetSource(Source):
         return f"{self.files[file].name}, row {i - int(np.searchsorted(self.groups[:, 0], file))}"
 
     def content(self, i: int) -> bytes:
-        found = loaded(self._value(i))
-        return found if isinstance(found, bytes) else found.tobytes()
+        return file_bytes(self._value(i)) or b""
 
-    def image(self, i: int, size: int | None = None) -> Any:
-        found = loaded(self._value(i))
-        return decode(found, size) if isinstance(found, bytes) else found
+    def image(self, i: int, size: int | None = None) -> Image.Image:
+        return decode(self.content(i), size, lambda: self.scale)
+
+    @cached_property
+    def stated_scale(self) -> Scale:
+        return self.scale if any(True for _ in self._deep(_PROBES)) else PLAIN
+
+    @cached_property
+    def scale(self) -> Scale:
+        """That of the images of more than 8 bits, whichever of them are asked for."""
+        return find_scale(self._deep(_SAMPLE), self.files[0].parent.name, files=True)
+
+    def _deep(self, limit: int) -> Iterator[np.ndarray]:
+        for i in spread(range(len(self.groups)), limit):
+            with suppress(Exception):  # reported where the image is met
+                if (pixels := deep_pixels(self.content(i))) is not None:
+                    yield pixels
 
     def _value(self, i: int) -> Any:
         import pyarrow.parquet as pq

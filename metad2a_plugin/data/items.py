@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -13,18 +13,21 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from metad2a_plugin.data.checks import report_broken
 from metad2a_plugin.data.labels import index_labels
+from metad2a_plugin.data.parts import report_broken
 from metad2a_plugin.data.pixels import (
     array_to_rgb,
     as_numpy,
     channel_axis,
     decode,
+    deep_values,
     few,
-    full_scale,
+    is_deep,
     is_tensor,
+    open_image,
     to_rgb,
 )
+from metad2a_plugin.data.scale import PLAIN, Scale, find_scale, spread
 from metad2a_plugin.data.sources import Reading, Source, _warn
 from metad2a_plugin.data.stated import plain, same, stated_labels
 from metad2a_plugin.errors import DatasetError
@@ -35,25 +38,43 @@ _SOON = 2000
 """So many items are read at once where their labels are not stated."""
 _ROOM = 2**28
 """Bytes of images that were read for their labels, or for their hash, and are kept until they are asked for."""
+_PROBES, _SAMPLE = 4, 64
+"""Items that are read to see whether any is not uint8, and for the range of all."""
 Pair = Callable[[Any], tuple[Any, Any]]
 
 
-def loaded(value: Any) -> Image.Image | bytes:
+def file_bytes(value: Any) -> bytes | None:
+    """The bytes of an image that is given as a path, bytes of a file, or a dict of ``bytes`` or ``path``; else None."""
+    if isinstance(value, Mapping) and {"bytes", "path"} & set(value):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, (str, os.PathLike)):
+        return Path(value).read_bytes()
+    return bytes(value) if isinstance(value, (bytes, bytearray)) else None
+
+
+def loaded(value: Any, scale: Callable[[], Scale]) -> Image.Image | bytes:
     """One image in RGB, or the bytes of its file.
 
     Args:
-        value: a Pillow image, array, tensor, path, bytes of a file, or a dict of its ``bytes`` or ``path``.
+        value: a Pillow image, array, tensor, or what `file_bytes` takes.
+        scale: of the dataset, asked for where the image has more than 8 bits.
     """
-    if isinstance(value, Mapping) and {"bytes", "path"} & set(value):
-        value = value.get("bytes") or value.get("path")
+    if (data := file_bytes(value)) is not None:
+        return data
     if isinstance(value, Image.Image):
-        return to_rgb(value)
-    if isinstance(value, (str, os.PathLike)):
-        return Path(value).read_bytes()
-    if isinstance(value, (bytes, bytearray)):
-        return bytes(value)
+        return to_rgb(value, scale)
     pixels = as_numpy(value)
-    return array_to_rgb(pixels, channel_axis(pixels.shape, is_tensor(value)), full_scale(pixels))
+    return array_to_rgb(pixels, channel_axis(pixels.shape, is_tensor(value)), scale)
+
+
+def deep_pixels(value: Any) -> np.ndarray | None:
+    """Pixels of an image that may have more than 8 bits; None of others."""
+    if (data := file_bytes(value)) is not None:
+        value = open_image(data)
+    if isinstance(value, Image.Image):
+        return deep_values(value) if is_deep(value) else None
+    pixels = as_numpy(value)
+    return pixels if pixels.dtype.kind in "buif" else None  # what is no image is reported where it is met
 
 
 class ItemSource(Source):
@@ -78,17 +99,36 @@ class ItemSource(Source):
     def content(self, i: int) -> bytes:
         found = self._kept.get(i)
         if found is None:
-            found = loaded(self.item(i)[0])
+            found = loaded(self.item(i)[0], self._scale)
             self._keep(i, found)
         return found if isinstance(found, bytes) else repr(found.size).encode() + found.tobytes()
 
     def image(self, i: int, size: int | None = None) -> Image.Image:
         found = self._kept.pop(i, None)
         if found is None:
-            found = loaded(self.item(i)[0])
+            found = loaded(self.item(i)[0], self._scale)
         else:
             self._room += _bytes(found)
-        return decode(found, size) if isinstance(found, bytes) else found
+        return decode(found, size, self._scale) if isinstance(found, bytes) else found
+
+    def _scale(self) -> Scale:
+        return self.scale
+
+    @cached_property
+    def stated_scale(self) -> Scale:
+        return self.scale if any(p.dtype != np.uint8 for p in self._deep(_PROBES)) else PLAIN
+
+    @cached_property
+    def scale(self) -> Scale:
+        """That of the items that are not uint8, whichever of them are asked for."""
+        return find_scale(self._deep(_SAMPLE), type(self.items).__name__)
+
+    def _deep(self, limit: int) -> Iterator[np.ndarray]:
+        """Pixels of some of all items; none of images of 8 bits and of items that raise."""
+        for i in spread(range(len(self.items)), limit):
+            with suppress(Exception):  # reported where the item is met
+                if (pixels := deep_pixels(self.pair(self.items[i])[0])) is not None:
+                    yield pixels
 
     def item(self, i: int) -> tuple[Any, Any]:
         """Image as it comes, and label."""
@@ -100,7 +140,7 @@ class ItemSource(Source):
         if not isinstance(image, (str, os.PathLike)) and self._room > 0:
             # What is no image is met again, and reported, where it is needed.
             with suppress(Exception):
-                self._keep(i, loaded(image))
+                self._keep(i, loaded(image, self._scale))
         return plain(label)
 
     def at(self, rows: np.ndarray) -> ItemSource:
@@ -109,6 +149,8 @@ class ItemSource(Source):
         for new, old in enumerate(rows.tolist()):
             if old in self._kept:
                 source._keep(new, self._kept.pop(old))
+        if "scale" in self.__dict__:
+            source.__dict__["scale"] = self.scale
         self._kept, self._room = {}, _ROOM
         return source
 
@@ -311,12 +353,12 @@ def _check_same_twice(source: ItemSource, i: int, item: Any, name: str) -> None:
     """Warn of items that change from one reading to the next."""
     try:
         value = source.pair(item)[0]
-        if isinstance(value, (str, bytes, os.PathLike)):
+        if isinstance(value, (str, bytes, os.PathLike, Mapping)):
             return
-        one, two = loaded(value), loaded(source.item(i)[0])
+        same_twice = np.array_equal(as_numpy(value), as_numpy(source.item(i)[0]))
     except Exception:  # noqa: BLE001 - reported where its image is needed
         return
-    if isinstance(one, Image.Image) and isinstance(two, Image.Image) and one.tobytes() != two.tobytes():
+    if not same_twice:
         _warn(
             f"item {i} of {name} differs from one reading to the next, as with random augmentation: results rest on "
             "one random view of each image; pass the dataset without augmentation"

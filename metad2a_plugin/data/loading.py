@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from metad2a_plugin.data import arrays, files, hub, items, sources, tars
+from metad2a_plugin.data import arrays, files, hub, items, kinds, sources, tars
 from metad2a_plugin.data.checks import check_classes
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.data.items import Unread
@@ -21,6 +21,7 @@ from metad2a_plugin.data.sources import Reading, _warn
 from metad2a_plugin.data.splits import training_part
 from metad2a_plugin.data.stated import is_loader, is_torch_dataset
 from metad2a_plugin.data.tables import SUFFIXES as TABLES
+from metad2a_plugin.data.walk import near_miss
 from metad2a_plugin.errors import DatasetError
 
 _KINDS = (
@@ -34,7 +35,8 @@ def load_dataset(
 ) -> ImageDataset:
     """Labelled images from any of the supported sources.
 
-    Where a source is split, its training part is used, and a `DatasetWarning` names what is left out.
+    Where a source is split, its training part is used, and a `DatasetWarning` names what is left out; the validation
+    part of folders is `ImageDataset.validation`. The summary of what a path holds goes to the log.
 
     Args:
         source: one of
@@ -76,7 +78,11 @@ def load_dataset(
             reading.name, reading.labels, reading.class_names, files=isinstance(reading.source, sources.FileSource)
         )
     dataset = ImageDataset(reading).sample(max_images_per_class, seed)
-    logging.getLogger(__name__).debug("read %s", dataset.summary())
+    if isinstance(reading, Reading) and isinstance(reading.source, sources.FileSource):
+        _ = reading.source.stated_scale  # warns before any long work
+    log, told = logging.getLogger(__name__), isinstance(source, (str, Path))
+    if log.isEnabledFor(logging.INFO if told else logging.DEBUG):  # else items need not be looked at for it
+        log.log(logging.INFO if told else logging.DEBUG, "read %s", dataset.summary())
     return dataset
 
 
@@ -209,7 +215,9 @@ def _read_path(source: str | Path) -> Reading | Unread:
                 f"downloaded. Expected {_KINDS}"
             )
         shown = text if len(text) <= 300 else text[:300] + "..."
-        raise DatasetError(f"no file or folder {shown!r} (working folder: {os.getcwd()}). Expected {_KINDS}")
+        raise DatasetError(
+            f"no file or folder {shown!r} (working folder: {os.getcwd()}){near_miss(text)}. Expected {_KINDS}"
+        )
     if not os.access(path, os.R_OK):
         raise DatasetError(f"{text!r} may not be read by this user; check its permissions")
     if path.is_dir():
@@ -227,7 +235,7 @@ def _read_path(source: str | Path) -> Reading | Unread:
         return tars.read_tar([path], path.name.split(".")[0])
     hints = {
         ".npy": "an .npy file has no labels; save both arrays with numpy.savez('data.npz', images=..., labels=...)",
-        **dict.fromkeys(sources.SUFFIXES, "it is a single image; pass the folder that holds the class folders"),
+        **dict.fromkeys(kinds.SUFFIXES, "it is a single image; pass the folder that holds the class folders"),
         **dict.fromkeys((".7z", ".rar", ".gz", ".bz2", ".xz", ".zst"), "unpack it and pass the folder"),
         **dict.fromkeys((".h5", ".hdf5"), "open it with h5py and pass its arrays: (images[:], labels[:])"),
         ".mat": "open it with scipy.io.loadmat and pass its arrays: (images, labels)",

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from metad2a_plugin.data.pixels import few
 from metad2a_plugin.data.sources import _warn
+from metad2a_plugin.data.words import FOLD, TRAIN, role
 from metad2a_plugin.errors import DatasetError
-
-_TRAIN = frozenset(("train", "training", "trn"))
-_OTHER = frozenset(("val", "valid", "validation", "dev", "test", "testing", "tst", "eval", "holdout", "submission"))
 
 
 def split_of(name: str) -> str | None:
@@ -20,10 +17,8 @@ def split_of(name: str) -> str | None:
     >>> split_of("x_train"), split_of("data/test-00000-of-00001.parquet"), split_of("labels.csv")
     ('train', 'test', None)
     """
-    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
-    if any(word in _TRAIN for word in words):
-        return "train"
-    return next((word for word in words if word in _OTHER), None)
+    found = role(name)[0]
+    return None if found == FOLD else found
 
 
 def training_names(names: list[str], what: str) -> list[str]:
@@ -33,7 +28,7 @@ def training_names(names: list[str], what: str) -> list[str]:
         DatasetError: all are of other splits, of which there are several.
     """
     splits = {name: split_of(name) for name in names}
-    train = [name for name, split in splits.items() if split == "train"]
+    train = [name for name, split in splits.items() if split == TRAIN]
     if not train and None in splits.values():
         train = [name for name, split in splits.items() if split is None]
     if not train and len(set(splits.values())) == 1:
@@ -54,7 +49,7 @@ def training_part(parts: Mapping[Any, Any], what: str) -> Any:
     names = {str(name): name for name in parts}
     if len(names) == 1:
         return next(iter(parts.values()))
-    chosen = [name for name in training_names(list(names), what) if split_of(name) in ("train", None)]
+    chosen = [name for name in training_names(list(names), what) if split_of(name) in (TRAIN, None)]
     if len(chosen) != 1:
         raise DatasetError(f"{what} has the parts {few(list(names), 6)}; pass the one to use, such as parts['train']")
     return parts[names[chosen[0]]]

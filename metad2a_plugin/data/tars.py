@@ -11,14 +11,17 @@ import tarfile
 import threading
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from metad2a_plugin.data.items import LABEL_KEYS
+from metad2a_plugin.data.kinds import HEAD, SUFFIXES, suffix
 from metad2a_plugin.data.labels import index_labels
-from metad2a_plugin.data.sources import _LARGEST, SUFFIXES, FileSource, Reading, _classes, _parts
+from metad2a_plugin.data.sources import _LARGEST, FileSource, Reading, _find, _parts, _with_validation
 from metad2a_plugin.data.tables import LARGEST, labelled, read_tables
 from metad2a_plugin.data.tables import SUFFIXES as TABLES
+from metad2a_plugin.data.tree import Parts
 from metad2a_plugin.errors import DatasetError
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -128,13 +131,31 @@ def read_tar(tars: Sequence[Path], name: str) -> Reading:
             "Fetch it again, or unpack it and pass the folder"
         ) from error
     members = _samples(places, small, what) or _tabled(places, small, what)
-    if members is None:
-        root, members = _classes(places, (), what)
-    else:
-        root = ""
+    if members is not None:
+        return _reading(tars, places, members, name)
+
+    def head(parts: Parts) -> bytes:
+        key = "/".join(parts)
+        return TarSource(tars, [key], [places[key]]).content(0)[:HEAD]
+
+    files = [tuple(key.split("/")) for key in places]
+    layout = _find(files, {f[:-1] for f in files}, what, lambda parts: f"{'/'.join(parts)!r} of the unpacked tar", head)
+
+    def read(root: Parts, members: dict[Parts, str]) -> Reading:
+        found = _reading(tars, places, {"/".join(parts): label for parts, label in members.items()}, name, root)
+        return replace(found, left_out=layout.left_out)
+
+    return _with_validation(read, layout)
+
+
+def _reading(
+    tars: Sequence[Path], places: dict[str, _Place], members: dict[str, Any], name: str, root: Parts = ()
+) -> Reading:
+    """Of members by their labels, in the order in which they lie; keys are below `root`."""
     keys = sorted(members, key=lambda key: places[key])
     labels, class_names = index_labels([members[key] for key in keys])
-    source = TarSource(tars, [key.removeprefix(root) for key in keys], [places[key] for key in keys])
+    prefix = "".join(part + "/" for part in root)
+    source = TarSource(tars, [key.removeprefix(prefix) for key in keys], [places[key] for key in keys])
     return Reading(source, labels, class_names, name)
 
 
@@ -188,7 +209,7 @@ def _label(files: dict[str, bytes]) -> Any:
 
 def _tabled(places: dict[str, _Place], small: dict[str, bytes], what: str) -> dict[str, Any] | None:
     """Labels of flat images by a table among the members."""
-    images = [key for key in places if os.path.splitext(key)[1].lower() in SUFFIXES]
+    images = [key for key in places if suffix(key) in SUFFIXES]
     tables = read_tables(small.__getitem__, [key for key in small if key.endswith(TABLES)])
     found = labelled(images, tables, what)
     return None if found is None else dict(zip(*found, strict=True))

@@ -69,7 +69,7 @@ def _empty_folder(tmp: Path) -> Path:
 
 def _text_only(tmp: Path) -> Path:
     _file(tmp, "docs/a/readme.txt")
-    _file(tmp, "docs/b/photo.heic")
+    _file(tmp, "docs/b/photo.dng")
     return tmp / "docs"
 
 
@@ -189,7 +189,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "single image": (lambda tmp: _file(tmp, "a.jpg"), "single image; pass the folder"),
     "npy": (lambda tmp: _file(tmp, "a.npy"), "no labels; save both arrays"),
     "empty folder": (_empty_folder, "no images in folder .*no visible files.*flowers/rose/1.jpg"),
-    "no image files": (_text_only, "only files of kind '.heic', '.txt'"),
+    "no image files": (_text_only, "only other files: 1 .dng, 1 .txt"),
     "flat folder": (_flat, "3 images .*but no class folders.*one folder per class"),
     "flat splits": (_flat_splits, "2 images in train/ .*no class folders"),
     "hidden folders": (_hidden_only, "no images"),
@@ -201,7 +201,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no zip": (lambda tmp: _file(tmp, "a.zip"), "not a readable zip.*interrupted download"),
     "cut zip": (_truncated_zip, "not a readable zip"),
     "empty zip": (_empty_zip, "no images in zip .*no visible"),
-    "zip without images": (_no_image_zip, "no images in zip .*'.txt'"),
+    "zip without images": (_no_image_zip, "no images in zip .*1 .txt"),
     "password": (_locked_zip, "protected by a password; unpack it"),
     "traversal": (_traversal_zip, "no images in zip"),
     "lzma zip": (_lzma_zip, "compression method 14.*zip it again"),
@@ -222,7 +222,6 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "mixed labels": (_with([0, "a", 2, 1]), "labels have dtype object and are of the types int, str"),
     "NaN pixels": (_pixels(NAN), "NaN or infinity"),
     "normalised pixels": (_pixels(IMAGES.astype(float) - 1.5), "look normalised.*drop the Normalize"),
-    "pixels too large": (_pixels(IMAGES.astype(float) + 300), "expected 0..1 or 0..255"),
     "text pixels": (_pixels(np.full((4, 6, 6), "a")), "pixels must be numbers"),
     "flattened": (_pixels(np.zeros((4, 108))), r"reshape\(n, h, w\)"),
     "five axes": (_pixels(np.zeros((4, 2, 6, 6, 3))), r"expected \[n, h, w\]"),
@@ -243,7 +242,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "torch normalised": (
         lambda tmp: Items([(torch.randn(3, 8, 8) - 1, i % 2) for i in range(4)]),
-        "4 of 4 images .*look normalised",
+        "look normalised.*drop the Normalize",
     ),
 }
 
