@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TREE = logging.getLogger("metad2a_plugin")
 """Of which every logger of the package is a part."""
 _NOTES = logging.getLogger("metad2a_plugin.cli")
-_READ = "metad2a_plugin.data.dataset"
+_READ = "metad2a_plugin.data.loading"
 """Who logs what was read of a dataset."""
 
 

@@ -22,7 +22,7 @@ from metad2a_plugin.candidates.find import Effort
 from metad2a_plugin.cli import search as search_commands
 from metad2a_plugin.cli.app import app
 from metad2a_plugin.cli.main import main
-from metad2a_plugin.data import ImageDataset, dataset, load_dataset
+from metad2a_plugin.data import ImageDataset, dataset, load_dataset, loading
 from metad2a_plugin.spaces.nasbench201.supernet import NASBench201Supernet
 from metad2a_plugin.strategies import trained_search
 from metad2a_plugin.training.files import load_network
@@ -121,7 +121,7 @@ def test_verbose_says_what_was_read_and_where_an_error_comes_from(capsys: Any) -
 def looks(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often images are read, decoded at which size, and split."""
     counted: Counter[str] = Counter()
-    read, square, held_out = dataset._read, dataset._square, ImageDataset.held_out
+    read, square, held_out = loading._read, dataset._square, ImageDataset.held_out
 
     def counted_read(source: Any) -> Any:
         counted["read"] += 1
@@ -135,7 +135,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         counted["split"] += 1
         return held_out(self, *arguments)
 
-    monkeypatch.setattr(dataset, "_read", counted_read)
+    monkeypatch.setattr(loading, "_read", counted_read)
     monkeypatch.setattr(dataset, "_square", counted_square)
     monkeypatch.setattr(ImageDataset, "held_out", counted_split)
     return counted
