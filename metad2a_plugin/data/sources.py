@@ -17,7 +17,8 @@ from PIL import Image
 
 from metad2a_plugin.data import kinds, words
 from metad2a_plugin.data.labels import index_labels
-from metad2a_plugin.data.layout import FOLDER_HELP, Layout, find_layout
+from metad2a_plugin.data.layout import Layout, find_layout
+from metad2a_plugin.data.notes import FOLDER_HELP
 from metad2a_plugin.data.pixels import DatasetWarning, decode, deep_values, is_deep, open_image
 from metad2a_plugin.data.scale import PLAIN, SAMPLE, Scale, find_scale, spread
 from metad2a_plugin.data.tree import Parts

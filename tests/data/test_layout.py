@@ -30,7 +30,7 @@ def grid(tops: str, inner: str, count: int = 2) -> dict[str, int]:
 SPLITS: dict[str, tuple[dict[str, int], tuple[str, ...], int, str, int]] = {
     "train, val, test": (
         classes("train") | classes("val", 2) | classes("test", 1),
-        PETS, 9, "split into 'test', 'train', 'val': only 'train' is used.*'val' is for validation.*To use 'test', ", 6,
+        PETS, 9, "split into 'test', 'train', 'val': only 'train' is used.*'val' is what metad2a.*To use 'test', ", 6,
     ),
     "each wraps a folder of its name": (
         classes("seg_train/seg_train") | classes("seg_test/seg_test") | {"seg_pred/seg_pred": 4},
@@ -40,7 +40,7 @@ SPLITS: dict[str, tuple[dict[str, int], tuple[str, ...], int, str, int]] = {
         classes("Training") | classes("Test") | {"test-multiple_fruits": 3, "papers": 2},
         PETS, 9, "only 'Training' is used", 0,
     ),
-    "dev": (classes("train") | classes("dev", 1), PETS, 9, "'dev' is for validation", 3),
+    "dev": (classes("train") | classes("dev", 1), PETS, 9, "'dev' is what metad2a train validates with", 3),
     "sets": (classes("training_set") | classes("test_set"), PETS, 9, "only 'training_set'", 0),
     "camelCase": (classes("trainSet") | classes("testSet") | classes("validSet", 1), PETS, 9, "only 'trainSet'", 3),
     "numbered": (classes("train.X1") | classes("val.X", 1), PETS, 9, "only 'train.X1'", 3),
