@@ -1,60 +1,67 @@
-"""Which folders are parts of a split, by what they hold and by their names, and which of them are used."""
+"""Which part of a dataset is for training, by the words in names."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
-from metad2a_plugin.data import words
-from metad2a_plugin.data.notes import Notes, count
 from metad2a_plugin.data.pixels import few
-from metad2a_plugin.data.tree import (
-    Candidate,
-    Images,
-    by_top,
-    class_folders,
-    differ_by_number,
-    share,
-    stripped,
-    unwrapped,
-)
+from metad2a_plugin.data.sources import _warn
+from metad2a_plugin.data.words import FOLD, TRAIN, role
 from metad2a_plugin.errors import DatasetError
 
 
-@dataclass(frozen=True)
-class Split:
-    """Parts that were found.
+def split_of(name: str) -> str | None:
+    """Which split a name says it is.
 
-    Attributes:
-        training: the images to use.
-        validation: the name and the images of the validation part, if there is one.
-        entered: whether the training images are all of one folder, which is no part of what follows.
+    >>> split_of("x_train"), split_of("data/test-00000-of-00001.parquet"), split_of("labels.csv")
+    ('train', 'test', None)
     """
-
-    training: Images
-    validation: tuple[str, Images] | None = None
-    entered: bool = False
+    found = role(name)[0]
+    return None if found == FOLD else found
 
 
-def find_split(tops: dict[str, Images], notes: Notes) -> Split | None:
-    """The parts of a split among folders beside each other; None where these are none, and so may be classes.
-
-    Args:
-        tops: the images of each folder.
-        notes: where it is said what is left out.
+def training_names(names: list[str], what: str) -> list[str]:
+    """Names of the training part, and a warning that says what is left out; all where no name is of a split.
 
     Raises:
-        DatasetError: there are parts, but none to train with; or the folders may be classes as well as parts.
+        DatasetError: all are of other splits, of which there are several.
     """
-    found = _Siblings(tops, notes).split() or _inside(tops, notes) or _whole_dataset(tops, notes)
+<<<<<<<< HEAD:metad2a_plugin/data/splits.py
+    splits = {name: split_of(name) for name in names}
+    train = [name for name, split in splits.items() if split == TRAIN]
+    if not train and None in splits.values():
+        train = [name for name, split in splits.items() if split is None]
+    if not train and len(set(splits.values())) == 1:
+        return names
+    if not train:
+        raise DatasetError(f"{what} has the parts {few(names, 6)}, and none is for training; pass the one to use")
+    if left := [name for name in names if name not in train]:
+        _warn(f"{what} has several parts. Used: {few(train, 6)}; left out: {few(left, 6)}")
+    return train
+========
+    found = _Siblings(tops, notes).split() or _whole_dataset(tops, notes) or _inside(tops, notes)
     if found is None:
         _check_domains(tops, notes)
     return found
+>>>>>>>> 42a9ed6 (Folders: a dataset beside others before parts inside classes; several parts called train are refused):metad2a_plugin/data/split_folders.py
 
 
-class _Siblings:
-    """Folders beside each other: what their names say (`roles`), and which folders they hold (`inner`)."""
+def training_part(parts: Mapping[Any, Any], what: str) -> Any:
+    """The training part of datasets by name, and a warning that names the others.
 
+<<<<<<<< HEAD:metad2a_plugin/data/splits.py
+    Raises:
+        DatasetError: none is called train.
+    """
+    names = {str(name): name for name in parts}
+    if len(names) == 1:
+        return next(iter(parts.values()))
+    chosen = [name for name in training_names(list(names), what) if split_of(name) in (TRAIN, None)]
+    if len(chosen) != 1:
+        raise DatasetError(f"{what} has the parts {few(list(names), 6)}; pass the one to use, such as parts['train']")
+    return parts[names[chosen[0]]]
+========
     def __init__(self, tops: dict[str, Images], notes: Notes) -> None:
         self.tops, self.notes = tops, notes
         self.roles = {name: words.role(name) for name in tops}
@@ -110,7 +117,7 @@ class _Siblings:
             return bare or train
         inner = [self.inner[name] for name in train]
         apart = len(frozenset().union(*inner)) == sum(map(len, inner))
-        if not (apart or differ_by_number(train)):
+        if not apart and (bare or not differ_by_number(train)):
             raise DatasetError(
                 f"{self.notes.what} has several training parts: {few(sorted(train), 6)}. "
                 f"{self.notes.pass_one(self.tops[train[0]])}"
@@ -219,3 +226,4 @@ def _check_domains(tops: dict[str, Images], notes: Notes) -> None:
         f"parts or domains of one dataset do. {notes.pass_one(tops[names[0]])}; to use all, put the class folders "
         f"into one folder called train; if {few(names, 2)} are the classes, put the images right into them"
     )
+>>>>>>>> 42a9ed6 (Folders: a dataset beside others before parts inside classes; several parts called train are refused):metad2a_plugin/data/split_folders.py

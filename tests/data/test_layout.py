@@ -71,6 +71,10 @@ SPLITS: dict[str, tuple[dict[str, int], tuple[str, ...], int, str, int]] = {
     ),
     "validation without classes": (classes("train") | {"val": 4}, PETS, 9, "'val' is not used: it has no class", 0),
     "one called after the other": (classes("pets") | classes("pets-test-set"), PETS, 9, "only 'pets' is used", 0),
+    "a dataset and pictures of a text": (
+        classes("data/train") | classes("data/test") | {"docs/figures": 2, "README.png": 1}, PETS, 9,
+        "only 'data' is used, which holds the parts of a dataset, not 'docs'", 0,
+    ),
     "a dataset and more": (
         classes("pets/pets/train") | classes("pets/pets/valid", 1) | {"test/test": 4}, PETS, 9,
         "only 'pets' is used, which holds the parts of a dataset, not 'test'", 3,
@@ -131,6 +135,7 @@ REFUSED: dict[str, tuple[dict[str, int], str]] = {
         classes("train_small") | classes("train_large") | classes("test"),
         "several training parts: 'train_large', 'train_small'",
     ),
+    "training parts of one name": (grid("Train train_1 train test", "cat dog"), "several training parts"),
     "domains": (grid("clipart real sketch", "cat dog fish"), "of the same names .*pass it, such as .*clipart'"),
     "versions": (grid("v1/images v2/images", "0 1 2 3 4 5"), "of the same names"),
     "letters": (grid("first second", "A B C D E"), "of the same names"),
