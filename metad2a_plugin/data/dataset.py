@@ -17,7 +17,7 @@ from metad2a_plugin.data.items import Unread
 from metad2a_plugin.data.parts import class_ranks, drop_empty_classes, report_broken
 from metad2a_plugin.data.parts import square as _square
 from metad2a_plugin.data.scale import PLAIN
-from metad2a_plugin.data.sources import Reading
+from metad2a_plugin.data.sources import FileSource, Reading
 from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.utils.lazy import torch
 
@@ -109,11 +109,12 @@ class ImageDataset:
     def content_hash(self) -> str:
         """SHA-256 over relative paths, class names and raw bytes; a folder and a zip of it agree."""
         digest = hashlib.sha256()
-        if (scale := self._reading.source.stated_scale) != PLAIN:
-            digest.update(str(scale).encode())
+        source = self._reading.source
+        if isinstance(source, FileSource) and source.stated_scale != PLAIN:
+            digest.update(str(source.stated_scale).encode())  # the bytes of files do not tell it
         for i, label in enumerate(self.labels):
             try:
-                content = hashlib.sha256(self._reading.source.content(int(self._indices[i]))).hexdigest()
+                content = hashlib.sha256(source.content(int(self._indices[i]))).hexdigest()
             except Exception as error:  # noqa: BLE001 - no bytes to hash; the kind of damage stands for them
                 content = type(error).__name__
             digest.update(repr((self.key(i), self.class_names[label], content)).encode())

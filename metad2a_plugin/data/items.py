@@ -118,10 +118,19 @@ class ItemSource(Source):
     def stated_scale(self) -> Scale:
         return self.scale if any(p.dtype != np.uint8 for p in self._deep(_PROBES)) else PLAIN
 
-    @cached_property
+    @property
     def scale(self) -> Scale:
         """That of the items that are not uint8, whichever of them are asked for."""
-        return find_scale(self._deep(_SAMPLE), type(self.items).__name__)
+        if isinstance(self._found, DatasetError):
+            raise self._found
+        return self._found
+
+    @cached_property
+    def _found(self) -> Scale | DatasetError:
+        try:
+            return find_scale(self._deep(_SAMPLE), type(self.items).__name__)
+        except DatasetError as error:  # kept, as the items are not to be read again for each of them
+            return error
 
     def _deep(self, limit: int) -> Iterator[np.ndarray]:
         """Pixels of some of all items; none of images of 8 bits and of items that raise."""
@@ -149,8 +158,8 @@ class ItemSource(Source):
         for new, old in enumerate(rows.tolist()):
             if old in self._kept:
                 source._keep(new, self._kept.pop(old))
-        if "scale" in self.__dict__:
-            source.__dict__["scale"] = self.scale
+        if "_found" in self.__dict__:
+            source.__dict__["_found"] = self._found
         self._kept, self._room = {}, _ROOM
         return source
 

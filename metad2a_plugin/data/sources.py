@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -185,8 +186,9 @@ def read_folder(path: Path) -> Reading:
     """
 
     def head(parts: Parts) -> bytes:
-        with path.joinpath(*parts).open("rb") as file:
+        with suppress(OSError), path.joinpath(*parts).open("rb") as file:
             return file.read(kinds.HEAD)
+        return b""
 
     files, folders = walk(path)
     layout = _find(files, folders, f"folder {str(path)!r}", lambda parts: repr(str(path.joinpath(*parts))), head)
@@ -237,13 +239,17 @@ def read_zip(path: Path) -> Reading:
             entries[parts] = info
             folders.append(parts[:-1])
 
-    def head(parts: Parts) -> bytes:
-        return ZipSource(path, [""], [entries[parts]]).content(0)[: kinds.HEAD]
-
     def where(parts: Parts) -> str:
         return f"{'/'.join(parts)!r} of the unpacked zip"
 
-    layout = _find(entries, folders, f"zip {str(path)!r}", where, head)
+    with zipfile.ZipFile(path) as archive:
+
+        def head(parts: Parts) -> bytes:
+            with suppress(Exception), archive.open(entries[parts]) as file:  # a broken file is no image
+                return file.read(kinds.HEAD)
+            return b""
+
+        layout = _find(entries, folders, f"zip {str(path)!r}", where, head)
     _check_entries(path, [entries[member] for member in (*layout.members, *layout.validation)])
 
     def read(root: Parts, members: dict[Parts, str]) -> Reading:

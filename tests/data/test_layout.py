@@ -401,3 +401,10 @@ def test_a_single_picture_is_enough_for_a_message(tmp_path: Path) -> None:
     write_image(tmp_path / "one" / "1.png")
     with pytest.raises(DatasetError, match=r"1 images .*no class folders"):
         load_dataset(tmp_path / "one")
+
+
+def test_files_without_a_suffix_that_cannot_be_read_are_no_images(tmp_path: Path) -> None:
+    root = write_tree(tmp_path / "pets", classes("", 2))
+    (root / "cat" / "gone").symlink_to(tmp_path / "nowhere")
+    dataset = load_dataset(root)
+    assert len(dataset) == 6 and "1 without a suffix" in dataset.summary()

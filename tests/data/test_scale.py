@@ -189,6 +189,24 @@ def test_torch_items_are_asked_for_when_pixels_are(tmp_path: Path) -> None:
     assert films.made <= 100 and "pixels 0..4095" in dataset.summary()
 
 
+def test_normalised_items_are_read_once_for_their_scale() -> None:
+    class Normalised(Dataset[Any]):
+        targets = (0, 1) * 50
+        made = 0
+
+        def __len__(self) -> int:
+            return 100
+
+        def __getitem__(self, i: int) -> Any:
+            self.made += 1
+            return torch.full((3, 4, 4), -1.0 - i), i % 2
+
+    items = Normalised()
+    dataset = load_dataset(items)
+    broken = dataset.decode(range(100), 8)[1]
+    assert len(broken) == 100 and "drop the Normalize" in broken[0] and items.made < 200
+
+
 def test_pillow_items_of_16_bits_share_a_scale() -> None:
     class Scans(Dataset[Any]):
         def __len__(self) -> int:
