@@ -1,67 +1,61 @@
-"""Which part of a dataset is for training, by the words in names."""
+"""Which folders are parts of a split, by what they hold and by their names, and which of them are used."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import NoReturn
 
+from metad2a_plugin.data import words
+from metad2a_plugin.data.notes import Notes, count
 from metad2a_plugin.data.pixels import few
-from metad2a_plugin.data.sources import _warn
-from metad2a_plugin.data.words import FOLD, TRAIN, role
+from metad2a_plugin.data.tree import (
+    Candidate,
+    Images,
+    by_top,
+    class_folders,
+    differ_by_number,
+    share,
+    stripped,
+    unwrapped,
+)
 from metad2a_plugin.errors import DatasetError
 
 
-def split_of(name: str) -> str | None:
-    """Which split a name says it is.
+@dataclass(frozen=True)
+class Split:
+    """Parts that were found.
 
-    >>> split_of("x_train"), split_of("data/test-00000-of-00001.parquet"), split_of("labels.csv")
-    ('train', 'test', None)
+    Attributes:
+        training: the images to use.
+        validation: the name and the images of the validation part, if there is one.
+        entered: whether the training images are all of one folder, which is no part of what follows.
     """
-    found = role(name)[0]
-    return None if found == FOLD else found
+
+    training: Images
+    validation: tuple[str, Images] | None = None
+    entered: bool = False
 
 
-def training_names(names: list[str], what: str) -> list[str]:
-    """Names of the training part, and a warning that says what is left out; all where no name is of a split.
+def find_split(tops: dict[str, Images], notes: Notes) -> Split | None:
+    """The parts of a split among folders beside each other; None where these are none, and so may be classes.
+
+    Args:
+        tops: the images of each folder.
+        notes: where it is said what is left out.
 
     Raises:
-        DatasetError: all are of other splits, of which there are several.
+        DatasetError: there are parts, but none to train with; or the folders may be classes as well as parts.
     """
-<<<<<<<< HEAD:metad2a_plugin/data/splits.py
-    splits = {name: split_of(name) for name in names}
-    train = [name for name, split in splits.items() if split == TRAIN]
-    if not train and None in splits.values():
-        train = [name for name, split in splits.items() if split is None]
-    if not train and len(set(splits.values())) == 1:
-        return names
-    if not train:
-        raise DatasetError(f"{what} has the parts {few(names, 6)}, and none is for training; pass the one to use")
-    if left := [name for name in names if name not in train]:
-        _warn(f"{what} has several parts. Used: {few(train, 6)}; left out: {few(left, 6)}")
-    return train
-========
     found = _Siblings(tops, notes).split() or _whole_dataset(tops, notes) or _inside(tops, notes)
     if found is None:
         _check_domains(tops, notes)
     return found
->>>>>>>> 42a9ed6 (Folders: a dataset beside others before parts inside classes; several parts called train are refused):metad2a_plugin/data/split_folders.py
 
 
-def training_part(parts: Mapping[Any, Any], what: str) -> Any:
-    """The training part of datasets by name, and a warning that names the others.
+class _Siblings:
+    """Folders beside each other: what their names say (`roles`), and which folders they hold (`inner`)."""
 
-<<<<<<<< HEAD:metad2a_plugin/data/splits.py
-    Raises:
-        DatasetError: none is called train.
-    """
-    names = {str(name): name for name in parts}
-    if len(names) == 1:
-        return next(iter(parts.values()))
-    chosen = [name for name in training_names(list(names), what) if split_of(name) in (TRAIN, None)]
-    if len(chosen) != 1:
-        raise DatasetError(f"{what} has the parts {few(list(names), 6)}; pass the one to use, such as parts['train']")
-    return parts[names[chosen[0]]]
-========
     def __init__(self, tops: dict[str, Images], notes: Notes) -> None:
         self.tops, self.notes = tops, notes
         self.roles = {name: words.role(name) for name in tops}
@@ -170,8 +164,12 @@ def training_part(parts: Mapping[Any, Any], what: str) -> Any:
 
 
 def _whole_dataset(tops: dict[str, Images], notes: Notes) -> Split | None:
-    """Of several folders, the only one that holds parts with classes: the others are no classes beside it."""
-    whole = []
+    """Of several folders, the only one that holds parts with classes: the others are no classes beside it.
+
+    Raises:
+        DatasetError: several of them do, of the same classes.
+    """
+    whole, held = [], []
     for name, top in tops.items():
         parts = by_top(unwrapped(stripped(top)))
         roles = {part: words.role(part)[0] for part in parts if part}
@@ -179,6 +177,9 @@ def _whole_dataset(tops: dict[str, Images], notes: Notes) -> Split | None:
         several = len(set(roles.values()) - {None, words.FOLD}) > 1
         if several and any(len(class_folders(parts[part])) > 1 for part in train):
             whole.append(name)
+            held.append(frozenset[str]().union(*(class_folders(parts[part]) for part in train)))
+    if len(whole) > 1 and all(share(names, held[0]) for names in held):
+        _refuse_domains(tops, held[0], notes)
     if len(whole) != 1:
         return None
     others = sorted(set(tops) - set(whole))
@@ -216,14 +217,17 @@ def _inside(tops: dict[str, Images], notes: Notes) -> Split | None:
 def _check_domains(tops: dict[str, Images], notes: Notes) -> None:
     """Refuse folders that hold the same folders: domains, sources or unnamed parts."""
     inner = [names for names in map(class_folders, tops.values()) if names]
-    common = inner[0].intersection(*inner) if inner else frozenset()
-    apart = len(common) < 2 or 2 * len(inner) < len(tops) or any(2 * len(common) < len(names) for names in inner)
-    if apart or words.is_sorting(common):
-        return
+    often = Counter(name for names in inner for name in names)
+    common = frozenset(name for name, n in often.items() if n > 1 and 2 * n >= len(inner))
+    alike = len(common) > 1 and 2 * len(inner) >= len(tops) and all(share(names, common) for names in inner)
+    if alike and not words.is_sorting(common):
+        _refuse_domains(tops, common, notes)
+
+
+def _refuse_domains(tops: dict[str, Images], common: frozenset[str], notes: Notes) -> NoReturn:
     names = sorted(tops)
     raise DatasetError(
         f"{notes.what}: the folders {few(names)} hold folders of the same names ({few(sorted(common))}), as "
         f"parts or domains of one dataset do. {notes.pass_one(tops[names[0]])}; to use all, put the class folders "
         f"into one folder called train; if {few(names, 2)} are the classes, put the images right into them"
     )
->>>>>>>> 42a9ed6 (Folders: a dataset beside others before parts inside classes; several parts called train are refused):metad2a_plugin/data/split_folders.py

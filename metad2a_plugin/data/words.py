@@ -22,7 +22,7 @@ _ROLES = {
     **dict.fromkeys(("fold", "split", "folds", "splits"), FOLD),
 }
 # Words beside that of a part that do not make it another thing, as in `training_set` and `test_images`.
-_PLAIN = to_set("set sets data dataset images image img imgs pics pictures photos folder part")
+_PLAIN = to_set("set sets data dataset images image img imgs pics pictures photos folder part dir samples subset ds")
 # Folders inside of a class that sort its images and name no class; a year, a number or a size is one too.
 _SORTING = to_set(
     "images image imgs img photos pictures pics original originals raw augmented aug processed cropped crops resized "
@@ -90,10 +90,12 @@ def is_bare(name: str) -> bool:
 def is_sorting(names: Iterable[str]) -> bool:
     """Whether folders of these names sort the images of a class: none of them could name a class.
 
-    Numbers do, such as years, but not where they count as class indices do: five or more from 0, 1 or A.
+    Numbers do, such as years, but not where they count as class indices do: from 0, or five or more from 1 or A.
     """
     names = list(names)
-    if len(names) > 4 and {"0", "1", "a"} & {name.lower().lstrip("0") or "0" for name in names}:
+    counted = {name.lower().lstrip("0") or "0" for name in names}
+    from_zero = len(names) > 1 and counted == set(map(str, range(len(names))))
+    if from_zero or (len(names) > 4 and {"0", "1", "a"} & counted):
         return False
 
     def sorts(name: str) -> bool:

@@ -112,6 +112,7 @@ CLASSES: dict[str, tuple[dict[str, int], tuple[str, ...]]] = {
     "a dessert": (classes("", 2, "banana_split sundae"), ("banana_split", "sundae")),
     "numbered classes": (classes("", 2, "class_1 class_2"), ("class_1", "class_2")),
     "years inside": (grid("bus car train test_tube", "2019 2020"), ("bus", "car", "test_tube", "train")),
+    "sessions inside": (grid("bus train", "1 2"), ("bus", "train")),
     "sides inside": (grid("bus train", "front side"), ("bus", "train")),
     "images inside": (grid("cat dog", "images"), ("cat", "dog")),
     "a mask as class": (grid("with_mask without_mask", "."), ("with_mask", "without_mask")),
@@ -138,6 +139,10 @@ REFUSED: dict[str, tuple[dict[str, int], str]] = {
     "training parts of one name": (grid("Train train_1 train test", "cat dog"), "several training parts"),
     "domains": (grid("clipart real sketch", "cat dog fish"), "of the same names .*pass it, such as .*clipart'"),
     "versions": (grid("v1/images v2/images", "0 1 2 3 4 5"), "of the same names"),
+    "patients": (grid("8863 8864 9036", "0 1") | {"9041/0": 2}, "of the same names"),
+    "datasets beside each other": (
+        grid("plain/train plain/test augmented/train augmented/test", "2019 2020"), "of the same names",
+    ),
     "letters": (grid("first second", "A B C D E"), "of the same names"),
     "pieces": ({"ham_images_part_1": 2, "ham_images_part_2": 2}, "pieces of one set of images, without class folders"),
     "numbered pieces": (grid("images_001 images_002", "images"), "pieces of one set of images"),
