@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: without the program's name; those of the process by default.
     """
     warnings.showwarning = _show_warning
-    with logged():
+    with logged(sys.argv[1:] if arguments is None else arguments):
         return _main(arguments)
 
 

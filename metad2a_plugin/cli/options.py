@@ -39,7 +39,10 @@ def _device(name: str) -> str:
 
 
 # -- what is worked on ---------------------------------------------------------------------------
-_FORMATS = "A folder of class folders, a .zip of one, an .npz with images and labels, or 'sklearn:digits'"
+_FORMATS = (
+    "A folder of class folders, or of images and a CSV; a .zip or .tar of one; an .npz or .parquet with images and "
+    "labels; or 'sklearn:digits'"
+)
 _NO_DATASET = f"{_FORMATS}; may be left out with a --predictor that needs none."
 Dataset = Annotated[str, typer.Argument(help=f"{_FORMATS}.")]
 MaybeDataset = Annotated[str | None, typer.Argument(help=_NO_DATASET)]

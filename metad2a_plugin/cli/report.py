@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 TREE = logging.getLogger("metad2a_plugin")
 """Of which every logger of the package is a part."""
 _NOTES = logging.getLogger("metad2a_plugin.cli")
+_READ = "metad2a_plugin.data.loading"
+"""Who logs what was read of a dataset."""
 
 
 class Report:
@@ -58,16 +61,25 @@ class Report:
 
 
 class _Handler(logging.Handler):
-    """A command's notes to standard output, as part of its result; all else to standard error."""
+    """A command's notes, and what was read of a dataset, to standard output, as part of its result.
+
+    All else goes to standard error, and with `aside` these too.
+    """
+
+    def __init__(self, aside: bool) -> None:
+        super().__init__()
+        self.aside = aside
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr if getattr(record, "aside", True) else sys.stdout, flush=True)
+        aside = getattr(record, "aside", self.aside if record.name == _READ else True)
+        print(self.format(record), file=sys.stderr if aside else sys.stdout, flush=True)
 
 
 @contextmanager
-def logged() -> Iterator[None]:
-    """The package's log is shown, from notes on."""
-    handler, before = _Handler(), TREE.level
+def logged(arguments: list[str]) -> Iterator[None]:
+    """The package's log is shown, from notes on, while a command of these arguments runs."""
+    aside = "--json=-" in arguments or ("--json", "-") in pairwise(arguments)
+    handler, before = _Handler(aside), TREE.level
     TREE.addHandler(handler)
     TREE.setLevel(logging.INFO)
     try:

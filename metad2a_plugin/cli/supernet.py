@@ -46,7 +46,7 @@ def train_supernet(
     from metad2a_plugin.training.images import prepare
     from metad2a_plugin.utils.progress import stages
 
-    shared = SharedWeights(prepare(load_dataset(dataset), config), config)
+    shared = SharedWeights(prepare(load_dataset(dataset).alone(), config), config)
     with stages() as progress:
 
         def report(epoch: Epoch) -> None:

@@ -78,6 +78,10 @@ def train(
     flip: opt.Flip = TrainConfig.flip,
     validation: opt.Validation = TrainConfig.validation,
     split_seed: opt.SplitSeed = TrainConfig.split_seed,
+    validation_data: Annotated[
+        str | None,
+        typer.Option(help="Images of the same classes to validate with; by default a validation part beside train/."),
+    ] = None,
     max_images_per_class: opt.MaxImagesPerClass = None,
     out: opt.RunDir = Path("runs/train"),
     onnx: Annotated[bool, typer.Option(help="Also write network.onnx beside each network.")] = False,
@@ -104,6 +108,8 @@ def train(
         raise ConfigError("--queries, --shared-weights and --option are for a search with --strategy")
     if strategy is not None:
         bind_strategy(strategy, **parse_options(option or ()))  # a wrong option is said before any work
+    if validation_data is not None and opt.told(context, "validation"):
+        raise ConfigError("--validation-data and --validation both say what to validate with; give one of them")
     integer("top", top, 1)
     if onnx:
         require("onnx", "ONNX export", "onnx", "onnxscript")
@@ -115,7 +121,7 @@ def train(
     from metad2a_plugin.spaces.interfaces import transferable
     from metad2a_plugin.strategies.trained_search import train_search
     from metad2a_plugin.training.files import export_onnx
-    from metad2a_plugin.training.images import prepare
+    from metad2a_plugin.training.images import check_classes, prepare
     from metad2a_plugin.training.references import fit_references
     from metad2a_plugin.training.run import train_many
     from metad2a_plugin.training.starting import LR, SHIPPED, check_weights, shipped_sizes
@@ -150,6 +156,11 @@ def train(
     get_encoder(encoder)  # one that is not there is refused now
     # Which images are used, and which are held out, does not depend on --seed, so that runs can be compared.
     images = load_dataset(dataset, max_images_per_class=max_images_per_class, seed=config.split_seed)
+    if validation_data is not None:
+        images.validation = load_dataset(validation_data)
+        check_classes(images.validation, images)
+    elif opt.told(context, "validation"):
+        images = images.alone()  # a share of these instead of a part beside them
     if result and found.get("dataset") != images.name:
         text = f"{str(result)!r} was searched for {str(found.get('dataset'))!r}, not for {images.name!r}"
         warnings.warn(text, stacklevel=1)

@@ -1,36 +1,44 @@
-"""Datasets from arrays: npz files, torch Datasets, and the digits of scikit-learn."""
+"""Datasets from arrays: npz files, dicts of arrays, and the digits of scikit-learn."""
 
 from __future__ import annotations
 
-import sys
+import re
 import zipfile
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from metad2a_plugin.data.labels import index_labels
 from metad2a_plugin.data.pixels import (
     array_to_rgb,
     as_numpy,
     channel_axis,
     few,
-    full_scale,
-    index_labels,
     is_tensor,
-    to_rgb,
 )
+from metad2a_plugin.data.scale import Scale, find_scale
 from metad2a_plugin.data.sources import Reading, Source, _warn
+from metad2a_plugin.data.splits import split_of
 from metad2a_plugin.errors import DatasetError, MissingExtraError
 
-NPZ_KEYS = (("images", "labels"), ("x", "y"), ("x_train", "y_train"), ("train_images", "train_labels"))
+_IMAGES = ("images", "image", "imgs", "img", "x", "data", "arr_0")
+_LABELS = ("labels", "label", "y", "targets", "target", "fine_labels", "classes", "arr_1")
+_EXPECTED = "images/labels, x/y, x_train/y_train or train_images/train_labels"
 
 
 class ArraySource(Source):
     """Images of one array, in memory."""
 
-    def __init__(self, images: np.ndarray, axis: int | None, full: float) -> None:
-        self.images, self.axis, self.full = images, axis, full
+    def __init__(self, images: np.ndarray, axis: int | None, scale: Scale) -> None:
+        self.images, self.axis, self.scale = images, axis, scale
+
+    @cached_property
+    def stated_scale(self) -> Scale:
+        return self.scale
 
     def key(self, i: int) -> str:
         return f"image {i}"
@@ -39,7 +47,7 @@ class ArraySource(Source):
         return np.asarray(self.image(i)).tobytes()
 
     def image(self, i: int, size: int | None = None) -> Image.Image:
-        return array_to_rgb(self.images[i], self.axis, self.full)
+        return array_to_rgb(self.images[i], self.axis, lambda: self.scale)
 
 
 def read_arrays(images: Any, labels: Any, name: str = "arrays", full: float | None = None) -> Reading:
@@ -52,12 +60,12 @@ def read_arrays(images: Any, labels: Any, name: str = "arrays", full: float | No
     if pixels.dtype == object:
         raise DatasetError(
             "the images are an array of objects, expected numbers [n, h, w, 3]; resize the images to "
-            "one size and stack them, or pass a torch Dataset of (image, label) pairs"
+            "one size and stack them, or pass a list of images: (list(images), labels)"
         )
     if pixels.ndim not in (3, 4):
         raise DatasetError(
             f"images have shape {list(pixels.shape)}; expected [n, h, w], [n, h, w, c] or [n, c, h, w]. "
-            "Flattened images need their height and width back: images.reshape(n, h, w)"
+            "Flattened images need their height and width back: images.reshape(n, h, w); features make a Task"
         )
     if not len(pixels):
         raise DatasetError(f"there are no images (shape {list(pixels.shape)}); pass at least two classes")
@@ -65,26 +73,26 @@ def read_arrays(images: Any, labels: Any, name: str = "arrays", full: float | No
     if len(indices) != len(pixels):
         raise DatasetError(f"{len(pixels)} images but {len(indices)} labels; every image needs exactly one label")
     axis = channel_axis(pixels.shape[1:], channels_first=is_tensor(images))
-    full = full or full_scale(pixels)
-    if 0 < (high := float(pixels.max())) < full / 8:
+    scale = Scale(white=full) if full else find_scale([pixels], name)
+    if pixels.dtype == np.uint8 and 0 < (high := int(pixels.max())) < 255 / 8:
         _warn(
-            f"the largest pixel of {name!r} is {high:g}, taken as almost black on a scale of 0..{full:g}; "
-            f"if {high:g} means white, pass images / {high:g}"
+            f"the largest pixel of {name!r} is {high}, taken as almost black on a scale of 0..255; "
+            f"if {high} means white, pass images / {high}"
         )
-    return Reading(ArraySource(pixels, axis, full), indices, class_names, name)
+    return Reading(ArraySource(pixels, axis, scale), indices, class_names, name)
 
 
 def read_npz(path: Path) -> Reading:
-    """An ``.npz`` with ``images``/``labels``, ``x``/``y`` or ``x_train``/``y_train``; never unpickled.
+    """An ``.npz`` with ``images``/``labels``, ``x``/``y`` or those of a training part; never unpickled.
 
     Raises:
         DatasetError: no npz, missing keys, object arrays, or what `read_arrays` refuses.
     """
     try:
         with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as archive:
-            arrays = sorted(archive.files)
-            pair = next((p for p in NPZ_KEYS if set(p) <= set(arrays)), None)
-            images, labels = (archive[key] for key in pair) if pair else (None, None)
+            pair = pair_of(archive.files)
+            found = {key: archive[key] for key in pair or ()}
+            left = [key for key in archive.files if key not in found]
     except Exception as error:
         if "allow_pickle" in str(error):
             raise DatasetError(
@@ -97,14 +105,63 @@ def read_npz(path: Path) -> Reading:
         ) from error
     if pair is None:
         raise DatasetError(
-            f"{str(path)!r} holds the arrays {few(arrays, 8) or 'none'}; expected "
-            f"{' or '.join('/'.join(p) for p in NPZ_KEYS)}. "
+            f"{str(path)!r} holds the arrays {few(sorted(left), 8) or 'none'}; expected {_EXPECTED}. "
             "Save it with numpy.savez(path, images=images, labels=labels)"
         )
     try:
-        return read_arrays(images, labels, path.stem)
+        return read_named(found | dict.fromkeys(left), path.stem)
     except DatasetError as error:
         raise DatasetError(f"in {str(path)!r}: {error}") from error
+
+
+def pair_of(names: Sequence[Any]) -> tuple[Any, Any] | None:
+    """The names of images and labels among those of arrays, of the training part where there are parts."""
+    roles: dict[tuple[bool, int], tuple[int, Any]] = {}
+    for name in names:
+        text = _text(name)
+        split = split_of(text)
+        bare = re.sub(r"(^|_)(train|training)(_|$)", "", text.lower())
+        for role, known in enumerate((_IMAGES, _LABELS)):
+            if split in ("train", None) and bare in known:
+                place = known.index(bare)
+                if (split == "train", role) not in roles or place < roles[split == "train", role][0]:
+                    roles[split == "train", role] = place, name
+    for train in (True, False):
+        if (train, 0) in roles and (train, 1) in roles:
+            return roles[train, 0][1], roles[train, 1][1]
+    return None
+
+
+def _text(name: Any) -> str:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+
+
+def read_named(arrays: Mapping[Any, Any], name: str) -> Reading:
+    """Arrays by name, of which `pair_of` finds the images and labels; a warning names other parts.
+
+    Raises:
+        DatasetError: as `read_arrays`.
+    """
+    pair = pair_of(list(arrays))
+    if pair is None:
+        raise DatasetError(f"there are the arrays {few([_text(key) for key in arrays], 8)}; expected {_EXPECTED}")
+    parts = [_text(key) for key in arrays if split_of(_text(key)) not in ("train", None)]
+    if parts:
+        _warn(f"{name!r} is split: {few([_text(key) for key in pair])} are used, and {few(parts, 8)} left out")
+    images = arrays[pair[0]]
+    if _text(pair[0]).lower().endswith("data") and (planes := _planes(images)) is not None:
+        _warn(f"the rows of {_text(pair[0])!r} are taken as planes of red, green and blue, as CIFAR's files have them")
+        images = planes
+    return read_arrays(images, arrays[pair[1]], name)
+
+
+def _planes(rows: Any) -> np.ndarray | None:
+    """Flat rows of uint8 as square images ``[n, 3, side, side]``; None for what is no such."""
+    pixels = as_numpy(rows)
+    if pixels.ndim != 2 or pixels.dtype != np.uint8 or pixels.shape[1] % 3:
+        return None
+    side = round((pixels.shape[1] / 3) ** 0.5)
+    return pixels.reshape(-1, 3, side, side) if side > 1 and 3 * side * side == pixels.shape[1] else None
 
 
 def read_digits() -> Reading:
@@ -115,98 +172,3 @@ def read_digits() -> Reading:
         raise MissingExtraError("scikit-learn", "digits", "the dataset 'sklearn:digits'") from error
     data = load_digits()
     return read_arrays(data.images, data.target, "digits", full=16.0)
-
-
-class TorchSource(Source):
-    """Images of a torch Dataset."""
-
-    parallel = False
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-
-    def key(self, i: int) -> str:
-        return f"item {i}"
-
-    def content(self, i: int) -> bytes:
-        image = self.image(i)
-        return repr(image.size).encode() + image.tobytes()
-
-    def image(self, i: int, size: int | None = None) -> Image.Image:
-        image, _ = _pair(self.dataset, i)
-        if isinstance(image, Image.Image):
-            return to_rgb(image)
-        pixels = as_numpy(image)
-        return array_to_rgb(pixels, channel_axis(pixels.shape, is_tensor(image)), full_scale(pixels))
-
-
-def _pair(dataset: Any, i: int) -> tuple[Any, Any]:
-    item = dataset[i]
-    if not isinstance(item, (tuple, list)) or len(item) != 2:
-        what = f"{len(item)} values" if isinstance(item, (tuple, list)) else type(item).__name__
-        raise DatasetError(
-            f"item {i} of {type(dataset).__name__} is {what}, expected a pair (image, label); "
-            "wrap the dataset in one that returns such pairs"
-        )
-    return item[0], item[1]
-
-
-def is_torch_dataset(value: Any) -> bool:
-    """True for a torch `Dataset`, without importing torch for a value that cannot be one."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.utils.data.Dataset)
-
-
-def _stated(dataset: Any) -> tuple[Any, Any]:
-    """`targets` and `classes` as a dataset, or the one behind a `Subset`, states them; None for what it does not."""
-    if isinstance(dataset, sys.modules["torch"].utils.data.Subset):
-        targets, classes = _stated(dataset.dataset)
-        return targets if targets is None else [targets[i] for i in dataset.indices], classes
-    targets = getattr(dataset, "targets", None)
-    usable = targets is not None and np.ndim(targets) == 1 and len(targets) == len(dataset)
-    return targets if usable else None, getattr(dataset, "classes", None)
-
-
-def _torch_labels(dataset: Any, targets: Any, count: int) -> list[Any]:
-    """The stated `targets` where they agree with the items, else one pass over the items."""
-    if targets is not None:
-        probes = {0, count // 2, count - 1}
-        if all(_label(_pair(dataset, i)[1]) == _label(targets[i]) for i in probes):
-            return [_label(t) for t in targets]
-    labels = []
-    for i in range(count):
-        try:
-            labels.append(_label(_pair(dataset, i)[1]))
-        except DatasetError:
-            raise
-        except Exception as error:
-            raise DatasetError(
-                f"item {i} of {type(dataset).__name__} raised {type(error).__name__}: {error}; "
-                "repair the dataset or leave that item out with torch.utils.data.Subset"
-            ) from error
-    return labels
-
-
-def _label(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") and np.ndim(value) == 0 else value
-
-
-def read_torch(dataset: Any) -> Reading:
-    """A map-style torch `Dataset` of ``(image, label)``; image a Pillow image, array or tensor.
-
-    Raises:
-        DatasetError: no length, no items, items that are no pairs, or labels that are no classes.
-    """
-    name = type(dataset).__name__
-    try:
-        count = len(dataset)
-    except (TypeError, NotImplementedError) as error:
-        raise DatasetError(
-            f"{name} has no length (an IterableDataset?); expected a torch Dataset with __len__ and "
-            "__getitem__. Collect its items in a list-backed Dataset first"
-        ) from error
-    if not count:
-        raise DatasetError(f"{name} is empty; expected (image, label) items of at least two classes")
-    targets, names = _stated(dataset)
-    labels, class_names = index_labels(_torch_labels(dataset, targets, count), list(names) if names else None)
-    return Reading(TorchSource(dataset), labels, class_names, name)

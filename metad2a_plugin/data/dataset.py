@@ -1,34 +1,27 @@
-"""`load_dataset`: labelled images from a folder, zip, npz, arrays, torch Dataset or ``sklearn:digits``."""
+"""`ImageDataset`: labelled images, decoded when asked for."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
-import re
-import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from metad2a_plugin.data import arrays, sources
-from metad2a_plugin.data.pixels import DatasetWarning, few
+from metad2a_plugin.data.checks import check_classes
+from metad2a_plugin.data.items import Unread
+from metad2a_plugin.data.parts import class_ranks, drop_empty_classes, report_broken
+from metad2a_plugin.data.parts import square as _square
+from metad2a_plugin.data.scale import PLAIN
+from metad2a_plugin.data.sources import FileSource, Reading
 from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.utils.lazy import torch
 
 _AT_ONCE = 256  # images
-_KINDS = (
-    "a folder of class folders, a .zip of one, an .npz file, a tuple (images, labels) of arrays, a torch Dataset, "
-    "or 'sklearn:digits'"
-)
 
 
 class ImageDataset:
@@ -42,32 +35,71 @@ class ImageDataset:
         name: for messages and reports.
         class_names: one name per class.
         labels: class of each image, int64 ``[images]``.
+        validation: the validation part of a split layout, of the same classes; None of other datasets and of subsets.
     """
 
-    def __init__(self, reading: sources.Reading, indices: np.ndarray | None = None) -> None:
-        self._reading = reading
-        self._indices = np.arange(len(reading.labels)) if indices is None else indices
+    def __init__(self, reading: Reading | Unread, indices: np.ndarray | None = None) -> None:
+        self._given, self._chosen = reading, indices
+        own = None if isinstance(reading, Unread) else reading.validation
+        self.validation: ImageDataset | None = None if own is None else ImageDataset(own)
         self.name: str = reading.name
-        self.class_names: tuple[str, ...] = reading.class_names
-        self.labels: np.ndarray = reading.labels[self._indices]
+
+    @property
+    def _unread(self) -> Unread | None:
+        """The items, where their labels have not been asked for."""
+        return self._given if isinstance(self._given, Unread) and "_reading" not in self.__dict__ else None
+
+    @cached_property
+    def _reading(self) -> Reading:
+        return _checked(self._given.reading) if isinstance(self._given, Unread) else self._given
+
+    @cached_property
+    def _indices(self) -> np.ndarray:
+        return np.arange(len(self._reading.labels)) if self._chosen is None else self._chosen
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        return self._reading.class_names
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        return self._reading.labels[self._indices]
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self._indices) if self._unread is None else len(self._unread)
 
     def __repr__(self) -> str:
-        return f"ImageDataset({self.name!r}, {len(self)} images, {self.num_classes} classes)"
+        classes = "unread" if self._unread else f"{self.num_classes}"
+        return f"ImageDataset({self.name!r}, {len(self)} images, {classes} classes)"
+
+    def named(self, name: str) -> ImageDataset:
+        """The same images under another name."""
+        reading = self._given if self._unread else self._reading
+        dataset = ImageDataset(replace(reading, name=name), self._chosen)
+        dataset.validation = self.validation
+        return dataset
 
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
 
     def summary(self) -> str:
-        """One line on what was read: images, classes, images a class."""
+        """One line on what was read: images, classes, images a class, and what is not plain or was left out."""
+        if self._unread:
+            return f"{self.name}: {len(self)} images, whose labels are read when they are needed"
         counts = np.bincount(self.labels, minlength=self.num_classes)
         fewest, most = counts.min(), counts.max()
         each = f"{most}" if fewest == most else f"{fewest} to {most} (median {np.median(counts):g})"
-        names = few(list(self.class_names))
-        return f"{self.name}: {len(self)} images, {self.num_classes} classes, {each} a class ({names})"
+        first = [f"{name!r} {count}" for name, count in zip(self.class_names[:3], counts, strict=False)]
+        names = ", ".join(first) + (", ..." if self.num_classes > 3 else "")
+        text = f"{self.name}: {len(self)} images, {self.num_classes} classes, {each} a class ({names})"
+        if (scale := self._reading.source.stated_scale) != PLAIN:
+            text += f"; pixels {scale} taken as black to white"
+        if self.validation is not None:
+            text += f"; {len(self.validation)} validation images"
+        if self._reading.left_out:
+            text += f"; left out: {', '.join(self._reading.left_out)}"
+        return text
 
     def key(self, i: int) -> str:
         """Relative path, or position, of image `i`."""
@@ -77,9 +109,12 @@ class ImageDataset:
     def content_hash(self) -> str:
         """SHA-256 over relative paths, class names and raw bytes; a folder and a zip of it agree."""
         digest = hashlib.sha256()
+        source = self._reading.source
+        if isinstance(source, FileSource) and source.stated_scale != PLAIN:
+            digest.update(str(source.stated_scale).encode())  # the bytes of files do not tell it
         for i, label in enumerate(self.labels):
             try:
-                content = hashlib.sha256(self._reading.source.content(int(self._indices[i]))).hexdigest()
+                content = hashlib.sha256(source.content(int(self._indices[i]))).hexdigest()
             except Exception as error:  # noqa: BLE001 - no bytes to hash; the kind of damage stands for them
                 content = type(error).__name__
             digest.update(repr((self.key(i), self.class_names[label], content)).encode())
@@ -140,7 +175,18 @@ class ImageDataset:
             raise DatasetError(
                 f"indices run from {chosen.min()} to {chosen.max()}, expected 0 to {len(self) - 1} for {self.name!r}"
             )
-        return ImageDataset(self._reading, self._indices[chosen])
+        return ImageDataset(replace(self._reading, validation=None), self._indices[chosen])
+
+    def alone(self) -> ImageDataset:
+        """The same images without the validation part."""
+        return self.subset(np.arange(len(self)))
+
+    def of_classes(self, class_names: tuple[str, ...]) -> ImageDataset:
+        """The images of these classes, labelled by their order here; classes that it does not have get no image."""
+        places = {name: i for i, name in enumerate(class_names)}
+        renumbered = np.array([places.get(name, -1) for name in self.class_names])[self._reading.labels]
+        kept = self._indices[renumbered[self._indices] >= 0]
+        return ImageDataset(replace(self._reading, labels=renumbered, class_names=class_names, validation=None), kept)
 
     def sample(self, max_images_per_class: int | None, seed: int = 0) -> ImageDataset:
         """At most so many random images of each class, in the original order; None takes all."""
@@ -150,7 +196,12 @@ class ImageDataset:
             raise ConfigError(
                 f"max_images_per_class must be a positive integer or None (all), got {max_images_per_class!r}"
             )
-        return self.subset(_class_ranks(self.labels, seed) < max_images_per_class)
+        if self._unread:  # all labels would need all images
+            some = _checked(self._unread.some(max_images_per_class, seed))
+            return ImageDataset(some).sample(max_images_per_class, seed)
+        few_each = self.subset(class_ranks(self.labels, seed) < max_images_per_class)
+        few_each.validation = self.validation and self.validation.sample(max_images_per_class, seed)
+        return few_each
 
     def split(self, validation: float = 0.2, seed: int = 0) -> tuple[ImageDataset, ImageDataset]:
         """Random training and validation parts, stratified by class.
@@ -166,7 +217,7 @@ class ImageDataset:
             raise ConfigError(f"validation must be a share between 0 and 1, such as 0.2, got {validation!r}")
         counts = np.bincount(self.labels, minlength=self.num_classes)
         fewest = np.clip(np.rint(counts * validation), 1, np.maximum(counts - 1, 0))
-        return _class_ranks(self.labels, seed) < fewest[self.labels]
+        return class_ranks(self.labels, seed) < fewest[self.labels]
 
     def verified(self, size: int = 32) -> ImageDataset:
         """Decode every image once and leave out the broken ones, and classes that have no other.
@@ -194,171 +245,11 @@ class ImageDataset:
         labels, class_names = drop_empty_classes(self.name, self.labels[good], self.class_names)
         all_labels = np.zeros_like(self._reading.labels)
         all_labels[self._indices[good]] = labels
-        return ImageDataset(replace(self._reading, labels=all_labels, class_names=class_names), self._indices[good])
+        rest = ImageDataset(replace(self._reading, labels=all_labels, class_names=class_names), self._indices[good])
+        rest.validation = self.validation
+        return rest
 
 
-def _square(source: sources.Source, i: int, size: int) -> np.ndarray | str:
-    """Image `i` as uint8 ``[size, size, 3]``, or why it cannot be read."""
-    try:
-        image = source.image(i, size)
-    except Exception as error:  # noqa: BLE001 - Pillow and user datasets raise many types for broken images
-        return f"{error}" or type(error).__name__
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.crop((left, top, left + side, top + side))
-    return np.asarray(square.resize((size, size), Image.Resampling.BICUBIC))
-
-
-def _class_ranks(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Random rank of each image within its class, from 0."""
-    shuffled = np.random.default_rng(seed).permutation(len(labels))
-    order = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    starts = np.searchsorted(labels[order], labels[order])
-    ranks = np.empty(len(labels), dtype=np.int64)
-    ranks[order] = np.arange(len(labels)) - starts
-    return ranks
-
-
-def report_broken(name: str, broken: dict[str, str], total: int) -> None:
-    """One warning for all broken images of a dataset, given the reason for each and how many were tried.
-
-    Raises:
-        DatasetError: more than half of `total` are broken.
-    """
-    if not broken:
-        return
-    reason = next(iter(broken.values()))
-    found = f"{len(broken)} of {total} images of {name!r} cannot be read ({few(list(broken))}; the first: {reason})"
-    if 2 * len(broken) > total:
-        raise DatasetError(
-            f"{found}. More than half are broken, so this is no usable dataset: repair or replace those images"
-        )
-    warnings.warn(f"{found}; they are left out", DatasetWarning, stacklevel=3)
-
-
-def drop_empty_classes(
-    name: str, labels: np.ndarray, class_names: tuple[str, ...]
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels renumbered so that every class has an image, and the names that remain.
-
-    Raises:
-        DatasetError: fewer than two classes remain.
-    """
-    present, renumbered = np.unique(labels, return_inverse=True)
-    if len(present) < 2:
-        raise DatasetError(
-            f"{name!r} has {len(present)} usable class(es), at least two are needed to compare architectures; "
-            "add images of another class"
-        )
-    if gone := sorted({*range(len(class_names))} - {*present.tolist()}):
-        warnings.warn(
-            f"{len(gone)} classes of {name!r} have no usable image and are left out "
-            f"({few([class_names[c] for c in gone])})",
-            DatasetWarning,
-            stacklevel=3,
-        )
-    return renumbered.astype(np.int64), tuple(class_names[c] for c in present)
-
-
-# -- loading -------------------------------------------------------------------------------------
-def load_dataset(
-    source: Any, *, name: str | None = None, max_images_per_class: int | None = None, seed: int = 0
-) -> ImageDataset:
-    """Labelled images from any of the supported sources.
-
-    Args:
-        source: a folder of class folders; a ``.zip`` of one (read in place); an ``.npz`` with arrays
-            ``images``/``labels``, ``x``/``y`` or ``x_train``/``y_train``; a tuple ``(images, labels)`` of numpy
-            arrays or tensors, images ``[n, h, w]``, ``[n, h, w, c]`` or ``[n, c, h, w]`` with values 0..255 or
-            0..1; a torch `Dataset` of ``(image, label)``, without random augmentation, which would make its
-            cached features useless; ``"sklearn:digits"``; or an `ImageDataset`.
-            A layout with train/ and val/ or test/ gives its train part, and a warning says so.
-        name: replaces the name taken from the source.
-        max_images_per_class: keep at most so many random images of each class.
-        seed: of that choice.
-
-    Raises:
-        DatasetError: the source cannot be read or has fewer than two classes.
-        ConfigError: `max_images_per_class` is not a positive integer.
-        MissingExtraError: ``"sklearn:digits"`` without scikit-learn.
-
-    >>> import numpy as np
-    >>> images, labels = np.zeros((6, 8, 8), np.uint8), ["cat", "dog"] * 3
-    >>> load_dataset((images, labels), name="pets")
-    ImageDataset('pets', 6 images, 2 classes)
-    """
-    if isinstance(source, ImageDataset):
-        dataset = source if name is None else ImageDataset(replace(source._reading, name=name), source._indices)
-        return dataset.sample(max_images_per_class, seed)
-    reading = _read(source)
-    if name is not None:
-        reading = replace(reading, name=name)
-    _check_classes(reading)
-    dataset = ImageDataset(reading).sample(max_images_per_class, seed)
-    logging.getLogger(__name__).debug("read %s", dataset.summary())
-    return dataset
-
-
-def _read(source: Any) -> sources.Reading:
-    if isinstance(source, (str, Path)):
-        return _read_path(source)
-    if arrays.is_torch_dataset(source):
-        return arrays.read_torch(source)
-    if isinstance(source, (tuple, list)):
-        if len(source) != 2:
-            raise DatasetError(
-                f"a {type(source).__name__} of {len(source)} values was given; arrays come as a pair (images, labels)"
-            )
-        return arrays.read_arrays(*source)
-    hint = "; arrays need their labels too: (images, labels)" if hasattr(source, "shape") else ""
-    raise DatasetError(f"a dataset cannot be read from {type(source).__name__}{hint}. Expected {_KINDS}")
-
-
-def _read_path(source: str | Path) -> sources.Reading:
-    text = str(source)
-    path = Path(os.path.expanduser(text))
-    if text == "sklearn:digits":
-        return arrays.read_digits()
-    if not text or not os.path.exists(path):  # unlike Path.exists, never raises
-        if re.match(r"[A-Za-z]\w+:", text):
-            raise DatasetError(
-                f"unknown dataset {text[:300]!r}: the only built-in name is 'sklearn:digits', and nothing is "
-                f"downloaded. Expected {_KINDS}"
-            )
-        shown = text if len(text) <= 300 else text[:300] + "..."
-        raise DatasetError(f"no file or folder {shown!r} (working folder: {os.getcwd()}). Expected {_KINDS}")
-    if not os.access(path, os.R_OK):
-        raise DatasetError(f"{text!r} may not be read by this user; check its permissions")
-    if path.is_dir():
-        return sources.read_folder(path)
-    suffix = path.suffix.lower()
-    if suffix == ".npz":
-        return arrays.read_npz(path)
-    if suffix == ".zip" or (path.is_file() and zipfile.is_zipfile(path)):
-        return sources.read_zip(path)
-    hints = {
-        ".npy": "an .npy file has no labels; save both arrays with numpy.savez('data.npz', images=..., labels=...)",
-        **dict.fromkeys(sources.SUFFIXES, "it is a single image; pass the folder that holds the class folders"),
-        **dict.fromkeys((".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"), "unpack it and pass the folder"),
-    }
-    hint = hints.get(suffix, "this kind of file is not known")
-    raise DatasetError(f"cannot read a dataset from {text!r}: {hint}. Expected {_KINDS}")
-
-
-def _check_classes(reading: sources.Reading) -> None:
-    if len(reading.class_names) < 2:
-        inside = isinstance(reading.source, sources.FileSource)
-        folder_hint = " If the folder given is itself a class, pass the folder above it." if inside else ""
-        raise DatasetError(
-            f"{reading.name!r} has a single class ({few(list(reading.class_names))}), at least two are needed: "
-            "architectures are ranked by how well they tell classes apart. "
-            f"Add images of another class.{folder_hint}"
-        )
-    counts = np.bincount(reading.labels)
-    if len(single := np.flatnonzero(counts == 1)):
-        warnings.warn(
-            f"{len(single)} of {len(counts)} classes of {reading.name!r} have a single image "
-            f"({few([reading.class_names[c] for c in single])}); predictions for them are less certain",
-            DatasetWarning,
-            stacklevel=3,
-        )
+def _checked(reading: Reading) -> Reading:
+    check_classes(reading.name, reading.labels, reading.class_names)
+    return reading

@@ -5,36 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
-from metad2a_plugin.data.dataset import ImageDataset, drop_empty_classes, report_broken
+from metad2a_plugin.data.checks import report_repeated
+from metad2a_plugin.data.dataset import ImageDataset
+from metad2a_plugin.data.encoded import EncodedRows, Known, PixelStatistics
 from metad2a_plugin.data.encoders import get_encoder
-from metad2a_plugin.data.pixels import DatasetWarning
-from metad2a_plugin.data.statistics import StatisticsOf
+from metad2a_plugin.data.parts import drop_empty_classes, report_broken
+from metad2a_plugin.data.streamed import Pixels, StreamedPixels
 from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.plugins.encoder import ImageEncoder
 from metad2a_plugin.plugins.task import Task
-from metad2a_plugin.utils.files import write_atomically
 from metad2a_plugin.utils.progress import stages
 
-_FORMAT = 3
-
-
-@dataclass(frozen=True)
-class _Features:
-    """Features ``[readable images, dim]``, their positions in the sampled dataset, statistics, and what was broken."""
-
-    features: torch.Tensor
-    kept: torch.Tensor
-    statistics: dict[str, float]
-    broken: dict[str, str]
+_FORMAT = 4
+_SOON = 2000
+"""So many images are encoded at once; of more, those that a draw asks for."""
+_ROOM = 2**29
+"""Bytes of decoded images that are kept until they are encoded; of more, images are decoded again."""
 
 
 def extract_task(
@@ -48,10 +40,11 @@ def extract_task(
     progress: bool = True,
     seed: int = 0,
 ) -> Task:
-    """Encode at most `max_images_per_class` random images of each class.
+    """The features of at most `max_images_per_class` random images of each class.
 
-    Features are cached under the hash of the images, the encoder's fingerprint and these settings. Broken
-    images are left out with one warning.
+    All are read; of more than a few thousand, an image is encoded when a draw first asks for it. Features are cached
+    under the hash of the images, the encoder's fingerprint and these settings. Broken images are left out with one
+    warning.
 
     Args:
         dataset: from `load_dataset`.
@@ -64,7 +57,7 @@ def extract_task(
         seed: of the choice of images.
 
     Returns:
-        features float32 ``[images, dim]``, labels int64 ``[images]``, of the images that were encoded; `Task.images`
+        features float32 ``[images, dim]``, labels int64 ``[images]``, of the images that can be read; `Task.images`
         counts all of the dataset.
 
     Raises:
@@ -79,52 +72,48 @@ def extract_task(
     model = get_encoder(encoder, device) if isinstance(encoder, str) else encoder
     chosen = dataset.sample(max_images_per_class, seed)
     path = None if cache_dir is False else _cache_path(chosen, model, cache_dir)
-    cached = _load(path, len(chosen), model.dim) if path else None
-    found = cached or _encode(chosen, model, batch_size, progress)
-    report_broken(chosen.name, found.broken, len(chosen))
-    labels, class_names = drop_empty_classes(chosen.name, chosen.labels[found.kept.numpy()], chosen.class_names)
-    if path and not cached:
-        _store(path, found)
-    return Task(
-        found.features,
-        torch.from_numpy(labels),
-        chosen.name,
-        class_names,
-        model.name,
-        len(dataset),
-        found.statistics,
-    )
+    known = None if path is None else Known.load(path, len(chosen), model.dim)
+    decoded = None
+    if known is None:
+        known, decoded = _decoded(chosen, model, path, batch_size, progress)
+    report_broken(chosen.name, known.broken, len(chosen))
+    report_repeated(chosen.name, known.distinct, known.contrary, len(known.kept))
+    kept = known.kept.numpy()
+    labels, class_names = drop_empty_classes(chosen.name, chosen.labels[kept], chosen.class_names)
+    pixels: Pixels = StreamedPixels(chosen.subset(kept), model.size) if decoded is None else decoded
+    rows = EncodedRows(pixels, model, known, chosen.name, batch_size, progress)
+    if len(rows) <= _SOON:
+        rows[torch.arange(len(rows))]
+    classes = torch.from_numpy(labels)
+    statistics = PixelStatistics(pixels, torch.from_numpy(chosen.labels[kept]), known, batch_size)
+    return Task.of_rows(rows, classes, chosen.name, class_names, model.name, len(dataset), statistics)
 
 
-def _encode(dataset: ImageDataset, encoder: ImageEncoder, batch_size: int, progress: bool) -> _Features:
-    rows: list[torch.Tensor] = []
-    statistics = StatisticsOf()
-    kept: list[int] = []
-    broken: dict[str, str] = {}
+def _decoded(
+    dataset: ImageDataset, encoder: ImageEncoder, path: Path | None, batch_size: int, progress: bool
+) -> tuple[Known, torch.Tensor | None]:
+    """Which images can be read, and the pixels of these where there is room for them, ``[n, 3, size, size]``."""
+    parts: list[torch.Tensor] = []
+    broken: dict[int, str] = {}
+    looks: list[bytes] = []
+    room = _ROOM // (3 * encoder.size**2)
     with stages(progress, brief=True) as report:
         for start in range(0, len(dataset), batch_size):
-            report(f"Encoding {dataset.name}", start, len(dataset), "")
-            indices = range(start, min(start + batch_size, len(dataset)))
-            images, bad = dataset.decode(indices, encoder.size)
-            broken |= {dataset.key(i): reason for i, reason in bad.items()}
-            if len(images):
-                statistics.add(images)
-                rows.append(_check(encoder, encoder(images), len(images)))
-                kept += [i for i in indices if i not in bad]
-    features = torch.cat(rows) if rows else torch.empty(0, encoder.dim)
-    told = statistics.of(torch.from_numpy(dataset.labels[kept])) if kept else {}
-    return _Features(features, torch.tensor(kept, dtype=torch.int64), told, broken)
-
-
-def _check(encoder: ImageEncoder, features: torch.Tensor, count: int) -> torch.Tensor:
-    if tuple(features.shape) != (count, encoder.dim):
-        raise ConfigError(
-            f"encoder {encoder.name!r} returned shape {list(features.shape)} for {count} images, "
-            f"expected [{count}, {encoder.dim}]"
-        )
-    if not torch.isfinite(features).all():
-        raise ConfigError(f"encoder {encoder.name!r} returned NaN or infinite features; check its weights")
-    return features.detach().to("cpu", torch.float32)
+            report(f"Reading {dataset.name}", start, len(dataset), "")
+            images, bad = dataset.decode(range(start, min(start + batch_size, len(dataset))), encoder.size)
+            broken |= bad
+            looks += [hashlib.sha1(image.numpy().tobytes(), usedforsecurity=False).digest() for image in images]
+            if len(dataset) <= room:
+                parts.append(images)
+    kept = torch.from_numpy(np.setdiff1d(np.arange(len(dataset)), list(broken)))
+    reasons = {dataset.key(i): reason for i, reason in broken.items()}
+    classes: dict[bytes, set[int]] = {}
+    for look, label in zip(looks, dataset.labels[kept.numpy()].tolist(), strict=True):
+        classes.setdefault(look, set()).add(label)
+    contrary = sum(len(classes[look]) > 1 for look in looks)
+    features, encoded = torch.zeros(len(kept), encoder.dim), torch.zeros(len(kept), dtype=torch.bool)
+    known = Known(features, encoded, kept, reasons, len(classes), contrary, path=path)
+    return known, torch.cat(parts) if parts else None
 
 
 # -- cache ---------------------------------------------------------------------------------------
@@ -135,34 +124,3 @@ def _cache_path(dataset: ImageDataset, encoder: ImageEncoder, cache_dir: Path | 
     parts = (_FORMAT, dataset.content_hash, encoder.name, encoder.fingerprint, encoder.size, encoder.dim)
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     return Path(cache_dir).expanduser() / "features" / f"{key}.safetensors"
-
-
-def _load(path: Path, count: int, dim: int) -> _Features | None:
-    """The cached features; None where there are none, or (with a warning) where they are damaged."""
-    if not path.exists():
-        return None
-    try:
-        with safe_open(path, "pt") as file:
-            broken, told = (json.loads(file.metadata()[name]) for name in ("broken", "statistics"))
-            found = _Features(file.get_tensor("features"), file.get_tensor("kept"), told, broken)
-        fits = found.features.shape == (len(found.kept), dim) and len(found.kept) + len(found.broken) == count
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-        fits = False
-    if fits:
-        return found
-    warnings.warn(f"cached features {path} are damaged and are computed again", DatasetWarning, stacklevel=3)
-    return None
-
-
-def _store(path: Path, found: _Features) -> None:
-    tensors = {"features": found.features, "kept": found.kept}
-    try:
-        told = {name: json.dumps(getattr(found, name)) for name in ("broken", "statistics")}
-        write_atomically(path, save(tensors, metadata=told))
-    except ConfigError as error:
-        warnings.warn(
-            f"features could not be cached in {path.parent} and will be computed again next time ({error.__cause__}); "
-            "set METAD2A_CACHE to a folder that can be written",
-            DatasetWarning,
-            stacklevel=3,
-        )

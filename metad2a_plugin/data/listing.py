@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import warnings
-import zipfile
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from metad2a_plugin.data import sources
+from metad2a_plugin.data import kinds, sources
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.data.pixels import DatasetWarning
+from metad2a_plugin.data.tree import Parts
+from metad2a_plugin.data.walk import near_miss, walk
 from metad2a_plugin.errors import DatasetError
 
 Folders = tuple[str, ...]
@@ -24,7 +24,7 @@ def is_listed(images: Any) -> bool:
     """Whether `list_images` takes it: a path of a folder, a zip or an image, or a list of paths."""
     if isinstance(images, (str, os.PathLike)):
         path = Path(images).expanduser()
-        return path.is_dir() or path.suffix.lower() in (".zip", *sources.SUFFIXES)
+        return path.is_dir() or path.suffix.lower() in (".zip", *kinds.SUFFIXES)
     return isinstance(images, (list, tuple)) and bool(images) and all(isinstance(i, (str, os.PathLike)) for i in images)
 
 
@@ -44,15 +44,13 @@ def list_images(
     paths = [Path(path).expanduser() for path in given]
     for path in paths:
         if not path.exists():
-            raise DatasetError(f"no file or folder {str(path)!r} (working folder: {os.getcwd()}); give images")
+            raise DatasetError(f"no file or folder {str(path)!r} (working folder: {os.getcwd()}){near_miss(str(path))}")
     if len(paths) == 1 and paths[0].suffix.lower() == ".zip" and paths[0].is_file():
         return _zip(paths[0])
     keys, folders = [], []
     for path in paths:
         if path.is_dir():
-            seen = [parts for parts in map(sources._parts, sources._walk(path)[0]) if parts]
-            _left_out(path, [parts[-1] for parts in seen])
-            below = sorted(parts for parts in seen if _is_image(parts[-1]))
+            below = _images(path, walk(path)[0], sources.head_below(path))
             keys += [str(path.joinpath(*parts)) for parts in below]
             folders += [(path.resolve().name, *parts[:-1]) for parts in below]
         elif _is_image(path.name):
@@ -67,32 +65,28 @@ def list_images(
 
 
 def _zip(path: Path) -> tuple[ImageDataset, list[Folders]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            found = {info.filename.replace("\\", "/"): info for info in archive.infolist() if not info.is_dir()}
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise DatasetError(f"{str(path)!r} is not a readable zip ({error}); fetch it again, or unpack it") from error
-    seen = {name: info for name, info in sorted(found.items()) if sources._parts(name)}
-    _left_out(path, list(seen))
-    entries = {name: info for name, info in seen.items() if _is_image(name)}
-    if not entries:
+    entries = sources.zip_entries(path)[0]
+    with sources.zip_heads(path, entries) as head:
+        below = _images(path, entries, head)
+    if not below:
         raise DatasetError(f"no images in zip {str(path)!r}; image files end in .jpg, .png, .webp, ...")
-    if any(info.flag_bits & 1 for info in entries.values()):
-        raise DatasetError(f"zip {str(path)!r} is protected by a password; unpack it and give the folder")
-    source = sources.ZipSource(path, list(entries), list(entries.values()))
-    return _dataset(source, path.stem), [tuple(name.split("/")[:-1]) for name in entries]
+    used = [entries[parts] for parts in below]
+    sources.check_entries(path, used)
+    source = sources.ZipSource(path, ["/".join(parts) for parts in below], used)
+    return _dataset(source, path.stem), [parts[:-1] for parts in below]
 
 
-def _left_out(path: Path, names: list[str]) -> None:
-    """Warn of files that are no images, by suffix."""
-    others = Counter(os.path.splitext(name)[1].lower() or "no suffix" for name in names if not _is_image(name))
-    if others and others.total() < len(names):
-        kinds = ", ".join(f"{count} of {suffix}" for suffix, count in others.most_common(5))
-        warnings.warn(f"{str(path)!r} holds files that are no images, left out: {kinds}", DatasetWarning, stacklevel=4)
+def _images(path: Path, files: Iterable[Parts], head: Callable[[Parts], bytes]) -> list[Parts]:
+    """Those of the files that are images, and a warning of others that look like more than a file beside images."""
+    found = kinds.tell_apart(files, head)
+    if found.warned and found.images:
+        text = f"{str(path)!r} holds files that are not read and are left out: {found.warned}"
+        warnings.warn(text, DatasetWarning, stacklevel=4)
+    return found.images
 
 
 def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in sources.SUFFIXES
+    return kinds.suffix(name) in kinds.SUFFIXES | kinds.HEIC
 
 
 def _dataset(source: sources.FileSource, name: str) -> ImageDataset:

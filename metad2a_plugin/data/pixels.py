@@ -1,19 +1,22 @@
-"""Pixels of any kind to upright 8-bit RGB, and labels of any kind to class indices."""
+"""Pixels of any kind to upright 8-bit RGB."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from metad2a_plugin.data.kinds import is_heic, reads_heic
 from metad2a_plugin.errors import DatasetError
 
 # Raster formats only: Pillow hands some others (EPS) to outside programs, whatever the file is called.
 Image.init()
 _KNOWN = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
+_COLOURS = ("LA", "RGB", "RGBA")
 _FORMATS = tuple(name for name in _KNOWN if name in Image.OPEN)
 
 
@@ -27,76 +30,82 @@ def few(names: list[str], limit: int = 3) -> str:
 
 
 # -- pixels --------------------------------------------------------------------------------------
-def decode(data: bytes, size: int | None = None) -> Image.Image:
+class ToUint8(Protocol):
+    """What makes pixels of more than 8 bits uint8, such as `metad2a_plugin.data.scale.Scale`."""
+
+    def to_uint8(self, pixels: np.ndarray) -> np.ndarray: ...
+
+
+def open_image(data: bytes) -> Image.Image:
+    """The image of a file's bytes, of which Pillow has read no more than the header.
+
+    Raises:
+        OSError: no image, a damaged one, or one for which a package is missing.
+    """
+    if not data:
+        raise OSError("the file is empty")
+    formats = _FORMATS
+    if is_heic(data):
+        if not reads_heic():
+            raise OSError("a HEIC image; install what reads it with: pip install 'metad2a-plugin[heic]'")
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        formats = ("HEIF",)
+    try:
+        return Image.open(io.BytesIO(data), formats=formats)
+    except UnidentifiedImageError as error:
+        raise OSError("not an image, or a damaged one") from error
+
+
+def decode(data: bytes, size: int | None, scale: Callable[[], ToUint8]) -> Image.Image:
     """File bytes to an RGB image; with `size`, a JPEG may be decoded at a reduced scale, never below ``2 * size``.
+
+    Args:
+        data: of the file.
+        size: see above.
+        scale: asked for where the image has more than 8 bits.
 
     Raises:
         Exception: whatever Pillow raises for the many ways a file can be broken.
     """
-    if not data:
-        raise OSError("the file is empty")
-    try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    except UnidentifiedImageError as error:
-        raise OSError("not an image, or a damaged one") from error
+    image = open_image(data)
     if size is not None:
         image.draft(None, (2 * size, 2 * size))
-    return to_rgb(image)
+    return to_rgb(image, scale)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def is_deep(image: Image.Image) -> bool:
+    """Whether the pixels of a Pillow image that is not loaded yet are larger than bytes."""
+    deep_colour = image.mode in _COLOURS and ";16" in repr(getattr(image, "tile", ""))
+    return image.mode.startswith("I") or image.mode == "F" or deep_colour
+
+
+def deep_values(image: Image.Image) -> np.ndarray:
+    """Pixels of an image that `is_deep`, without transparency; of colours Pillow keeps the upper 8 of 16 bits."""
+    values = np.asarray(image)
+    if values.dtype != np.uint8:
+        return values
+    colours = values[..., 0] if image.mode == "LA" else values[..., :3]
+    return colours.astype(np.uint16) * np.uint16(257)
+
+
+def to_rgb(image: Image.Image, scale: Callable[[], ToUint8]) -> Image.Image:
     """Any Pillow image, first frame, to RGB: EXIF orientation applied, transparency laid over white."""
+    deep = is_deep(image)
     image.load()
     # Damaged EXIF says nothing about the pixels, and Pillow raises many types for it.
     with suppress(Exception):
         image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        image = Image.fromarray(to_uint8(np.asarray(image), 65535.0))
-    elif image.mode == "F":
-        pixels = np.asarray(image)
-        image = Image.fromarray(to_uint8(pixels, full_scale(pixels)))
+    if deep:
+        alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
+        image = Image.fromarray(scale().to_uint8(deep_values(image)))
+        if alpha is not None:
+            image.putalpha(alpha)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     return image.convert("RGB")
-
-
-def full_scale(pixels: np.ndarray) -> float:
-    """The value that means white: 1, 255 or 65535.
-
-    Raises:
-        DatasetError: not numbers, not finite, negative (normalised), or larger than any known scale.
-    """
-    if pixels.dtype.kind not in "buif":
-        raise DatasetError(f"pixels must be numbers, got dtype {pixels.dtype}; convert the images to uint8")
-    if pixels.dtype == np.uint8:
-        return 255.0
-    low, high = float(pixels.min()), float(pixels.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise DatasetError("pixels contain NaN or infinity; remove or repair those images")
-    is_float = pixels.dtype.kind == "f"
-    if low < 0:
-        raise DatasetError(
-            f"pixels run from {low:.3g} to {high:.3g}; expected 0..1 or 0..255. They look normalised: "
-            "pass the images before normalisation (drop the Normalize transform)"
-        )
-    limits: tuple[float, ...] = (1.0, 255.0) if is_float else (255.0, 65535.0)
-    if pixels.dtype == np.bool_:
-        limits = (1.0,)
-    for limit in limits:
-        if high <= limit:
-            return limit
-    raise DatasetError(
-        f"pixels run from {low:.3g} to {high:.3g}; expected "
-        f"{'0..1 or 0..255' if is_float else '0..255 or 0..65535'}. Rescale the images to uint8"
-    )
-
-
-def to_uint8(pixels: np.ndarray, full: float) -> np.ndarray:
-    """Scale ``0..full`` to ``0..255``."""
-    if pixels.dtype == np.uint8:
-        return pixels
-    return np.rint(pixels.astype(np.float32) * (255.0 / full)).clip(0, 255).astype(np.uint8)
 
 
 def channel_axis(shape: tuple[int, ...], channels_first: bool) -> int | None:
@@ -123,16 +132,16 @@ def channel_axis(shape: tuple[int, ...], channels_first: bool) -> int | None:
     )
 
 
-def array_to_rgb(pixels: np.ndarray, axis: int | None, full: float) -> Image.Image:
-    """One image as an array to RGB; `axis` and `full` come from `channel_axis` and `full_scale`."""
-    pixels = to_uint8(pixels, full)
+def array_to_rgb(pixels: np.ndarray, axis: int | None, scale: Callable[[], ToUint8]) -> Image.Image:
+    """One image as an array to RGB; `axis` comes from `channel_axis`, `scale` is asked where pixels are not uint8."""
+    pixels = pixels if pixels.dtype == np.uint8 else scale().to_uint8(pixels)
     if axis is not None:
         pixels = np.moveaxis(pixels, axis, -1)
         pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-    return to_rgb(Image.fromarray(np.ascontiguousarray(pixels)))
+    return to_rgb(Image.fromarray(np.ascontiguousarray(pixels)), scale)
 
 
-# -- arrays and labels ---------------------------------------------------------------------------
+# -- arrays ---------------------------------------------------------------------------
 def is_tensor(value: Any) -> bool:
     """True for a torch tensor, without importing torch."""
     return type(value).__module__.split(".")[0] == "torch" and hasattr(value, "detach")
@@ -154,43 +163,3 @@ def as_numpy(value: Any) -> np.ndarray:
             "the images have different sizes and make no array; resize them to one size, "
             "or pass a torch Dataset of (image, label) pairs"
         ) from error
-
-
-def index_labels(values: Any, names: list[str] | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels to ``0 .. classes-1`` in sorted order, int64 ``[n]``, and one name per class.
-
-    Args:
-        values: integers or strings, ``[n]`` or ``[n, 1]``.
-        names: names by integer label.
-
-    Raises:
-        DatasetError: floats, negative numbers, one-hot rows, mixed objects.
-    """
-    array = as_numpy(values)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim == 2:
-        raise DatasetError(
-            f"labels have shape {list(array.shape)}, one class index per image was expected; "
-            "for one-hot labels pass labels.argmax(axis=1)"
-        )
-    if array.ndim != 1:
-        raise DatasetError(f"labels have shape {list(array.shape)}, expected one label per image: [n]")
-    if array.dtype == object and all(isinstance(value, str) for value in array):
-        array = array.astype(str)
-    if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8", "replace")
-    if array.dtype.kind not in "buiU":
-        raise DatasetError(
-            f"labels have dtype {array.dtype}, expected integers or strings; "
-            "for class indices stored as floats pass labels.astype(int)"
-        )
-    if array.dtype.kind == "i" and len(array) and array.min() < 0:
-        raise DatasetError(
-            f"labels contain {int(array.min())}; class indices start at 0. "
-            "Leave out unlabelled images, or shift the labels"
-        )
-    values_found, labels = np.unique(array, return_inverse=True)
-    if names is not None and array.dtype.kind in "ui" and int(values_found.max(initial=-1)) < len(names):
-        return labels.astype(np.int64), tuple(str(names[int(v)]) for v in values_found)
-    return labels.astype(np.int64), tuple(str(v) for v in values_found)

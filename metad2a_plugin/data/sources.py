@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import bz2
-import os
 import warnings
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from metad2a_plugin.data.pixels import DatasetWarning, decode, few, index_labels
+from metad2a_plugin.data import kinds, words
+from metad2a_plugin.data.labels import index_labels
+from metad2a_plugin.data.layout import Layout, find_layout
+from metad2a_plugin.data.notes import FOLDER_HELP
+from metad2a_plugin.data.pixels import DatasetWarning, decode, deep_values, is_deep, open_image
+from metad2a_plugin.data.scale import PLAIN, SAMPLE, Scale, find_scale, spread
+from metad2a_plugin.data.tree import Parts
+from metad2a_plugin.data.walk import walk
 from metad2a_plugin.errors import DatasetError
 
-_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
-_OTHER = (".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".avif")
-SUFFIXES = frozenset(_JPEG + _OTHER)
-FOLDER_HELP = "Expected a folder of class folders, such as flowers/rose/1.jpg and flowers/tulip/2.jpg"
 _LARGEST = 2**30  # bytes an entry may unpack to
-_TRAIN = ("train", "training")
-_SPLITS = frozenset((*_TRAIN, "val", "valid", "validation", "test", "testing"))
+_PROBES, _HEADERS = 32, 2048  # files whose headers are read to see whether any, and which, have more than 8 bits
 
 
 class Source(ABC):
@@ -45,6 +48,11 @@ class Source(ABC):
     def image(self, i: int, size: int | None = None) -> Image.Image:
         """Image `i` in RGB, at least `size` pixels on its shorter side if it has that many."""
 
+    @cached_property
+    def stated_scale(self) -> Scale:
+        """The scale of all images, by a few, with a warning if it may not be meant; `PLAIN` where these have 8 bits."""
+        return PLAIN
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -54,6 +62,10 @@ class Reading:
     labels: np.ndarray
     class_names: tuple[str, ...]
     name: str
+    left_out: tuple[str, ...] = ()
+    """What was left out, each a few words."""
+    validation: Reading | None = None
+    """The validation part, of the same classes."""
 
 
 class FileSource(Source):
@@ -66,7 +78,35 @@ class FileSource(Source):
         return self.keys[i]
 
     def image(self, i: int, size: int | None = None) -> Image.Image:
-        return decode(self.content(i), size)
+        return decode(self.content(i), size, lambda: self.scale)
+
+    @cached_property
+    def stated_scale(self) -> Scale:
+        return self.scale if any(map(self._is_deep, spread(self._candidates, _PROBES))) else PLAIN
+
+    @cached_property
+    def scale(self) -> Scale:
+        """That of the images of more than 8 bits, whichever of them are asked for."""
+        some = spread(self._candidates, _HEADERS)
+        deep = list(filter(self._is_deep, some)) or list(filter(self._is_deep, self._candidates))
+        plain = len(deep) < len(some) or len(some) < len(self.keys)
+        return find_scale(map(self._pixels, spread(deep, SAMPLE)), self.path.name, files=True, beside_8_bit=plain)
+
+    @cached_property
+    def _candidates(self) -> list[int]:
+        return [i for i, key in enumerate(self.keys) if kinds.suffix(key) in kinds.DEEP]
+
+    def _is_deep(self, i: int) -> bool:
+        try:
+            return is_deep(open_image(self.content(i)))
+        except Exception:  # noqa: BLE001 - a broken image is reported where it is met
+            return False
+
+    def _pixels(self, i: int) -> np.ndarray:
+        try:
+            return deep_values(open_image(self.content(i)))
+        except Exception:  # noqa: BLE001 - as above
+            return np.empty(0, np.uint8)
 
 
 class FolderSource(FileSource):
@@ -107,111 +147,74 @@ class ZipSource(FileSource):
         return data
 
 
-Parts = tuple[str, ...]
-
-
 def _parts(path: str) -> Parts | None:
-    """Path as parts; None for hidden files and folders."""
+    """Path as parts; None for what is hidden or left behind by a system."""
     parts = tuple(part for part in path.split("/") if part not in ("", "."))
-    hidden = any(part[0] == "." or part == "__MACOSX" for part in parts)
-    return None if hidden else parts
+    return None if any(map(words.is_system, parts)) else parts
 
 
-def _suffix(parts: Parts) -> str:
-    return os.path.splitext(parts[-1])[1].lower()
-
-
-def _descend(files: list[Parts], what: str) -> int:
-    """Depth of the folder that holds the class folders: past a wrapping folder, into train/ of a train/val layout.
-
-    Narrows `files` to those below that folder.
-    """
-    depth = 0
-    while all(len(f) > depth + 1 for f in files):
-        tops = {f[depth] for f in files}
-        train = [t for t in tops if t.lower() in _TRAIN]
-        if train and len(tops) > 1 and {t.lower() for t in tops} <= _SPLITS:
-            others = few(sorted(tops - {train[0]}), 6)
-            _warn(
-                f"{what} is split into {few(sorted(tops), 6)}: only {train[0]!r} is used. "
-                f"To use {others}, pass that folder itself"
-            )
-            files[:] = [f for f in files if f[depth] == train[0]]
-        elif len(tops) > 1 or any(len(f) == depth + 2 for f in files):
-            return depth
-        depth += 1
-    return depth
-
-
-def _classes(files: Iterable[str], folders: Iterable[str], what: str) -> tuple[str, dict[str, str]]:
-    """Path prefix of the folder that holds the class folders, and the class of each image below it.
-
-    Args:
-        files: relative paths of all files.
-        folders: relative paths of folders, to notice empty classes.
-        what: the source, for messages.
-    """
-    seen = [parts for parts in map(_parts, files) if parts]
-    images = sorted(parts for parts in seen if _suffix(parts) in SUFFIXES)
-    if not images:
-        kinds = sorted({_suffix(parts) or parts[-1] for parts in seen})
-        found = f"only files of kind {few(kinds, 5)}" if kinds else "it has no visible files"
-        raise DatasetError(f"no images in {what}: {found}. {FOLDER_HELP}. Image files end in .jpg, .png, .webp, ...")
-    depth = _descend(images, what)
-    root = images[0][:depth]
-    loose = [parts[-1] for parts in images if len(parts) == depth + 1]
-    members = {"/".join(parts): parts[depth] for parts in images if len(parts) > depth + 1}
-    if not members:
-        where = f" in {'/'.join(root)}/" if root else ""
-        raise DatasetError(
-            f"{what} has {len(loose)} images{where} ({few(loose)}) but no class folders. {FOLDER_HELP}: "
-            "make one folder per class and move the images into them"
-        )
-    if loose:
-        _warn(f"{what}: {len(loose)} images outside the class folders are ignored ({few(loose)})")
-    listed = {f[depth] for f in map(_parts, folders) if f and len(f) > depth and f[:depth] == root}
-    if empty := sorted(listed - set(members.values())):
-        _warn(f"{what}: {len(empty)} class folders without images are left out ({few(empty)})")
-    return "".join(part + "/" for part in root), members
+def _find(
+    files: Iterable[Parts],
+    folders: Iterable[Parts],
+    what: str,
+    where: Callable[[Parts], str],
+    head: Callable[[Parts], bytes],
+) -> Layout:
+    """The classes of a listing without what systems leave behind; `what` and `where` as for `find_layout`."""
+    listing = kinds.tell_apart(files, head)
+    if not listing.images:
+        found = ", ".join(filter(None, (listing.warned, listing.beside)))
+        only = f"only other files: {found}" if found else "it has no visible files"
+        raise DatasetError(f"no images in {what}: {only}. {FOLDER_HELP}. Image files end in .jpg, .png, .webp, ...")
+    if listing.warned:
+        _warn(f"{what}: files that are not read are left out: {listing.warned}")
+    layout = find_layout(listing.images, folders, what, where)
+    others = tuple(filter(None, (listing.warned, listing.beside)))
+    return replace(layout, left_out=(*layout.left_out, *others))
 
 
 def _warn(text: str) -> None:
     warnings.warn(text, DatasetWarning, stacklevel=3)
 
 
-def _walk(path: Path) -> tuple[list[str], list[str]]:
-    """Relative paths of all files and folders; links are followed, each target once."""
-
-    def refuse(error: OSError) -> None:
-        raise DatasetError(f"cannot read {error.filename}: {error.strerror}; check its permissions") from error
-
-    files: list[str] = []
-    folders: list[str] = []
-    followed = {os.path.realpath(path)}
-    for folder, subfolders, names in os.walk(path, onerror=refuse, followlinks=True):
-        for name in list(subfolders):
-            full = os.path.join(folder, name)
-            target = os.path.realpath(full) if os.path.islink(full) else ""
-            if name.startswith(".") or target in followed:
-                subfolders.remove(name)
-            elif target:
-                followed.add(target)
-        below = Path(folder).relative_to(path).as_posix()
-        folders.append(below)
-        files += [f"{below}/{name}" for name in names]
-    return files, folders
-
-
 def read_folder(path: Path) -> Reading:
     """A folder of class folders; images at any depth inside a class folder.
 
     Raises:
-        DatasetError: no images, no class folders, or a folder that may not be read.
+        DatasetError: no images, no class folders, folders that may be parts of a split as well as classes, two class
+            folders that are the same, or a folder that may not be read.
     """
-    root, members = _classes(*_walk(path), f"folder {str(path)!r}")
-    labels, class_names = index_labels(list(members.values()))
-    keys = [key.removeprefix(root) for key in members]
-    return Reading(FolderSource(path / root, keys), labels, class_names, path.resolve().name)
+    files, folders = walk(path)
+    where = f"folder {str(path)!r}"
+    layout = _find(files, folders, where, lambda parts: repr(str(path.joinpath(*parts))), head_below(path))
+
+    def read(root: Parts, members: dict[Parts, str]) -> Reading:
+        labels, class_names = index_labels(list(members.values()))
+        keys = ["/".join(member[len(root) :]) for member in members]
+        source = FolderSource(path.joinpath(*root), keys)
+        return Reading(source, labels, class_names, path.resolve().name, left_out=layout.left_out)
+
+    return _with_validation(read, layout)
+
+
+def head_below(path: Path) -> Callable[[Parts], bytes]:
+    """What gives the first bytes of a file below a folder; none of one that cannot be read."""
+
+    def head(parts: Parts) -> bytes:
+        with suppress(OSError), path.joinpath(*parts).open("rb") as file:
+            return file.read(kinds.HEAD)
+        return b""
+
+    return head
+
+
+def _with_validation(read: Callable[[Parts, dict[Parts, str]], Reading], layout: Layout) -> Reading:
+    """The training part, which knows its validation part."""
+    reading = read(layout.root, layout.members)
+    if not layout.validation:
+        return reading
+    validation = replace(read(layout.validation_root, layout.validation), left_out=())
+    return replace(reading, validation=validation)
 
 
 def read_zip(path: Path) -> Reading:
@@ -219,6 +222,30 @@ def read_zip(path: Path) -> Reading:
 
     Raises:
         DatasetError: no zip, encrypted, an unsupported compression, no images, no class folders.
+    """
+    entries, folders = zip_entries(path)
+
+    def where(parts: Parts) -> str:
+        return f"{'/'.join(parts)!r} of the unpacked zip"
+
+    with zip_heads(path, entries) as head:
+        layout = _find(entries, folders, f"zip {str(path)!r}", where, head)
+    check_entries(path, [entries[member] for member in (*layout.members, *layout.validation)])
+
+    def read(root: Parts, members: dict[Parts, str]) -> Reading:
+        labels, class_names = index_labels(list(members.values()))
+        keys = ["/".join(member[len(root) :]) for member in members]
+        source = ZipSource(path, keys, [entries[member] for member in members])
+        return Reading(source, labels, class_names, path.stem, left_out=layout.left_out)
+
+    return _with_validation(read, layout)
+
+
+def zip_entries(path: Path) -> tuple[dict[Parts, zipfile.ZipInfo], list[Parts]]:
+    """Files of a zip, without what is hidden or points outside, and folders.
+
+    Raises:
+        DatasetError: it is no zip.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -228,19 +255,38 @@ def read_zip(path: Path) -> Reading:
             f"{str(path)!r} is not a readable zip ({error}); an interrupted download or another kind of "
             "archive looks like this. Fetch it again, or unpack it and pass the folder"
         ) from error
-    entries: dict[str, zipfile.ZipInfo] = {}
+    entries: dict[Parts, zipfile.ZipInfo] = {}
     folders = []
     for info in infos:
         name = info.filename.replace("\\", "/")
         if name.startswith("/") or ".." in name.split("/") or name[1:2] == ":":
             continue
+        if not (parts := _parts(name)):
+            continue
         if name.endswith("/"):
-            folders.append(name)
-        elif parts := _parts(name):
-            entries["/".join(parts)] = info
-            folders += ["/".join(parts[:-1])]
-    root, members = _classes(entries, folders, f"zip {str(path)!r}")
-    used = [entries[key] for key in members]
+            folders.append(parts)
+        else:
+            entries[parts] = info
+            folders.append(parts[:-1])
+
+    return entries, folders
+
+
+@contextmanager
+def zip_heads(path: Path, entries: Mapping[Parts, zipfile.ZipInfo]) -> Iterator[Callable[[Parts], bytes]]:
+    """What gives the first bytes of a file of a zip; none of one that cannot be read."""
+    with zipfile.ZipFile(path) as archive:
+
+        def head(parts: Parts) -> bytes:
+            with suppress(Exception), archive.open(entries[parts]) as file:  # a broken file is no image
+                return file.read(kinds.HEAD)
+            return b""
+
+        yield head
+
+
+def check_entries(path: Path, used: list[zipfile.ZipInfo]) -> None:
+    """Refuse files of a zip that are encrypted or packed in a way that is not read, with a `DatasetError`."""
     if any(info.flag_bits & 1 for info in used):
         raise DatasetError(
             f"zip {str(path)!r} is protected by a password; unpack it and pass the folder, or zip it again without one"
@@ -251,6 +297,3 @@ def read_zip(path: Path) -> Reading:
             f"zip {str(path)!r} uses compression method {strange[0]}, expected stored, deflate or bzip2; "
             "zip it again with the default settings, or unpack it and pass the folder"
         )
-    labels, class_names = index_labels(list(members.values()))
-    keys = [key.removeprefix(root) for key in members]
-    return Reading(ZipSource(path, keys, used), labels, class_names, path.stem)

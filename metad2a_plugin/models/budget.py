@@ -349,7 +349,7 @@ def _grid(least: int) -> tuple[int, ...]:
 
 
 def _images(task: Task) -> int:
-    return len(task.features) if task.images is None else task.images
+    return len(task.labels) if task.images is None else task.images
 
 
 def _chance(task: Task | None) -> torch.Tensor:

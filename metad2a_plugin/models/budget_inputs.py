@@ -59,8 +59,8 @@ DATASET = (
 
 def dataset_features(task: Task) -> torch.Tensor:
     """How hard a dataset is and what its images are like, float64 ``[dataset features]``; NaN where it is not known."""
-    chosen = torch.linspace(0, len(task.features) - 1, min(len(task.features), _PROBED)).long()
-    features = task.features[chosen]
+    chosen = torch.linspace(0, len(task.labels) - 1, min(len(task.labels), _PROBED)).long()
+    features = task.rows(chosen)
     labels = task.labels[chosen].unique(return_inverse=True)[1]
     unit = float(2 * features.var(0, correction=0).sum())
     told = image_separability(features, labels, unit).tolist()

@@ -47,7 +47,7 @@ def halves(dataset: ImageDataset, config: SearchConfig) -> TrainingData:
         DatasetError: no class has two images; or too many images are broken.
     """
     split = TrainConfig(input_size=config.input_size, validation=0.5, split_seed=config.split_seed)
-    return prepare(dataset, split)
+    return prepare(dataset.alone(), split)
 
 
 class GradientSearch(TrainingLoop[SearchEpoch]):

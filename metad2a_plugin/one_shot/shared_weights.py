@@ -181,7 +181,7 @@ class SharedWeights(Fit):
                 f"({len(dataset.class_names)}); give the dataset it was trained on"
             )
         config = TrainConfig.from_dict(about["config"] | {"device": device})
-        data = prepare(dataset, config)
+        data = prepare(dataset.alone(), config)
         if data.fingerprint != about["data"]:
             raise CheckpointError(
                 f"the supernet {str(path)!r} was trained on other images than those of {dataset.name!r}, some of which "

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from metad2a_plugin.candidates.find import Effort
 from metad2a_plugin.candidates.generate import Draw
 from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.data import ImageDataset, Task, extract_task, get_encoder, load_dataset
+from metad2a_plugin.data.checks import check_scale
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.models.checkpoint import Checkpoint, load_checkpoint
 from metad2a_plugin.models.generator import TEMPERATURE
@@ -103,12 +105,14 @@ class MetaD2A:
             one_of("option", name, TASK_OPTIONS)
         checkpoint, dim = self.checkpoint, self.checkpoint.predictor.feature_dim
         if isinstance(dataset, Task):
-            if dataset.encoder != checkpoint.encoder or dataset.features.shape[1] != dim:
+            if dataset.encoder != checkpoint.encoder or dataset.dim != dim:
                 raise CheckpointError(
-                    f"the task's features are of encoder {dataset.encoder!r} ({dataset.features.shape[1]} numbers an "
+                    f"the task's features are of encoder {dataset.encoder!r} ({dataset.dim} numbers an "
                     f"image), the model {checkpoint.name!r} reads those of {checkpoint.encoder!r} ({dim}); "
                     f"make the task with extract_task(dataset, encoder={checkpoint.encoder!r})"
                 )
+            model = getattr(checkpoint.predictor, "long", checkpoint.predictor)
+            check_scale(dataset, getattr(model, "anchors", None))
             return dataset
         images = dataset if isinstance(dataset, ImageDataset) else load_dataset(dataset)
         encoder = get_encoder(checkpoint.encoder, self.device)
@@ -269,16 +273,18 @@ class MetaD2A:
             task_of(ranker, None, effort.seed)  # refuses a predictor that needs one
         else:
             task = self.task(dataset, seed=effort.seed, progress=progress, **options)
+            ranker.distance(task)  # encodes the images that the answer rests on, which is no time of the search
         features = time.perf_counter() - begin
         draw = None if task is None or self.checkpoint.generator is None else self.source(task, effort.seed)
         return ranker, Origin(task, draw, self.checkpoint.name, features)
 
     def source(self, task: Task, seed: int = 0) -> Draw:
         """The generator's draws for a dataset, which limits can steer; see `candidates.generate`."""
-        chains, z = Chains(self.space), self._latent(task, seed)
+        chains = Chains(self.space)
+        latent = cache(partial(self._latent, task, seed))  # its images are encoded only where draws are wanted
 
         def draw(n: int, tilt: torch.Tensor | None) -> torch.Tensor:
-            return self._distinct(z, n, seed, None if tilt is None else chains.ahead(tilt))
+            return self._distinct(latent(), n, seed, None if tilt is None else chains.ahead(tilt))
 
         return draw
 

@@ -148,7 +148,8 @@ def _train(
     dataset: ImageDataset, config: CellConfig, tasks: TaskConfig, runs: Path, name: str, progress: Progress
 ) -> list[TrainResult]:
     space, training = get_space(config.space), config.training(tasks.device)
-    data = prepare(dataset.sample(max(2, config.images // dataset.num_classes), config.seed), training)
+    sampled = dataset.alone().sample(max(2, config.images // dataset.num_classes), config.seed)
+    data = prepare(sampled, training)
     results = []
     for done, cell in enumerate(live_cells(space, config.count, config.seed), 1):
         results += train_many(space, [cell], data, training, runs / "cells", progress=False)

@@ -19,7 +19,7 @@ def task_data(dataset: ImageDataset, config: TaskConfig) -> TrainingData:
     Raises:
         DatasetError: no class has two images, or too many images are broken.
     """
-    sampled = dataset.sample(max(2, config.images // dataset.num_classes), config.seed)
+    sampled = dataset.alone().sample(max(2, config.images // dataset.num_classes), config.seed)
     return prepare(sampled, config.training(len(sampled)))
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from metad2a_plugin.data.dataset import ImageDataset
+from metad2a_plugin.data.pixels import few
 from metad2a_plugin.data.streamed import Pixels, StreamedPixels
 from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.training.config import TrainConfig
@@ -64,7 +65,12 @@ class TrainingData:
 
 
 def prepare(
-    dataset: ImageDataset, config: TrainConfig, *, stream: bool = False, verified: bool = False
+    dataset: ImageDataset,
+    config: TrainConfig,
+    *,
+    stream: bool = False,
+    verified: bool = False,
+    validation: ImageDataset | None = None,
 ) -> TrainingData:
     """Decode and split a dataset, each image once; broken ones are left out with a warning.
 
@@ -73,12 +79,43 @@ def prepare(
         config: size of the images, and the split.
         stream: whether images that would take more than `IN_MEMORY` are decoded again each time they are asked for.
         verified: whether it is known that no image is broken.
+        validation: images to validate with, of the same classes; by default those of the dataset's own validation part,
+            and where it has none, a share of its images, `TrainConfig.validation`.
 
     Raises:
-        DatasetError: no class has two images, so that none can be held out; or too many images are broken.
+        DatasetError: no class has two images, so that none can be held out; the validation images are of other classes;
+            or too many images are broken.
     """
-    size, streams = config.input_size, stream and 3 * config.input_size**2 * len(dataset) > IN_MEMORY
+    size = config.input_size
+    own = validation or dataset.validation
+    streams = stream and 3 * size**2 * (len(dataset) + len(own or ())) > IN_MEMORY
+    if own is not None:
+        check_classes(own, dataset)
     dataset = dataset.verified() if streams and not verified else dataset
+    parts = _split(dataset, config, streams) if own is None else _given(dataset, own, size, streams)
+    train, images, held_out, validation_images = parts
+    some = torch.linspace(0, len(images) - 1, min(len(images), _FEW)).long() if streams else slice(None)
+    mean, std = pixel_statistics(images[some])
+    return TrainingData(
+        images=images,
+        labels=torch.from_numpy(train.labels),
+        validation_images=validation_images,
+        validation_labels=torch.from_numpy(held_out.labels),
+        mean=mean,
+        std=std,
+        class_names=train.class_names,
+        split=split_settings(config),
+        train=train,
+        validation=held_out,
+    )
+
+
+_Parts = tuple[ImageDataset, Pixels, ImageDataset, Pixels]
+
+
+def _split(dataset: ImageDataset, config: TrainConfig, streams: bool) -> _Parts:
+    """A share of the images held out."""
+    size = config.input_size
     held_out = dataset.held_out(config.validation, config.split_seed)
     pixels = None
     if not streams:
@@ -95,27 +132,42 @@ def prepare(
             f"no class of {dataset.name!r} has two images, so none can be held out for validation; add images"
         )
     train, validation = dataset.subset(~held_out), dataset.subset(held_out)
-    images: Pixels
-    validation_images: Pixels
     if pixels is None:
-        images, validation_images = StreamedPixels(train, size), StreamedPixels(validation, size)
-        few = images[torch.linspace(0, len(images) - 1, min(len(images), _FEW)).long()]
-    else:
-        images, validation_images = pixels[: len(train)], pixels[len(train) :]
-        few = images
-    mean, std = pixel_statistics(few)
-    return TrainingData(
-        images=images,
-        labels=torch.from_numpy(train.labels),
-        validation_images=validation_images,
-        validation_labels=torch.from_numpy(validation.labels),
-        mean=mean,
-        std=std,
-        class_names=dataset.class_names,
-        split=split_settings(config),
-        train=train,
-        validation=validation,
-    )
+        return train, StreamedPixels(train, size), validation, StreamedPixels(validation, size)
+    return train, pixels[: len(train)], validation, pixels[len(train) :]
+
+
+def _given(dataset: ImageDataset, validation: ImageDataset, size: int, streams: bool) -> _Parts:
+    """All images for training, and others to validate with."""
+    train, images = _decoded(dataset.alone(), size, streams)
+    # Classes none of whose training images can be read are gone.
+    validation = validation.of_classes(train.class_names)
+    validation = validation.verified() if streams else validation
+    held_out, validation_images = _decoded(validation, size, streams)
+    return train, images, held_out.of_classes(train.class_names), validation_images
+
+
+def _decoded(dataset: ImageDataset, size: int, streams: bool) -> tuple[ImageDataset, Pixels]:
+    if streams:
+        return dataset, StreamedPixels(dataset, size)
+    pixels, broken = dataset.decode(range(len(dataset)), size)
+    return dataset.without(broken), pixels
+
+
+def check_classes(validation: ImageDataset, dataset: ImageDataset) -> None:
+    """Refuse validation images of other classes than those of the dataset.
+
+    Raises:
+        DatasetError: they are; the message names some that one of them lacks.
+    """
+    theirs, ours = set(validation.class_names), set(dataset.class_names)
+    if theirs != ours:
+        lacks = [(validation.name, sorted(ours - theirs)), (dataset.name, sorted(theirs - ours))]
+        text = " and ".join(f"{name!r} has no {few(names)}" for name, names in lacks if names)
+        raise DatasetError(
+            f"the validation images must be of the same classes as the others, by name, but {text}; rename the class "
+            "folders, or leave the validation images out"
+        )
 
 
 def pixel_statistics(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from layout_toys import classes, write_tree
 from meta_toys import SPACE, FitConfig, checkpoint, class_images, coloured, mobile_toy, toy, write_folder
 from PIL import Image
 
@@ -166,6 +167,32 @@ def test_train_searches_where_nothing_is_given(model: str, work: Path, capsys: A
     assert "rank 1" in shown and "validation" in shown
     (result,) = (work / "kept").rglob("result.json")
     assert json.loads(result.read_text())["architecture"] in shown
+
+
+def test_train_validates_on_what_it_is_given_or_finds(work: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tree(work / "pets", classes("train", 4) | classes("val", 2))
+    write_tree(work / "more", classes("", 3))
+    write_tree(work / "others", classes("", 3, "cat dog bird"))
+    seen: list[int] = []
+    prepared = training.prepare
+
+    def watched_prepare(dataset: Any, config: Any, **options: Any) -> Any:
+        data = prepared(dataset, config, **options)
+        seen.append(len(data.validation))
+        return data
+
+    monkeypatch.setattr(training, "prepare", watched_prepare)
+    arguments = ["train", "pets", "-a", CELL, *TINY]
+    for i, options in enumerate(([], ["--validation-data", "more"], ["--validation", "0.25"])):
+        assert main([*arguments, *options, "--out", f"kept{i}"]) == 0
+    assert seen == [6, 9, 3]
+    shown = capsys.readouterr()
+    assert "pets: 12 images, 3 classes" in shown.out and "6 validation images" in shown.out
+    assert "only 'train' is used" in shown.err
+    assert main([*arguments, "--validation-data", "others"]) == 2
+    assert "'others' has no 'fish' and 'pets' has no 'bird'" in capsys.readouterr().err
+    assert main([*arguments, "--validation-data", "more", "--validation", "0.3"]) == 2
+    assert "both say what to validate with" in capsys.readouterr().err
 
 
 # -- export --------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from metad2a_plugin.candidates.find import Effort
 from metad2a_plugin.cli import search as search_commands
 from metad2a_plugin.cli.app import app
 from metad2a_plugin.cli.main import main
-from metad2a_plugin.data import ImageDataset, dataset, load_dataset
+from metad2a_plugin.data import ImageDataset, dataset, load_dataset, loading
 from metad2a_plugin.spaces.nasbench201.supernet import NASBench201Supernet
 from metad2a_plugin.strategies import trained_search
 from metad2a_plugin.training.files import load_network
@@ -65,6 +65,22 @@ def test_json_goes_to_standard_output_alone(arguments: list[str], work: Path, ca
     assert list(work.glob("-*")) == []
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [[*PLAIN, "images.npz"], ["score", CELL, "-d", "images.npz", "--predictor", "naswot"], ["similar", "images.npz"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_was_read_is_part_of_the_result(arguments: list[str], work: Path, capsys: Any) -> None:
+    read = "images: 18 images, 3 classes, 6 a class ('0' 6, '1' 6, '2' 6)"
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.count(read) == 1
+    assert main([*arguments, "--json", "-"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) and read in shown.err
+    assert main(["--quiet", *arguments]) == 0
+    assert read not in capsys.readouterr().out
+
+
 def test_a_link_and_a_pipe_are_written_into(work: Path) -> None:
     (work / "real").mkdir()
     (work / "link.json").symlink_to("real/r.json")
@@ -94,7 +110,7 @@ def test_quiet_leaves_notes_and_progress_out(work: Path, capsys: Any) -> None:
 
 def test_verbose_says_what_was_read_and_where_an_error_comes_from(capsys: Any) -> None:
     assert main(["-v", "search", "images.npz", "--predictor", "params", "--top", "1"]) == 0
-    assert "read images: 18 images, 3 classes" in capsys.readouterr().err
+    assert "read images: 18 images, 3 classes" in capsys.readouterr().out
     assert main(["-v", "search", "gone"]) == 2
     said = capsys.readouterr().err
     assert "Traceback" in said and said.splitlines()[-1].startswith("error: no file or folder 'gone'")
@@ -105,7 +121,7 @@ def test_verbose_says_what_was_read_and_where_an_error_comes_from(capsys: Any) -
 def looks(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often images are read, decoded at which size, and split."""
     counted: Counter[str] = Counter()
-    read, square, held_out = dataset._read, dataset._square, ImageDataset.held_out
+    read, square, held_out = loading._read, dataset._square, ImageDataset.held_out
 
     def counted_read(source: Any) -> Any:
         counted["read"] += 1
@@ -119,7 +135,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         counted["split"] += 1
         return held_out(self, *arguments)
 
-    monkeypatch.setattr(dataset, "_read", counted_read)
+    monkeypatch.setattr(loading, "_read", counted_read)
     monkeypatch.setattr(dataset, "_square", counted_square)
     monkeypatch.setattr(ImageDataset, "held_out", counted_split)
     return counted

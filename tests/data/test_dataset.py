@@ -326,12 +326,11 @@ def test_torch_subset_keeps_class_names_and_decodes_only_on_demand() -> None:
     assert dataset.image(0)[0, 0].tolist() == [4, 1, 0]
 
 
-@pytest.mark.parametrize(("high", "kind"), [(1, np.uint8), (16, np.float64), (4095, np.uint16)])
-def test_almost_black_arrays_are_a_warning(high: int, kind: type) -> None:
-    images = np.full((4, 3, 3), high, kind)
-    with pytest.warns(DatasetWarning, match=f"largest pixel of 'arrays' is {high}, .*pass images / {high}"):
+def test_almost_black_arrays_are_a_warning() -> None:
+    images = np.ones((4, 3, 3), np.uint8)
+    with pytest.warns(DatasetWarning, match="largest pixel of 'arrays' is 1, .*pass images / 1"):
         load_dataset((images, [0, 1, 0, 1]))
-    assert load_dataset((images / high, [0, 1, 0, 1])).image(0).min() == 255
+    assert load_dataset((images / 1, [0, 1, 0, 1])).image(0).min() == 255
 
 
 def test_digits() -> None:
@@ -351,7 +350,7 @@ def test_digits_without_sklearn_names_the_extra(monkeypatch: pytest.MonkeyPatch)
 def test_summary(folder: Path) -> None:
     dataset = load_dataset(folder)
     assert dataset.summary() == (
-        "flowers: 12 images, 3 classes, 3 to 5 (median 4) a class ('lily', 'rose', 'tulip')"
+        "flowers: 12 images, 3 classes, 3 to 5 (median 4) a class ('lily' 3, 'rose' 5, 'tulip' 4)"
     )
     assert ", 2 a class" in dataset.sample(2).summary()
 

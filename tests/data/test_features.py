@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,8 @@ import pytest
 import torch
 from image_toys import MeanColour, write_folder, write_zip
 
-from metad2a_plugin.data import DatasetWarning, extract_task, load_dataset
+from metad2a_plugin.data import DatasetWarning, ImageDataset, Task, extract_task, load_dataset
+from metad2a_plugin.data.statistics import image_statistics
 from metad2a_plugin.errors import ConfigError, DatasetError
 
 
@@ -183,3 +186,116 @@ def test_real_zip(data_root: Path, encoder: MeanColour) -> None:
     dataset = load_dataset(data_root / "images" / "signdigits.zip")
     task = extract_task(dataset, encoder, max_images_per_class=20, cache_dir=False)
     assert task.features.shape == (200, 3) and task.num_classes == 10
+
+
+# -- what is encoded, and when ---------------------------------------------------------------------
+class Summed(MeanColour):
+    """Counts the images that it has seen."""
+
+    seen = 0
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen += len(images)
+        return super().__call__(images)
+
+
+@pytest.fixture
+def many() -> ImageDataset:
+    """More images than are encoded at once, of more classes than a draw takes."""
+    pixels = np.random.default_rng(0).integers(0, 256, (2400, 4, 4, 3), dtype=np.uint8)
+    return load_dataset((pixels, np.arange(2400) % 600))
+
+
+def test_of_many_images_those_of_the_draws_are_encoded_and_answers_are_the_same(
+    many: ImageDataset, cache: Path
+) -> None:
+    encoder = Summed()
+    task = extract_task(many, encoder)
+    assert encoder.seen == 0 and len(task.labels) == 2400 and task.dim == 3
+    sets = task.sets()
+    assert 0 < encoder.seen <= 10 * 20 * 4
+    seen = encoder.seen
+    assert torch.equal(task.sets()[3][0], sets[3][0]) and encoder.seen == seen
+    whole = Task(encoder(many.images(range(2400), 16)), task.labels)
+    for (one, _), (other, _) in zip(sets, whole.sets(), strict=True):
+        assert torch.allclose(one, other)
+    assert torch.allclose(task.draw(seed=1), whole.draw(seed=1))
+    assert torch.allclose(task.features, whole.features)
+
+
+def test_what_was_encoded_is_in_the_cache(many: ImageDataset, cache: Path) -> None:
+    sets = extract_task(many, Summed()).sets()
+    again = Summed()
+    task = extract_task(many, again)
+    assert torch.equal(task.sets()[0][0], sets[0][0]) and again.seen == 0
+    assert len(task.features) == 2400 and again.seen < 2400
+    assert extract_task(many, more := Summed()).features.shape == (2400, 3) and more.seen == 0
+
+
+def test_statistics_are_computed_when_they_are_asked_for(
+    folder: Path, encoder: MeanColour, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = extract_task(load_dataset(folder), encoder)
+    assert task.statistics is not None
+    expected = image_statistics(load_dataset(folder).images(range(12), 16), task.labels)
+    assert task.statistics == pytest.approx(expected, abs=1e-5)
+    monkeypatch.setattr("metad2a_plugin.data.encoded.StatisticsOf", None)
+    assert extract_task(load_dataset(folder), encoder).statistics == pytest.approx(expected, abs=1e-5)
+
+
+def test_tasks_are_pickled_with_all_features(many: ImageDataset, cache: Path) -> None:
+    task = pickle.loads(pickle.dumps(extract_task(many, Summed())))
+    assert task.features.shape == (2400, 3) and isinstance(task.statistics, dict)
+    assert replace(task, name="other").rows(torch.tensor([5])).shape == (1, 3)
+
+
+# -- features given directly -----------------------------------------------------------------------
+FEATURES = np.random.default_rng(0).normal(size=(6, 4))
+
+
+def test_features_of_any_numbers_make_a_task() -> None:
+    for features in (FEATURES, FEATURES.astype(np.float16), torch.from_numpy(FEATURES)):
+        for labels in (np.arange(6) % 2, torch.arange(6).float() % 2, np.arange(6, dtype=np.uint8) % 2):
+            task = Task(features, labels)  # type: ignore[arg-type]
+            assert task.features.dtype == torch.float32 and task.labels.tolist() == [0, 1] * 3
+            assert task.sets()[0][0].shape == (6, 4)
+
+
+BAD_FEATURES = {
+    "NaN": (np.where(np.eye(6, 4) > 0, np.nan, 1), np.arange(6) % 2, r"4 of 6 rows .* NaN or infinity .*row 0"),
+    "infinite": (np.full((6, 4), np.inf), np.arange(6) % 2, "6 of 6 rows"),
+    "one axis": (FEATURES[0], np.arange(4) % 2, r"got shape \[4\]"),
+    "complex": (FEATURES.astype(complex), np.arange(6) % 2, "features are numbers, got torch.complex128"),
+    "lengths": (FEATURES, np.arange(5) % 2, "got 6 images and 5 labels"),
+    "measured labels": (FEATURES, np.linspace(0, 1, 6), "whole numbers from 0 to classes-1"),
+    "negative labels": (FEATURES, np.arange(6) % 2 - 1, "from -1; expected the class of each image"),
+    "one-hot labels": (FEATURES, np.eye(6), r"of shape \[6, 6\]"),
+    "a class without images": (FEATURES, np.arange(6) % 2 * 2, "class 1 of 'task' has no image"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FEATURES)
+def test_features_that_cannot_be_used(kind: str) -> None:
+    features, labels, message = BAD_FEATURES[kind]
+    with pytest.raises(DatasetError, match=message):
+        Task(features, labels)  # type: ignore[arg-type]
+
+
+# -- images that say nothing -----------------------------------------------------------------------
+def _repeated(pixels: np.ndarray, labels: list[int]) -> str:
+    said = []
+    for _ in range(2):  # the second from the cache
+        with pytest.warns(DatasetWarning) as caught:
+            extract_task(load_dataset((pixels, labels)), MeanColour())
+        said += [str(w.message) for w in caught]
+    first, second = said
+    assert first == second
+    return first
+
+
+def test_images_that_repeat_are_said_every_time(cache: Path) -> None:
+    distinct = np.random.default_rng(0).integers(0, 256, (12, 5, 5, 3), dtype=np.uint8)
+    assert "all 12 images of 'arrays' are the same" in _repeated(np.full((12, 5, 5), 90, np.uint8), [0, 1] * 6)
+    contrary = np.concatenate([distinct[:11], distinct[:1]])
+    assert "2 of 12 images of 'arrays' look exactly like one of another class" in _repeated(contrary, [0, 1] * 6)
+    assert "only 4 of 12 images of 'arrays' differ" in _repeated(np.tile(distinct[:4], (3, 1, 1, 1)), [0, 1] * 6)

@@ -14,7 +14,7 @@ from meta_toys import CELLS, SPACE, checkpoint, coloured, image_dataset
 from metad2a_plugin import MetaD2A
 from metad2a_plugin.candidates.find import Effort
 from metad2a_plugin.candidates.limits import Limits
-from metad2a_plugin.data import Task, extract_task
+from metad2a_plugin.data import DatasetWarning, Task, extract_task
 from metad2a_plugin.devices.nasbench201 import LatencyModel
 from metad2a_plugin.errors import ArchitectureError, CheckpointError, ConfigError, DatasetError
 from metad2a_plugin.models.checkpoint import shipped
@@ -114,6 +114,19 @@ def test_arrays_and_datasets_and_tasks_are_one_and_the_same(searcher: MetaD2A, t
     from_task = searcher.search(task, top=3)
     assert plain.candidates == dataset.candidates == from_task.candidates
     assert set(plain.seconds) == {"features", "search"} and min(plain.seconds.values()) >= 0
+
+
+def test_features_of_another_scale_are_said(searcher: MetaD2A, task: Task) -> None:
+    scaled = dataclasses.replace(task, features=100 * task.features)
+    with pytest.warns(DatasetWarning, match="were they scaled or standardised"):
+        searcher.task(scaled)
+
+
+def test_features_that_are_not_finite_are_refused(task: Task) -> None:
+    features = task.features.clone()
+    features[1, 0] = math.nan
+    with pytest.raises(DatasetError, match=r"1 of .* rows of features .* NaN or infinity .*row 1"):
+        dataclasses.replace(task, features=features)
 
 
 def test_without_a_dataset_the_average_task_is_ranked(searcher: MetaD2A) -> None:
