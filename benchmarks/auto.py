@@ -8,7 +8,7 @@ of the processor, on one core, so that other work on the machine changes nothing
 
 - the linear classifier of the shipped encoder's features, and that encoder, fine-tuned for the whole time;
 - ten random cells of 16 channels and one cell a stage at 32 pixels, by validation the best, a tenth of the time each;
-- what `search` proposes, its best three trained with batches of 128 and 5 cells a stage, a third of the time each;
+- what `search` proposes, its best three with batches of 128 and 5 cells a stage, a third of the time each;
 - a ResNet-20 as wide as fits the parameters of what `auto` found, with soft labels, for the whole time.
 
 With limits, ten random cells within them, trained as `auto` trains its own, are the only comparison. The predictor of
@@ -126,7 +126,7 @@ class Contest:
         return max(found)[1]
 
     def _defaults(self) -> float:
-        """Those of `search` and, before there was `auto`, of `train`, but for the epochs: as many as fit are trained."""
+        """Those of `search` and, before there was `auto`, of `train`, but for the epochs: as many as fit."""
         found = MetaD2A.from_pretrained("nasbench201").search(self.images.known, top=3).candidates
         config = self.images.training(batch_size=128)
         budget = Budget(batch_size=128, options=config.options)
