@@ -150,6 +150,8 @@ def train(
             options = dict(next(iter(shipped_sizes(searched)), {}))
         settings |= {"weights": opt.supernet_file(weights)} | ({} if opt.told(context, "lr") else {"lr": LR})
         check_weights(searched, settings["weights"], options)
+    if not shared_weights:  # the supernet has its own
+        searched.check_options(options)
     config = opt.configured(TrainConfig, settings, options=options, input_size=size)
     opt.check_outputs(json, folders=(out,))
     report = Report(json)

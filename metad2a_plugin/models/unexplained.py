@@ -50,7 +50,7 @@ def explained(task: Task, seed: int = 0) -> Explained:
     generator = torch.Generator().manual_seed(seed)
 
     def right(order: torch.Tensor) -> float:
-        """NaN, where no class has two images, is no image right."""
+        # NaN, where no class has two images, is no image right.
         return float(image_separability(features, labels[order], 1.0)[0].nan_to_num())
 
     every = torch.arange(len(labels))

@@ -36,6 +36,7 @@ from metad2a_plugin.search.result import SearchResult
 from metad2a_plugin.search.scoring import task_of
 from metad2a_plugin.spaces.base import Architectures, SearchSpace
 from metad2a_plugin.utils.checks import integer, one_of
+from metad2a_plugin.utils.last_use import LastUse
 from metad2a_plugin.utils.torch_device import usable
 
 TASK_OPTIONS = ("batch_size", "cache_dir", "max_images_per_class")
@@ -61,6 +62,7 @@ class MetaD2A:
         self.checkpoint = checkpoint.to(self.device)
         self.space: SearchSpace = get_space(checkpoint.space)
         self.predictor = CheckpointPredictor(self.space, self.checkpoint)
+        self._checked: LastUse[Task, None] = LastUse()
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str] = "nasbench201", device: str = "cpu") -> MetaD2A:
@@ -112,7 +114,7 @@ class MetaD2A:
                     f"make the task with extract_task(dataset, encoder={checkpoint.encoder!r})"
                 )
             model = getattr(checkpoint.predictor, "long", checkpoint.predictor)
-            check_scale(dataset, getattr(model, "anchors", None))
+            self._checked.get(dataset, lambda: check_scale(dataset, getattr(model, "anchors", None)))
             return dataset
         images = dataset if isinstance(dataset, ImageDataset) else load_dataset(dataset)
         encoder = get_encoder(checkpoint.encoder, self.device)

@@ -119,7 +119,7 @@ def test_folders_that_are_no_classes_are_left_out_of_the_accuracy() -> None:
 def test_other_files_are_counted_by_suffix() -> None:
     for name in ("labels.csv", "a.HEIC", "b.heic", ".hidden"):
         Path("flat", name).write_bytes(b"something")
-    with pytest.warns(UserWarning, match=r"holds files that are no images, left out: 2 of \.heic, 1 of \.csv$"):
+    with pytest.warns(UserWarning, match=r"files that are not read and are left out: 2 \.heic .*\[heic\]"):
         assert len(predict_images("network.safetensors", "flat").images) == 9
 
 
