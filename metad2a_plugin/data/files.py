@@ -64,7 +64,14 @@ def read_any_folder(path: Path) -> Reading:
         )
     tables = [file for file in near if file.lower().endswith(TABLES) and (path / file).stat().st_size < LARGEST]
     found = _by_tables(path, read_tables(lambda file: (path / file).read_bytes(), tables), what) if tables else None
-    return found or read_folder(path)
+    if found is not None:
+        return found
+    try:
+        return read_folder(path)
+    except DatasetError as error:
+        if sheets := [file for file in near if file.lower().endswith((".xls", ".xlsx", ".ods", ".mat"))]:
+            raise DatasetError(f"{error}; {few(sheets)} is not read: save it as CSV, if it has the labels") from error
+        raise
 
 
 def _near(path: Path) -> list[str]:

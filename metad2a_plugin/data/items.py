@@ -18,6 +18,7 @@ from metad2a_plugin.data.parts import report_broken
 from metad2a_plugin.data.pixels import (
     array_to_rgb,
     as_numpy,
+    axes,
     channel_axis,
     decode,
     deep_values,
@@ -286,7 +287,12 @@ def _pair_of(name: str, item: Any) -> Pair:
         return partial(_of_dict, (image, label))
     pair = partial(_of_tuple, name)
     image, label = pair(item)
-    swapped = np.ndim(image) == 0 and not isinstance(image, _FILE) and np.ndim(label) > 1
+    if isinstance(image, (tuple, list)) and len(image) and not isinstance(image[0], (int, float, list, tuple)):
+        raise DatasetError(
+            f"an item of {name} has {len(image)} values where one image was expected; wrap the dataset in one that "
+            "returns (image, label)"
+        )
+    swapped = axes(image) == 0 and not isinstance(image, _FILE) and axes(label) > 1
     if not isinstance(image, Image.Image) and (swapped or isinstance(label, Image.Image)):
         raise DatasetError(f"an item of {name} is (label, image), expected (image, label); swap them")
     return pair

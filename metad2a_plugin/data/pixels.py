@@ -24,6 +24,14 @@ class DatasetWarning(UserWarning):
     """Something in a dataset was left out or looks unintended; the rest is used."""
 
 
+def axes(value: Any) -> int:
+    """Axes of an array or nested list; 1 of a list of unlike parts."""
+    try:
+        return np.ndim(value)
+    except ValueError:
+        return 1
+
+
 def few(names: list[str], limit: int = 3) -> str:
     """The first names of a list, quoted, for a message."""
     return ", ".join(repr(name) for name in names[:limit]) + (", ..." if len(names) > limit else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import re
 import warnings
 import zipfile
 import zlib
@@ -165,6 +166,8 @@ def _find(
     if not listing.images:
         found = ", ".join(filter(None, (listing.warned, listing.beside)))
         only = f"only other files: {found}" if found else "it has no visible files"
+        if re.search(r" \.(zip|tar|gz|tgz|7z|rar)\b", found):
+            only += "; unpack the archives inside of it"
         raise DatasetError(f"no images in {what}: {only}. {FOLDER_HELP}. Image files end in .jpg, .png, .webp, ...")
     if listing.warned:
         _warn(f"{what}: files that are not read are left out: {listing.warned}")

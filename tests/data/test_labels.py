@@ -56,6 +56,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "dicts of a detector": ([{"boxes": 1, "labels": 2}] * 4, "'boxes', 'labels'.*object detection"),
     "masks": (np.zeros((4, 8, 8), int), "Masks of segmentation"),
     "empty texts": (["a", "", "b", "a"], "some labels are empty"),
+    "NaN in texts": (["a", "NaN", "b", "a"], "some labels are empty"),
     "complex": (np.zeros(4, complex), "dtype complex128"),
 }
 
