@@ -14,9 +14,10 @@ import numpy as np
 from metad2a_plugin.data import hub, tars
 from metad2a_plugin.data.arrays import read_arrays
 from metad2a_plugin.data.idx import idx_images, read_idx
-from metad2a_plugin.data.items import IMAGE_KEYS, LABEL_KEYS, read_images
+from metad2a_plugin.data.items import read_images
 from metad2a_plugin.data.kinds import SUFFIXES, suffix
 from metad2a_plugin.data.labels import index_labels
+from metad2a_plugin.data.pairs import IMAGE_KEYS, LABEL_KEYS
 from metad2a_plugin.data.pixels import few
 from metad2a_plugin.data.sources import (
     FolderSource,

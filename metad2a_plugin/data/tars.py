@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from metad2a_plugin.data.items import LABEL_KEYS
 from metad2a_plugin.data.kinds import HEAD, SUFFIXES, suffix
 from metad2a_plugin.data.labels import index_labels
+from metad2a_plugin.data.pairs import LABEL_KEYS
 from metad2a_plugin.data.sources import _LARGEST, FileSource, Reading, _find, _parts, _with_validation
 from metad2a_plugin.data.splits import training_names
 from metad2a_plugin.data.tables import LARGEST, labelled, read_tables
