@@ -297,7 +297,10 @@ def label_column(
     if len(others) > 1 and all(re.fullmatch(r"-?1(\.0+)?|0(\.0+)?", cell) for cell in cells):
         marks = np.array(cells, dtype=float).clip(0).reshape(len(table.rows), len(others))
         columns = [table.header[i] for i in others]
-        labels, class_names = index_labels(marks, columns)
+        try:
+            labels, class_names = index_labels(marks, columns)
+        except DatasetError as error:
+            raise DatasetError(f"in the table {table.name!r} of {what}: {error}") from error
         return [class_names[label] for label in labels]
     if len(others) == 1 and not plain:
         return _classes(table.column(others[0]), folders, what)

@@ -128,6 +128,15 @@ def test_the_folder_of_a_run_stands_for_its_network() -> None:
     assert torch.equal(folder.probabilities, file.probabilities)
 
 
+def test_the_scale_of_deep_files_is_said_of_their_folder() -> None:
+    for file in Path("flat").iterdir():
+        file.unlink()
+    for i in range(3):
+        Image.fromarray(np.arange(i, 100 + i, dtype=np.uint16).reshape(10, 10) * 50).save(f"flat/{i}.png")
+    with pytest.warns(UserWarning, match="pixels of 'flat' run from 0 to 5050"):
+        predict_images("network.safetensors", "flat")
+
+
 def test_broken_images_are_left_out_and_named() -> None:
     Path("flat/3.png").write_bytes(b"no image")
     with pytest.warns(UserWarning, match="1 of 9 images of 'flat' cannot be read"):
