@@ -145,8 +145,8 @@ class _Siblings:
         named = [*self.train, *self.named]
         bare = [name for name in named if not self._rest(name)]
         rests = {self._rest(name) for name in self.train}
-        pairs = any(self._rest(name) in rests for name in self.named)
-        if pairs and (len(named) == len(self.tops) or len(bare) > 1):
+        pairs = {self._rest(name) for name in self.named} & rests
+        if pairs and (any(pairs) or len(named) == len(self.tops) or len(bare) > 1):
             self.notes.refuse_flat(self.tops[self.train[0]])
         if len(named) < len(self.tops):
             return

@@ -135,7 +135,8 @@ class Names:
 def labelled(keys: Sequence[str], tables: Sequence[Table], what: str) -> tuple[list[str], list[str]] | None:
     """The images that tables name, with their labels.
 
-    None where no table names the images, or where the folders of the images say the same as the table.
+    None where no table names the images, or where the folders of the images say the same as the table. Where it also
+    says which images of these folders are for training, these are taken, by the names of their folders.
 
     Args:
         keys: relative paths of all images.
@@ -170,11 +171,12 @@ def labelled(keys: Sequence[str], tables: Sequence[Table], what: str) -> tuple[l
     if len(folders) > 1 and split_of(used[0]) not in ("train", None):
         return None  # of the images in other folders it says nothing
     pairs: dict[str, str] = {}
-    missing = 0
+    missing, whole = 0, len(used) == len(found)
     for given, column in found:
         if given.name not in used:
             continue
         table, place = training_rows(given, column, what)
+        whole = whole and len(table.rows) == len(given.rows)
         labels = label_column(table, place, what, [names(text) for text in table.column(place)], len(folders))
         if labels is None:
             return None
@@ -188,8 +190,11 @@ def labelled(keys: Sequence[str], tables: Sequence[Table], what: str) -> tuple[l
                     "labels are multi-label; keep one row for each image"
                 )
     if len(folders) > 1 and _same_as_folders(pairs):
-        return None
-    if len(folders) > 1 and len({os.path.dirname(key) for key in pairs}) > 1:
+        used_folders = {os.path.dirname(key) for key in pairs}
+        if whole or all(key in pairs for key in keys if os.path.dirname(key) in used_folders):
+            return None
+        pairs = {key: os.path.basename(os.path.dirname(key)) for key in pairs}  # which say more than numbers
+    elif len(folders) > 1 and len({os.path.dirname(key) for key in pairs}) > 1:
         _warn(f"{what}: classes are those of {few(list(used))}, which are others than its folders")
     _say(what, used, len(pairs), len(keys), missing)
     chosen = sorted(pairs)

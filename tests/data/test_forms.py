@@ -161,6 +161,38 @@ def test_a_table_that_says_other_than_the_folders_is_said(tmp_path: Path) -> Non
         assert load_dataset(write(tmp_path, {"labels.csv": table})).class_names == ("x", "y")
 
 
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {
+            "x.csv": "path,n,split\n"
+            + "".join(f"{top}/{i}.png,{top},{'train' if i else 'test'}\n" for top in "ab" for i in range(4))
+        },
+        {
+            "train.txt": "".join(f"{top}/{i}.png {n}\n" for n, top in enumerate("ab") for i in range(1, 4)),
+            "test.txt": "a/0.png 0\nb/0.png 1\n",
+        },
+    ],
+    ids=["a column", "files"],
+)  # fmt: skip
+def test_of_class_folders_a_table_may_say_the_training_part(tables: dict[str, str | bytes], tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 4, "b": 4})
+    with pytest.warns(DatasetWarning, match="left out: 'test"):
+        dataset = load_dataset(write(tmp_path, tables))
+    assert dataset.labels.tolist() == [0] * 3 + [1] * 3 and dataset.class_names == ("a", "b")
+
+
+@pytest.mark.filterwarnings("ignore::metad2a_plugin.data.DatasetWarning")
+def test_a_table_of_the_parts_that_folders_are_leaves_the_validation_part(tmp_path: Path) -> None:
+    for part in ("train", "valid"):
+        write_folder(tmp_path / part, {"a": 3, "b": 3})
+    table = "path,label,data set\n" + "".join(
+        f"{part}/{top}/{i}.png,{top},{part}\n" for part in ("train", "valid") for top in "ab" for i in range(3)
+    )
+    dataset = load_dataset(write(tmp_path, {"birds.csv": table}))
+    assert len(dataset) == 6 and dataset.validation is not None and len(dataset.validation) == 6
+
+
 def test_notes_to_single_images_are_no_tables(tmp_path: Path) -> None:
     boxes: dict[str, str | bytes] = {f"images/{i}.txt": "0 0.5 0.5 0.1 0.1\n" for i in range(6)}
     with pytest.raises(DatasetError, match=r"6 images in images/ .*no class folders"):

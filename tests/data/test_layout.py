@@ -154,6 +154,9 @@ REFUSED: dict[str, tuple[dict[str, int], str]] = {
     "flat parts": ({"train": 3, "test": 2}, "3 images in train/ .*no class folders"),
     "flat parts of one name": ({"x_train": 3, "x_test": 2}, "3 images in x_train/ .*no class folders"),
     "flat parts of two kinds": ({"trainA": 2, "trainB": 2, "testA": 1, "testB": 1}, "no class folders"),
+    "flat parts of one name and more": (
+        {"box_train": 3, "box_test": 2, "query": 2}, "3 images in box_train/ .*no class folders",
+    ),
     "a flat training part": ({"train": 3}, "3 images in train/ .*no class folders"),
     "flat parts and more": ({"train": 3, "test": 2, "samples": 1}, "no class folders"),
     "names are the classes": (
