@@ -74,5 +74,5 @@ def print_predictions(console: Console, found: ImagePredictions, top: int) -> No
         low, high = found.interval
         console.print(
             f"{found.right:,} of {found.labelled:,} images are answered as their folders say: {found.accuracy:.1f}% "
-            f"(95% interval {low:.1f} to {high:.1f}). Images that the network was trained on do not count."
+            f"(95% interval {low:.1f} to {high:.1f}). It says little of images that the network was trained on."
         )

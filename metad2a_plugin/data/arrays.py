@@ -71,7 +71,11 @@ def read_arrays(images: Any, labels: Any, name: str = "arrays", full: float | No
         raise DatasetError(f"there are no images (shape {list(pixels.shape)}); pass at least two classes")
     indices, class_names = index_labels(labels)
     if len(indices) != len(pixels):
-        raise DatasetError(f"{len(pixels)} images but {len(indices)} labels; every image needs exactly one label")
+        last = "; if the last axis counts the images, pass numpy.moveaxis(images, -1, 0)"
+        raise DatasetError(
+            f"{len(pixels)} images but {len(indices)} labels; every image needs exactly one label"
+            f"{last if pixels.shape[-1] == len(indices) else ''}"
+        )
     axis = channel_axis(pixels.shape[1:], channels_first=is_tensor(images))
     scale = Scale(white=full) if full else find_scale([pixels], name)
     if pixels.dtype == np.uint8 and 0 < (high := int(pixels.max())) < 255 / 8:

@@ -14,9 +14,10 @@ import numpy as np
 from metad2a_plugin.data import hub, tars
 from metad2a_plugin.data.arrays import read_arrays
 from metad2a_plugin.data.idx import idx_images, read_idx
-from metad2a_plugin.data.items import IMAGE_KEYS, LABEL_KEYS, read_images
+from metad2a_plugin.data.items import read_images
 from metad2a_plugin.data.kinds import SUFFIXES, suffix
 from metad2a_plugin.data.labels import index_labels
+from metad2a_plugin.data.pairs import IMAGE_KEYS, LABEL_KEYS
 from metad2a_plugin.data.pixels import few
 from metad2a_plugin.data.sources import (
     FolderSource,
@@ -64,7 +65,14 @@ def read_any_folder(path: Path) -> Reading:
         )
     tables = [file for file in near if file.lower().endswith(TABLES) and (path / file).stat().st_size < LARGEST]
     found = _by_tables(path, read_tables(lambda file: (path / file).read_bytes(), tables), what) if tables else None
-    return found or read_folder(path)
+    if found is not None:
+        return found
+    try:
+        return read_folder(path)
+    except DatasetError as error:
+        if sheets := [file for file in near if file.lower().endswith((".xls", ".xlsx", ".ods", ".mat"))]:
+            raise DatasetError(f"{error}; {few(sheets)} is not read: save it as CSV, if it has the labels") from error
+        raise
 
 
 def _near(path: Path) -> list[str]:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from metad2a_plugin.data.items import IMAGE_KEYS, LABEL_KEYS, ItemSource, deep_pixels, file_bytes
+from metad2a_plugin.data.items import ItemSource, deep_pixels, file_bytes
 from metad2a_plugin.data.labels import index_labels
+from metad2a_plugin.data.pairs import IMAGE_KEYS, LABEL_KEYS
 from metad2a_plugin.data.pixels import decode, few
 from metad2a_plugin.data.scale import PLAIN, Scale, find_scale, spread
 from metad2a_plugin.data.sources import Reading, Source, _warn

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from metad2a_plugin.data.labels import index_labels
+from metad2a_plugin.data.pairs import Pair, pair_of
 from metad2a_plugin.data.parts import report_broken
 from metad2a_plugin.data.pixels import (
     array_to_rgb,
@@ -21,7 +22,6 @@ from metad2a_plugin.data.pixels import (
     channel_axis,
     decode,
     deep_values,
-    few,
     is_deep,
     is_tensor,
     open_image,
@@ -32,15 +32,12 @@ from metad2a_plugin.data.sources import Reading, Source, _warn
 from metad2a_plugin.data.stated import plain, same, stated_labels
 from metad2a_plugin.errors import DatasetError
 
-IMAGE_KEYS = ("image", "img", "images", "pixel_values", "picture", "photo", "x")
-LABEL_KEYS = ("label", "labels", "target", "targets", "class", "category", "fine_label", "y")
 _SOON = 2000
 """So many items are read at once where their labels are not stated."""
 _ROOM = 2**28
 """Bytes of images that were read for their labels, or for their hash, and are kept until they are asked for."""
 _PROBES, _SAMPLE = 4, 64
 """Items that are read to see whether any is not uint8, and for the range of all."""
-Pair = Callable[[Any], tuple[Any, Any]]
 
 
 def file_bytes(value: Any) -> bytes | None:
@@ -258,43 +255,6 @@ def _enough(counts: Mapping[str, int], per_class: int, tried: int) -> bool:
     return min(counts.values()) >= per_class or tried >= 2 * per_class * len(counts)
 
 
-# -- what an item is -------------------------------------------------------------------------------
-def _of_tuple(name: str, item: Any) -> tuple[Any, Any]:
-    if not isinstance(item, (tuple, list)) or len(item) != 2:
-        what = f"{len(item)} values" if isinstance(item, (tuple, list)) else type(item).__name__
-        raise DatasetError(
-            f"an item of {name} is {what}, expected a pair (image, label), or a dict with 'image' and 'label'; "
-            "wrap the dataset in one that returns such pairs"
-        )
-    return item[0], item[1]
-
-
-def _of_dict(keys: tuple[str, str], item: Any) -> tuple[Any, Any]:
-    return item[keys[0]], item[keys[1]]
-
-
-def _pair_of(name: str, item: Any) -> Pair:
-    """How image and label are taken of items like this one."""
-    if isinstance(item, Mapping):
-        found = [next((key for key in keys if key in item), None) for keys in (IMAGE_KEYS, LABEL_KEYS)]
-        image, label = found
-        if image is None or label is None:
-            raise DatasetError(
-                f"an item of {name} is a dict with {few([str(key) for key in item], 8)}; expected a pair "
-                "(image, label), or a dict with 'image' and 'label'"
-            )
-        return partial(_of_dict, (image, label))
-    pair = partial(_of_tuple, name)
-    image, label = pair(item)
-    swapped = np.ndim(image) == 0 and not isinstance(image, _FILE) and np.ndim(label) > 1
-    if not isinstance(image, Image.Image) and (swapped or isinstance(label, Image.Image)):
-        raise DatasetError(f"an item of {name} is (label, image), expected (image, label); swap them")
-    return pair
-
-
-_FILE = (Image.Image, str, os.PathLike, bytes, Mapping)
-
-
 # -- reading ---------------------------------------------------------------------------------------
 def read_items(dataset: Any, name: str = "", names: Sequence[Any] | None = None) -> Reading | Unread:
     """Items ``(image, label)``, or dicts of them; image a Pillow image, array, tensor, path or bytes of a file.
@@ -321,7 +281,7 @@ def read_items(dataset: Any, name: str = "", names: Sequence[Any] | None = None)
     if not count:
         raise DatasetError(f"{name} is empty; expected (image, label) items of at least two classes")
     first, item = _first(dataset, name, count)
-    source = ItemSource(dataset, _pair_of(name, item), np.arange(count))
+    source = ItemSource(dataset, pair_of(name, item), np.arange(count))
     _check_same_twice(source, first, item, name)
     stated, classes = stated_labels(dataset)
     if names is None and isinstance(classes, (list, tuple)):

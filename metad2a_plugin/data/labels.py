@@ -170,7 +170,7 @@ def _check_texts(found: list[str]) -> None:
             f"labels are paths of files ({few(paths, 2)}), expected classes; where the folder is the class, pass "
             "[pathlib.Path(path).parent.name for path in labels]"
         )
-    if "" in found or "nan" in found:
+    if {"", "nan", "<na>", "n/a"} & {text.lower() for text in found}:
         raise DatasetError("some labels are empty; leave those images out, or name their class")
     known = set(found)
     for mark in "|;,":

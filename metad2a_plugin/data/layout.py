@@ -102,6 +102,8 @@ class _Finder:
         if len(tops) == 1:
             (name,) = tops
             if not wraps(folders_below(tops[name])):
+                if words.is_pictures(name) and all(len(image.folders) == 1 for image in tops[name]):
+                    self.notes.refuse_flat(tops[name])
                 return None
             return self._entered(stripped(images))
         if split := find_split(tops, self.notes):

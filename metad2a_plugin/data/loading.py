@@ -17,8 +17,9 @@ from metad2a_plugin.data import arrays, files, hub, items, kinds, sources, tars
 from metad2a_plugin.data.checks import check_classes
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.data.items import Unread
+from metad2a_plugin.data.pixels import axes
 from metad2a_plugin.data.sources import Reading, _warn
-from metad2a_plugin.data.splits import training_part
+from metad2a_plugin.data.splits import split_of, training_part
 from metad2a_plugin.data.stated import is_loader, is_torch_dataset
 from metad2a_plugin.data.tables import SUFFIXES as TABLES
 from metad2a_plugin.data.walk import near_miss
@@ -28,6 +29,23 @@ _KINDS = (
     "a folder of class folders, or of images and a CSV; a .zip or .tar of one; an .npz or .parquet file; a tuple "
     "(images, labels) of arrays; a torch or Hugging Face Dataset; a list of (image, label); or 'sklearn:digits'"
 )
+
+_HINTS = {
+    ".npy": "an .npy file has no labels; save both arrays with numpy.savez('data.npz', images=..., labels=...)",
+    **dict.fromkeys(kinds.SUFFIXES, "it is a single image; pass the folder that holds the class folders"),
+    **dict.fromkeys((".7z", ".rar", ".gz", ".bz2", ".xz", ".zst"), "unpack it and pass the folder"),
+    **dict.fromkeys((".h5", ".hdf5"), "open it with h5py and pass its arrays: (images[:], labels[:])"),
+    ".mat": "open it with scipy.io.loadmat and pass its arrays: (images, labels)",
+    **dict.fromkeys((".xls", ".xlsx"), "save the sheet as CSV, with the columns 'id' and 'label'"),
+    **dict.fromkeys(
+        (".pkl", ".pickle", ".pt", ".pth"),
+        "it can hold code and is not opened; load it yourself and pass its arrays: (images, labels)",
+    ),
+    **dict.fromkeys((".yaml", ".yml"), "pass the folder that its path names"),
+    ".arrow": "pass the folder that save_to_disk wrote",
+    ".tfrecord": "pass list(dataset.as_numpy_iterator()) of its tf.data.Dataset of (image, label)",
+}
+"""By suffix, what to do with files that are not read."""
 
 
 def load_dataset(
@@ -117,6 +135,11 @@ def _read_mapping(source: Mapping[Any, Any]) -> Reading | Unread:
         raise DatasetError(f"an empty {type(source).__name__} was given. Expected {_KINDS}")
     if arrays.pair_of(list(source)) is not None:
         return arrays.read_named(dict(source), type(source).__name__)
+    if len(source) > 1 and not any(map(split_of, map(str, source))) and all(map(_are_images, source.values())):
+        raise DatasetError(
+            f"a {type(source).__name__} of {len(source)} lists of images was given; if its names are the classes, pass "
+            "[(image, label) for label, images in classes.items() for image in images]"
+        )
     return _read(training_part(source, f"a {type(source).__name__}"))
 
 
@@ -124,6 +147,15 @@ def _read_sequence(source: Sequence[Any]) -> Reading | Unread:
     """``(images, labels)``, the same nested by splits, or a list of items."""
     if len(source) and all(isinstance(part, Mapping) for part in source):
         return items.read_items(source)
+    if len(source) and all(is_torch_dataset(part) or is_loader(part) or hub.is_hub_dataset(part) for part in source):
+        raise DatasetError(
+            f"a {type(source).__name__} of {len(source)} datasets was given; pass the one to use, such as that for "
+            "training, or by their names: {'train': ..., 'val': ...}"
+        )
+    if len(source) and all(isinstance(part, (str, os.PathLike)) or hasattr(part, "getbands") for part in source):
+        raise DatasetError(
+            f"a {type(source).__name__} of {len(source)} images without labels was given; pass (images, labels)"
+        )
     if 1 < len(source) <= 3 and all(_is_arrays(part) for part in source):
         _warn(f"of {len(source)} pairs (images, labels) the first is used as the training part, the others left out")
         return _read_arrays(*source[0])
@@ -137,7 +169,7 @@ def _read_sequence(source: Sequence[Any]) -> Reading | Unread:
             f"a {type(source).__name__} of {len(source)} values was given; arrays come as a pair (images, labels), "
             "and items as a list of pairs (image, label)"
         )
-    if _axes(source[0]) == 1 and hasattr(source[1], "shape") and source[1].ndim > 2 and not _one_by_one(source[0]):
+    if axes(source[0]) == 1 and hasattr(source[1], "shape") and source[1].ndim > 2 and not _one_by_one(source[0]):
         raise DatasetError("a pair (labels, images) was given; swap them: (images, labels)")
     return _read_arrays(*source)
 
@@ -155,20 +187,18 @@ def _one_by_one(images: Any) -> bool:
     if not isinstance(images, (list, tuple)) or not len(images):
         return False
     return not isinstance(images[0], (list, int, float)) and (
-        _axes(images[0]) == 0 or len({np.shape(image) for image in images}) > 1
+        axes(images[0]) == 0 or len({np.shape(image) for image in images}) > 1
     )
-
-
-def _axes(value: Any) -> int:
-    """Axes of an array or nested list; 1 of a list of unlike parts."""
-    try:
-        return np.ndim(value)
-    except ValueError:
-        return 1
 
 
 def _length(value: Any) -> int | None:
     return len(value) if hasattr(value, "__len__") and not isinstance(value, (str, bytes, Mapping)) else None
+
+
+def _are_images(part: Any) -> bool:
+    """Whether it is an array of images, or a list of images one by one."""
+    single = isinstance(part, (tuple, list)) and len(part) > 0 and (hasattr(part[0], "getbands") or axes(part[0]) > 1)
+    return single or getattr(part, "ndim", 0) > 2 or (isinstance(part, list) and _one_by_one(part))
 
 
 def _is_arrays(part: Any) -> bool:
@@ -184,13 +214,13 @@ def _is_item(part: Any) -> bool:
     if not isinstance(part, (tuple, list)) or len(part) != 2 or isinstance(part[0], (int, float)):
         return False
     label = part[1]
-    single = isinstance(label, (str, bytes)) or _axes(label) == 0
-    return single or (_axes(label) == 1 and (_axes(part[0]) in (2, 3) or hasattr(part[0], "getbands")))
+    single = isinstance(label, (str, bytes)) or axes(label) == 0
+    return single or (axes(label) == 1 and (axes(part[0]) in (2, 3) or hasattr(part[0], "getbands")))
 
 
 def _is_long(part: Any) -> bool:
     """Whether it is an image, its label and more, which `read_items` refuses with what to do."""
-    return isinstance(part, (tuple, list)) and len(part) > 2 and (hasattr(part[0], "getbands") or _axes(part[0]) > 1)
+    return isinstance(part, (tuple, list)) and len(part) > 2 and (hasattr(part[0], "getbands") or axes(part[0]) > 1)
 
 
 def _four(source: Sequence[Any]) -> tuple[int, int] | None:
@@ -229,24 +259,9 @@ def _read_path(source: str | Path) -> Reading | Unread:
         return hub.read_parquet([path], path.stem)
     if suffix in TABLES:
         return files.read_table_file(path)
-    if suffix == ".zip" or (path.is_file() and zipfile.is_zipfile(path)):
+    if suffix == ".zip" or (suffix not in _HINTS and path.is_file() and zipfile.is_zipfile(path)):
         return files.read_any_zip(path)
     if tars.is_tar(path):
         return tars.read_tar([path], path.name.split(".")[0])
-    hints = {
-        ".npy": "an .npy file has no labels; save both arrays with numpy.savez('data.npz', images=..., labels=...)",
-        **dict.fromkeys(kinds.SUFFIXES, "it is a single image; pass the folder that holds the class folders"),
-        **dict.fromkeys((".7z", ".rar", ".gz", ".bz2", ".xz", ".zst"), "unpack it and pass the folder"),
-        **dict.fromkeys((".h5", ".hdf5"), "open it with h5py and pass its arrays: (images[:], labels[:])"),
-        ".mat": "open it with scipy.io.loadmat and pass its arrays: (images, labels)",
-        **dict.fromkeys((".xls", ".xlsx"), "save the sheet as CSV, with the columns 'id' and 'label'"),
-        **dict.fromkeys(
-            (".pkl", ".pickle", ".pt", ".pth"),
-            "it can hold code and is not opened; load it yourself and pass its arrays: (images, labels)",
-        ),
-        **dict.fromkeys((".yaml", ".yml"), "pass the folder that its path names"),
-        ".arrow": "pass the folder that save_to_disk wrote",
-        ".tfrecord": "pass list(dataset.as_numpy_iterator()) of its tf.data.Dataset of (image, label)",
-    }
-    hint = hints.get(suffix, "this kind of file is not known")
+    hint = _HINTS.get(suffix, "this kind of file is not known")
     raise DatasetError(f"cannot read a dataset from {text!r}: {hint}. Expected {_KINDS}")

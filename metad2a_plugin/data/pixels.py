@@ -24,6 +24,14 @@ class DatasetWarning(UserWarning):
     """Something in a dataset was left out or looks unintended; the rest is used."""
 
 
+def axes(value: Any) -> int:
+    """Axes of an array or nested list; 1 of a list of unlike parts."""
+    try:
+        return np.ndim(value)
+    except ValueError:
+        return 1
+
+
 def few(names: list[str], limit: int = 3) -> str:
     """The first names of a list, quoted, for a message."""
     return ", ".join(repr(name) for name in names[:limit]) + (", ..." if len(names) > limit else "")
@@ -55,6 +63,11 @@ def open_image(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError as error:
+        if data[:4] in (b"II*\0", b"MM\0*"):
+            raise OSError(
+                "a damaged TIFF, or one that Pillow does not read, as of 64 bits or many channels; save it with pixels "
+                "of 8 or 16 bits, or as 32-bit floats"
+            ) from error
         raise OSError("not an image, or a damaged one") from error
 
 
@@ -76,14 +89,22 @@ def decode(data: bytes, size: int | None, scale: Callable[[], ToUint8]) -> Image
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether the pixels of a Pillow image that is not loaded yet are larger than bytes."""
+    """Whether the pixels of a Pillow image that is not loaded yet are no bytes of 0 to 255."""
     deep_colour = image.mode in _COLOURS and ";16" in repr(getattr(image, "tile", ""))
-    return image.mode.startswith("I") or image.mode == "F" or deep_colour
+    return image.mode.startswith("I") or image.mode == "F" or deep_colour or _is_signed(image)
+
+
+def _is_signed(image: Image.Image) -> bool:
+    """Whether it is a TIFF of 8 bits with a sign, which Pillow takes for unsigned."""
+    tags = getattr(image, "tag_v2", {})
+    return image.mode == "L" and tags.get(339) == (2,) and tags.get(258) == (8,)
 
 
 def deep_values(image: Image.Image) -> np.ndarray:
     """Pixels of an image that `is_deep`, without transparency; of colours Pillow keeps the upper 8 of 16 bits."""
     values = np.asarray(image)
+    if _is_signed(image):
+        return values.view(np.int8)
     if values.dtype != np.uint8:
         return values
     colours = values[..., 0] if image.mode == "LA" else values[..., :3]
@@ -93,6 +114,8 @@ def deep_values(image: Image.Image) -> np.ndarray:
 def to_rgb(image: Image.Image, scale: Callable[[], ToUint8]) -> Image.Image:
     """Any Pillow image, first frame, to RGB: EXIF orientation applied, transparency laid over white."""
     deep = is_deep(image)
+    if _is_signed(image):
+        image = Image.fromarray(deep_values(image).astype(np.int32))
     image.load()
     # Damaged EXIF says nothing about the pixels, and Pillow raises many types for it.
     with suppress(Exception):

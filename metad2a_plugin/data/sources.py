@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import bz2
+import os
+import re
 import warnings
 import zipfile
 import zlib
@@ -28,6 +30,7 @@ from metad2a_plugin.errors import DatasetError
 
 _LARGEST = 2**30  # bytes an entry may unpack to
 _PROBES, _HEADERS = 32, 2048  # files whose headers are read to see whether any, and which, have more than 8 bits
+_LOOKED_AT = 4  # of 8 bits, whose pixels are read to see whether all are almost black
 
 
 class Source(ABC):
@@ -82,7 +85,15 @@ class FileSource(Source):
 
     @cached_property
     def stated_scale(self) -> Scale:
-        return self.scale if any(map(self._is_deep, spread(self._candidates, _PROBES))) else PLAIN
+        if any(map(self._is_deep, spread(self._candidates, _PROBES))):
+            return self.scale
+        brightest = max(map(self._brightest, spread(self._candidates, _LOOKED_AT)), default=0)
+        if 0 < brightest < 255 / 8 and len(self._candidates) == len(self.keys):
+            _warn(
+                f"the largest pixel of {self._name!r} is {brightest}, taken as almost black on a scale of 0..255; if "
+                f"{brightest} means white, save the images with pixels times {255 // brightest}"
+            )
+        return PLAIN
 
     @cached_property
     def scale(self) -> Scale:
@@ -90,11 +101,22 @@ class FileSource(Source):
         some = spread(self._candidates, _HEADERS)
         deep = list(filter(self._is_deep, some)) or list(filter(self._is_deep, self._candidates))
         plain = len(deep) < len(some) or len(some) < len(self.keys)
-        return find_scale(map(self._pixels, spread(deep, SAMPLE)), self.path.name, files=True, beside_8_bit=plain)
+        return find_scale(map(self._pixels, spread(deep, SAMPLE)), self._name, files=True, beside_8_bit=plain)
 
     @cached_property
     def _candidates(self) -> list[int]:
         return [i for i, key in enumerate(self.keys) if kinds.suffix(key) in kinds.DEEP]
+
+    @property
+    def _name(self) -> str:
+        """For messages."""
+        return self.path.name or os.path.commonpath(self.keys)
+
+    def _brightest(self, i: int) -> int:
+        try:
+            return int(np.asarray(self.image(i)).max())
+        except Exception:  # noqa: BLE001 - a broken image is reported where it is met
+            return 0
 
     def _is_deep(self, i: int) -> bool:
         try:
@@ -165,6 +187,8 @@ def _find(
     if not listing.images:
         found = ", ".join(filter(None, (listing.warned, listing.beside)))
         only = f"only other files: {found}" if found else "it has no visible files"
+        if re.search(r" \.(zip|tar|gz|tgz|7z|rar)\b", found):
+            only += "; unpack the archives inside of it"
         raise DatasetError(f"no images in {what}: {only}. {FOLDER_HELP}. Image files end in .jpg, .png, .webp, ...")
     if listing.warned:
         _warn(f"{what}: files that are not read are left out: {listing.warned}")

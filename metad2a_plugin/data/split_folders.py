@@ -134,7 +134,7 @@ class _Siblings:
         verb = "is" if len(used) == 1 else "are"
         text = f"is split into {few(sorted(self.tops), 6)}: only {few(sorted(used), 6)} {verb} used"
         if validation:
-            text += f". {validation!r} is what metad2a train validates with"
+            text += f". {validation!r} is the validation part, for metad2a train"
         if rest:
             path = self.notes.path(self.tops[rest[0]])
             text += f". To use {few(rest, 6)}, pass that folder itself, such as {path}"
@@ -145,8 +145,8 @@ class _Siblings:
         named = [*self.train, *self.named]
         bare = [name for name in named if not self._rest(name)]
         rests = {self._rest(name) for name in self.train}
-        pairs = any(self._rest(name) in rests for name in self.named)
-        if pairs and (len(named) == len(self.tops) or len(bare) > 1):
+        pairs = {self._rest(name) for name in self.named} & rests
+        if pairs and (any(pairs) or len(named) == len(self.tops) or len(bare) > 1):
             self.notes.refuse_flat(self.tops[self.train[0]])
         if len(named) < len(self.tops):
             return
@@ -189,11 +189,18 @@ def _whole_dataset(tops: dict[str, Images], notes: Notes) -> Split | None:
 
 
 def _inside(tops: dict[str, Images], notes: Notes) -> Split | None:
-    """Of parts inside each class, the training part of each."""
+    """Of parts inside each class, the training part of each, or the images beside parts for other ends."""
     inside = {name: {image.folders[1] for image in top if len(image.folders) > 1} for name, top in tops.items()}
     roles = {part: words.role(part)[0] for part in set().union(*inside.values())}
-    split = [n for n, parts in inside.items() if len({roles[p] for p in parts} - {None, words.FOLD}) > 1]
-    if 2 * len(split) < len(tops) or words.TRAIN not in roles.values():
+    named = words.TRAIN in roles.values()
+    if named:
+        split = [n for n, parts in inside.items() if len({roles[p] for p in parts} - {None, words.FOLD}) > 1]
+    else:
+        held = (words.VALIDATION, words.TEST)
+        ends = {part for part, role in roles.items() if role in held and words.is_bare(part)}
+        beside = {name for name, top in tops.items() if any(len(image.folders) == 1 for image in top)}
+        split = [n for n, parts in inside.items() if n in beside and parts & ends]
+    if 2 * len(split) < len(tops):
         return None
     by_role: dict[str | None, Images] = defaultdict(list)
     for top in tops.values():
@@ -201,13 +208,15 @@ def _inside(tops: dict[str, Images], notes: Notes) -> Split | None:
             part = image.folders[1] if len(image.folders) > 1 else None
             kept = Candidate(image.path, (image.folders[0], *image.folders[2:]))
             by_role[roles[part] if part is not None else None].append(kept)
-    used, validation = by_role[words.TRAIN], by_role[words.VALIDATION]
-    rest = sum(len(found) for role, found in by_role.items() if role not in (words.TRAIN, words.VALIDATION))
+    training = words.TRAIN if named else None
+    used, validation = by_role[training], by_role[words.VALIDATION]
+    rest = sum(len(found) for role, found in by_role.items() if role not in (training, words.VALIDATION))
     notes.left_out += [f"{rest} images of other parts inside the classes"] if rest else []
-    names = few(sorted(part for part in roles if roles[part] != words.TRAIN), 6)
-    text = f"has parts inside its classes ({few(sorted(split))}): only the training parts are used, not {names}"
+    names = few(sorted(part for part in roles if roles[part] != training), 6)
+    which = "the training parts" if named else "the images beside them"
+    text = f"has parts inside its classes ({few(sorted(split))}): only {which} are used, not {names}"
     if validation:
-        text += ". The validation parts are what metad2a train validates with"
+        text += ". The validation parts are for metad2a train"
     notes.warn(f"{text}. To use another, make a folder of class folders of it")
     if gone := sorted(set(tops) - {image.folders[0] for image in used}):
         notes.warn(f"{len(gone)} classes have no training part and are left out ({few(gone)})")

@@ -39,7 +39,8 @@ def stated_labels(dataset: Any) -> tuple[list[Any] | None, Any]:
     data = getattr(sys.modules.get("torch"), "utils", None)
     if data is not None and isinstance(dataset, data.data.Subset):
         labels, classes = stated_labels(dataset.dataset)
-        return labels if labels is None else [labels[i] for i in dataset.indices], classes
+        inside = labels is not None and max(dataset.indices, default=0) < len(labels)  # an item beyond raises
+        return [labels[i] for i in dataset.indices] if labels is not None and inside else None, classes
     if data is not None and isinstance(dataset, data.data.ConcatDataset):
         parts = [stated_labels(part) for part in dataset.datasets]
         known = [labels for labels, _ in parts if labels is not None]

@@ -18,6 +18,7 @@ from metad2a_plugin.data.labels import index_labels
 from metad2a_plugin.data.pixels import few
 from metad2a_plugin.data.sources import _warn
 from metad2a_plugin.data.splits import split_of, training_names
+from metad2a_plugin.data.words import FOLD, TRAIN, bare, role
 from metad2a_plugin.errors import DatasetError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".txt")
@@ -30,6 +31,7 @@ _LABELS = ("label", "labels", "class", "category", "target", "classname", "label
            "classid", "labelid", "categoryid", "targets", "y")  # fmt: skip
 _BOXES = re.compile(r".*\S( -?\d+(\.\d+)?){2,} ?")
 _SPLITS = ("split", "dataset", "set", "subset", "partition", "phase", "usage")
+_MARKS = frozenset(("0", "1", "0.0", "1.0", "true", "false"))
 _HELP = "rename that column to 'label', and the one of the files to 'id', in the first line"
 
 
@@ -63,7 +65,7 @@ class Table:
 def parse_table(data: bytes, name: str) -> Table | None:
     r"""A table from the bytes of a file; None for what is none.
 
-    The delimiter is the one that cuts the first lines into equally many parts, at least two.
+    The delimiter is the one that cuts all of the first lines, or most, into equally many parts, at least two.
 
     >>> parse_table(b"id;label\n1;cat\n2;dog\n", "labels.csv")
     Table(name='labels.csv', header=['id', 'label'], rows=[['1', 'cat'], ['2', 'dog']])
@@ -79,15 +81,16 @@ def parse_table(data: bytes, name: str) -> Table | None:
     lines = [line for line in text.splitlines()[:20] if line.strip()]
     if name.lower().endswith(".txt") and (table := _listing(text, name)) is not None:
         return table
-    best: tuple[int, str] | None = None
+    best: tuple[bool, int, str] | None = None
     for delimiter in ",;\t|":
         parts = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter))
         (width, often), *_ = parts.most_common(1) or [(0, 0)]
-        if width > 1 and often > len(lines) // 2 and (best is None or width > best[0]):
-            best = width, delimiter
+        way = often == len(lines), width, delimiter
+        if width > 1 and often > len(lines) // 2 and (best is None or way[:2] > best[:2]):
+            best = way
     if best is None:
         return None
-    width, delimiter = best
+    _, width, delimiter = best
     try:
         rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=delimiter)]
     except csv.Error as error:
@@ -132,7 +135,8 @@ class Names:
 def labelled(keys: Sequence[str], tables: Sequence[Table], what: str) -> tuple[list[str], list[str]] | None:
     """The images that tables name, with their labels.
 
-    None where no table names the images, or where the folders of the images say the same as the table.
+    None where no table names the images, or where the folders of the images say the same as the table. Where it also
+    says which images of these folders are for training, these are taken, by the names of their folders.
 
     Args:
         keys: relative paths of all images.
@@ -142,6 +146,10 @@ def labelled(keys: Sequence[str], tables: Sequence[Table], what: str) -> tuple[l
     Raises:
         DatasetError: the images have no other classes, and which column is which is not plain.
     """
+    images = {bare(os.path.basename(key)) for key in keys}
+    beside = [table for table in tables if bare(os.path.basename(table.name)) in images]
+    if len(beside) > 1:  # notes to single images, such as boxes or captions
+        tables = [table for table in tables if table not in beside]
     names = Names(keys)
     folders = {os.path.dirname(key) for key in keys}
     if len({re.sub(r"\d", "", folder) for folder in folders}) == 1 and "part" in next(iter(folders)).lower():
@@ -163,11 +171,12 @@ def labelled(keys: Sequence[str], tables: Sequence[Table], what: str) -> tuple[l
     if len(folders) > 1 and split_of(used[0]) not in ("train", None):
         return None  # of the images in other folders it says nothing
     pairs: dict[str, str] = {}
-    missing = 0
+    missing, whole = 0, len(used) == len(found)
     for given, column in found:
         if given.name not in used:
             continue
         table, place = training_rows(given, column, what)
+        whole = whole and len(table.rows) == len(given.rows)
         labels = label_column(table, place, what, [names(text) for text in table.column(place)], len(folders))
         if labels is None:
             return None
@@ -181,7 +190,12 @@ def labelled(keys: Sequence[str], tables: Sequence[Table], what: str) -> tuple[l
                     "labels are multi-label; keep one row for each image"
                 )
     if len(folders) > 1 and _same_as_folders(pairs):
-        return None
+        used_folders = {os.path.dirname(key) for key in pairs}
+        if whole or all(key in pairs for key in keys if os.path.dirname(key) in used_folders):
+            return None
+        pairs = {key: os.path.basename(os.path.dirname(key)) for key in pairs}  # which say more than numbers
+    elif len(folders) > 1 and len({os.path.dirname(key) for key in pairs}) > 1:
+        _warn(f"{what}: classes are those of {few(list(used))}, which are others than its folders")
     _say(what, used, len(pairs), len(keys), missing)
     chosen = sorted(pairs)
     return chosen, [pairs[key] for key in chosen]
@@ -196,7 +210,7 @@ def _say(what: str, used: Sequence[str], pairs: int, images: int, missing: int) 
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[^a-z]", "", name.lower())
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _with_ids(table: Table, names: Names, images: int) -> tuple[Table, int | None]:
@@ -218,17 +232,34 @@ def _with_ids(table: Table, names: Names, images: int) -> tuple[Table, int | Non
 def training_rows(table: Table, place: int, what: str) -> tuple[Table, int]:
     """Rows of the training part, where a column says the split, without that column; and where column `place` is."""
     for i, name in enumerate(table.header):
-        if i == place or _plain(name) not in _SPLITS:
+        if i == place or (found := _training(name, table.column(i), only=table.width == 2)) is None:
             continue
-        counts = Counter(table.column(i))
-        splits = {value: split_of(value) for value in counts}
-        if "train" in splits.values() and None not in splits.values():
-            others = ", ".join(f"{value!r} ({counts[value]})" for value, s in splits.items() if s != "train")
-            train = [[*row[:i], *row[i + 1 :]] for row in table.rows if splits[row[i]] == "train"]
-            if others:
-                _warn(f"{what}: of {table.name!r} the {len(train)} training rows are used; left out: {others}")
-            return Table(table.name, [*table.header[:i], *table.header[i + 1 :]], train), place - (i < place)
+        keep, others = found
+        rows = [[*row[:i], *row[i + 1 :]] for row, used in zip(table.rows, keep, strict=True) if used]
+        if others:
+            _warn(f"{what}: of {table.name!r} the {len(rows)} training rows are used; left out: {others}")
+        rest = Table(table.name, [*table.header[:i], *table.header[i + 1 :]], rows)
+        return training_rows(rest, place - (i < place), what)
     return table, place
+
+
+def _training(name: str, column: list[str], *, only: bool) -> tuple[list[bool], str] | None:
+    """Which rows are for training, and words for the others, by a column such as ``split`` or ``is_valid``.
+
+    None for other columns; one that is the only one beside the images holds marks of classes.
+    """
+    counts = Counter(column)
+    splits = {value: split_of(value) for value in counts}
+    if _plain(name) in _SPLITS and TRAIN in splits.values() and None not in splits.values():
+        others = ", ".join(f"{value!r} ({counts[value]})" for value, part in splits.items() if part != TRAIN)
+        return [splits[value] == TRAIN for value in column], others
+    part, rest = role(name)
+    marks = {value: value.lower().removesuffix(".0") in ("1", "true") for value in counts}
+    if part in (None, FOLD) or only or rest != ("is",) or not {v.lower() for v in counts} <= _MARKS:
+        return None
+    keep = [marks[value] == (part == TRAIN) for value in column]
+    left = len(keep) - sum(keep)
+    return (keep, f"{left} by its column {name!r}" if left else "") if any(keep) else None
 
 
 def label_column(
@@ -271,7 +302,10 @@ def label_column(
     if len(others) > 1 and all(re.fullmatch(r"-?1(\.0+)?|0(\.0+)?", cell) for cell in cells):
         marks = np.array(cells, dtype=float).clip(0).reshape(len(table.rows), len(others))
         columns = [table.header[i] for i in others]
-        labels, class_names = index_labels(marks, columns)
+        try:
+            labels, class_names = index_labels(marks, columns)
+        except DatasetError as error:
+            raise DatasetError(f"in the table {table.name!r} of {what}: {error}") from error
         return [class_names[label] for label in labels]
     if len(others) == 1 and not plain:
         return _classes(table.column(others[0]), folders, what)

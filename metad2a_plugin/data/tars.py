@@ -15,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from metad2a_plugin.data.items import LABEL_KEYS
 from metad2a_plugin.data.kinds import HEAD, SUFFIXES, suffix
 from metad2a_plugin.data.labels import index_labels
+from metad2a_plugin.data.pairs import LABEL_KEYS
 from metad2a_plugin.data.sources import _LARGEST, FileSource, Reading, _find, _parts, _with_validation
+from metad2a_plugin.data.splits import training_names
 from metad2a_plugin.data.tables import LARGEST, labelled, read_tables
 from metad2a_plugin.data.tables import SUFFIXES as TABLES
 from metad2a_plugin.data.tree import Parts
@@ -182,21 +183,28 @@ def _samples(places: dict[str, _Place], small: dict[str, bytes], what: str) -> d
         beside.setdefault(os.path.join(folder, stem), {})[ending.lower()] = key
     found: dict[str, Any] = {}
     without = 0
+    described = 0
     for members in beside.values():
         image = next((key for ending, key in members.items() if f".{ending.rpartition('.')[2]}" in SUFFIXES), None)
         label = _label({ending: small[key] for ending, key in members.items() if key in small})
         if image is not None and label is not None:
             found[image] = label
         without += image is not None and label is None
-    if found and without:
+        described += image is not None and len(members) > 1
+    parts = sorted({os.path.dirname(key) for key in found})
+    if len(parts) > 1:
+        used = training_names(parts, what)
+        found = {key: label for key, label in found.items() if os.path.dirname(key) in used}
+    flat = len({os.path.dirname(key) for key in places}) == 1
+    if without and (found or (flat and described == without)):
         raise DatasetError(f"{without} of {without + len(found)} samples of {what} have no label; add a .cls for each")
     return found or None
 
 
 def _label(files: dict[str, bytes]) -> Any:
-    for ending in ("cls", "cls.txt"):
-        if ending in files:
-            text = files[ending].decode("utf-8", "replace").strip()
+    for ending, data in files.items():
+        if ending.removesuffix(".txt").rpartition(".")[2] == "cls":
+            text = data.decode("utf-8", "replace").strip()
             return int(text) if text.isdigit() else text
     try:
         told = json.loads(files.get("json", b"null"))

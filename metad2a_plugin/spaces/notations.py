@@ -20,6 +20,7 @@ from metad2a_plugin.spaces.values import LONGEST, plain, said, values_of
 _LONGEST_MESSAGE = 600
 _KEYS = ("architecture", "arch_str")
 """Entries that hold the network in files of results."""
+_LISTS = ("candidates", "networks")
 _OWN = re.compile(r"Architecture\(space=(['\"])(?P<space>.*?)\1, choices=\((?P<choices>[\d, ]*)\)\)", re.ASCII)
 _INTEGER = re.compile(r"\d{1,9}", re.ASCII)
 _LIKE_A_PATH = re.compile(r"(?:\.{0,2}/|~|[A-Za-z]:\\).*|.*\.(?:json|txt|subnet|config|ya?ml|csv|arch)", re.ASCII)
@@ -106,12 +107,21 @@ def _of_values(space: Space, own: Own, given: Any) -> Architecture:
         if (other := values.get("space", space.name)) != space.name:
             raise ArchitectureError(f"it is a network of the space {said(other)}, not of {space.name!r}")
         return _of_text(space, own, values[key], files=False)
+    if isinstance(values, dict) and (several := _several(values)):
+        raise ArchitectureError(f"it holds {len(several)} networks; name the one to use, such as {said(several[0])}")
     found = space.from_values(values)
     if found is None:
         raise _UnknownError(
             f"expected a network of {space.name!r}, such as its text; got {type(given).__name__}: {said(given)}"
         )
     return found
+
+
+def _several(values: dict[Any, Any]) -> list[str]:
+    """The networks of a file of results, such as ``search --json`` writes."""
+    listed: list[Any] = next((values[key] for key in _LISTS if isinstance(values.get(key), list)), [])
+    found = [each.get("architecture") for each in listed if isinstance(each, dict)]
+    return [text for text in found if isinstance(text, str)]
 
 
 def _said_by(given: Any, tostr: Callable[[], Any]) -> str:

@@ -117,15 +117,24 @@ def test_folders_that_are_no_classes_are_left_out_of_the_accuracy() -> None:
 
 
 def test_other_files_are_counted_by_suffix() -> None:
-    for name in ("labels.csv", "a.HEIC", "b.heic", ".hidden"):
+    for name in ("labels.csv", "a.DNG", "b.dng", ".hidden"):
         Path("flat", name).write_bytes(b"something")
-    with pytest.warns(UserWarning, match=r"files that are not read and are left out: 2 \.heic .*\[heic\]"):
+    with pytest.warns(UserWarning, match=r"files that are not read and are left out: 2 \.dng$"):
         assert len(predict_images("network.safetensors", "flat").images) == 9
 
 
 def test_the_folder_of_a_run_stands_for_its_network() -> None:
     folder, file = (predict_images(network, "flat") for network in (".", "network.safetensors"))
     assert torch.equal(folder.probabilities, file.probabilities)
+
+
+def test_the_scale_of_deep_files_is_said_of_their_folder() -> None:
+    for file in Path("flat").iterdir():
+        file.unlink()
+    for i in range(3):
+        Image.fromarray(np.arange(i, 100 + i, dtype=np.uint16).reshape(10, 10) * 50).save(f"flat/{i}.png")
+    with pytest.warns(UserWarning, match="pixels of 'flat' run from 0 to 5050"):
+        predict_images("network.safetensors", "flat")
 
 
 def test_broken_images_are_left_out_and_named() -> None:

@@ -65,6 +65,10 @@ TABLES: dict[str, dict[str, str | bytes]] = {
         "x.csv": "class_id,filename,class\n" + rows(lambda i: f"{i % 2},{i}.png,{AB[i % 2]}")
     },
     "quoted cells": {"x.csv": "id,label\n" + rows(lambda i: f'"{i}.png","{AB[i % 2]}"')},
+    "commas in cells": {"x.csv": "id;label;note\n" + rows(lambda i: f"{i}.png;{AB[i % 2]};far, dark")},
+    "boxes beside the class": {
+        "x.csv": "x1,y1,x2,y2,class,image\n" + rows(lambda i: f"1,1,2,{i},{AB[i % 2]},{i}.png")
+    },
     "a list without a header": {"train.txt": rows(lambda i: f"images/{i}.png {AB[i % 2]}")},
     "JSON lines": {
         "metadata.jsonl": rows(lambda i: json.dumps({"file_name": f"images/{i}.png", "label": AB[i % 2]}))
@@ -127,12 +131,84 @@ def test_splits_of_tables_and_what_has_no_label_are_said(tmp_path: Path) -> None
     assert "6 images that it does not name are left out" in said
 
 
-def test_a_column_of_splits_gives_the_training_rows(tmp_path: Path) -> None:
-    table = "filepaths,labels,data set\n" + rows(
-        lambda i: f"images/{i}.png,{AB[i % 2]},{'train' if i < 4 else 'valid'}"
+@pytest.mark.parametrize(
+    ("column", "train", "other", "left"),
+    [
+        ("data set", "train", "valid", r"'valid' \(2\)"),
+        ("is_valid", "False", "True", "2 by its column 'is_valid'"),
+        ("is_train", "1", "0", "2 by its column 'is_train'"),
+    ],
+)
+def test_a_column_of_splits_gives_the_training_rows(
+    column: str, train: str, other: str, left: str, tmp_path: Path
+) -> None:
+    table = f"filepaths,labels,{column}\n" + rows(
+        lambda i: f"images/{i}.png,{AB[i % 2]},{train if i < 4 else other}"
     )
-    with pytest.warns(DatasetWarning, match=r"the 4 training rows are used; left out: 'valid' \(2\)"):
+    with pytest.warns(DatasetWarning, match=f"the 4 training rows are used; left out: {left}"):
         assert len(load_dataset(write(tmp_path, {**images(), "birds.csv": table}))) == 4
+
+
+def test_a_column_of_marks_that_is_the_only_one_is_the_class(tmp_path: Path) -> None:
+    table = "id,is_valid\n" + rows(lambda i: f"{i},{i % 2}")
+    assert load_dataset(write(tmp_path, {**images(), "x.csv": table})).labels.tolist() == [0, 1] * 3
+
+
+def test_a_table_that_says_other_than_the_folders_is_said(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 4, "b": 4})
+    table = "path,label\n" + "".join(f"{top}/{i}.png,{'xy'[i % 2]}\n" for top in "ab" for i in range(4))
+    with pytest.warns(DatasetWarning, match="classes are those of 'labels.csv', which are others than its folders"):
+        assert load_dataset(write(tmp_path, {"labels.csv": table})).class_names == ("x", "y")
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {
+            "x.csv": "path,n,split\n"
+            + "".join(f"{top}/{i}.png,{top},{'train' if i else 'test'}\n" for top in "ab" for i in range(4))
+        },
+        {
+            "train.txt": "".join(f"{top}/{i}.png {n}\n" for n, top in enumerate("ab") for i in range(1, 4)),
+            "test.txt": "a/0.png 0\nb/0.png 1\n",
+        },
+    ],
+    ids=["a column", "files"],
+)  # fmt: skip
+def test_of_class_folders_a_table_may_say_the_training_part(tables: dict[str, str | bytes], tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 4, "b": 4})
+    with pytest.warns(DatasetWarning, match="left out: 'test"):
+        dataset = load_dataset(write(tmp_path, tables))
+    assert dataset.labels.tolist() == [0] * 3 + [1] * 3 and dataset.class_names == ("a", "b")
+
+
+@pytest.mark.filterwarnings("ignore::metad2a_plugin.data.DatasetWarning")
+def test_a_table_of_the_parts_that_folders_are_leaves_the_validation_part(tmp_path: Path) -> None:
+    for part in ("train", "valid"):
+        write_folder(tmp_path / part, {"a": 3, "b": 3})
+    table = "path,label,data set\n" + "".join(
+        f"{part}/{top}/{i}.png,{top},{part}\n" for part in ("train", "valid") for top in "ab" for i in range(3)
+    )
+    dataset = load_dataset(write(tmp_path, {"birds.csv": table}))
+    assert len(dataset) == 6 and dataset.validation is not None and len(dataset.validation) == 6
+
+
+def test_notes_to_single_images_are_no_tables(tmp_path: Path) -> None:
+    boxes: dict[str, str | bytes] = {f"images/{i}.txt": "0 0.5 0.5 0.1 0.1\n" for i in range(6)}
+    with pytest.raises(DatasetError, match=r"6 images in images/ .*no class folders"):
+        load_dataset(write(tmp_path, {**images(), **boxes}))
+
+
+def test_labels_in_a_sheet_say_how(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no class folders.*'labels.xlsx' is not read: save it as CSV"):
+        load_dataset(write(tmp_path, {**images(), "labels.xlsx": b"PK"}))
+
+
+def test_archives_inside_of_one_are_to_be_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
+        archive.writestr("pets.zip", b"PK")
+    with pytest.raises(DatasetError, match=r"1 .zip; unpack the archives"):
+        load_dataset(tmp_path / "outer.zip")
 
 
 FOLDERS_SAY: dict[str, dict[str, str | bytes]] = {
@@ -250,6 +326,7 @@ def samples(
         lambda i: {"cls": str(i % 2)},
         lambda i: {"json": json.dumps({"label": i % 2, "caption": "x"})},
         lambda i: {"json": str(i % 2), "txt": "a caption"},
+        lambda i: {"target.cls": str(i % 2)},
     ],
 )
 def test_samples_of_webdataset(label: Callable[[int], dict[str, str]], tmp_path: Path) -> None:
@@ -270,6 +347,14 @@ def test_shards_are_one_dataset_and_other_splits_are_left_out(tmp_path: Path) ->
 def test_samples_without_a_label_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"1 of 7 samples .* have no label"):
         load_dataset(write_tar(tmp_path / "a.tar", {**samples(), "9999.png": png()}))
+    with pytest.raises(DatasetError, match=r"6 of 6 samples .* have no label"):
+        load_dataset(write_tar(tmp_path / "b.tar", samples(label=lambda i: {"txt": "a caption"})))
+
+
+def test_of_splits_in_one_tar_of_samples_the_training_part_is_used(tmp_path: Path) -> None:
+    files = {f"{part}/{name}": data for part in ("train", "val") for name, data in samples().items()}
+    with pytest.warns(DatasetWarning, match="Used: 'train'; left out: 'val'"):
+        assert len(load_dataset(write_tar(tmp_path / "a.tar", files))) == 6
 
 
 def test_nothing_of_a_tar_leaves_it(tmp_path: Path, folder: Path) -> None:
@@ -525,6 +610,19 @@ def test_npz_without_labels_names_its_arrays(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", features=PIXELS, train_images=PIXELS)
     with pytest.raises(DatasetError, match="holds the arrays 'features', 'train_images'; expected"):
         load_dataset(tmp_path / "a.npz")
+
+
+def test_npz_whose_last_axis_counts_the_images_says_how(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", X=np.zeros((8, 8, 3, 6), np.uint8), y=[0, 1] * 3)
+    with pytest.raises(DatasetError, match=r"8 images but 6 labels.*numpy.moveaxis\(images, -1, 0\)"):
+        load_dataset(tmp_path / "a.npz")
+
+
+def test_weights_in_a_zip_are_no_images(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:  # as torch.save writes
+        archive.writestr("archive/data.pkl", b"x")
+    with pytest.raises(DatasetError, match="can hold code"):
+        load_dataset(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize(

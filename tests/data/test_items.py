@@ -223,3 +223,32 @@ def test_unread_items_survive_pickling_and_naming() -> None:
     again = pickle.loads(pickle.dumps(dataset))
     assert again.name == "mine" and again.labels.tolist() == _labels(3000)
     assert load_dataset(again, name="yours").name == "yours"
+
+
+class Twice(Duck):
+    def __getitem__(self, i: int) -> Any:
+        return (PICTURES[i], 7), (LABELS[i], 7)
+
+
+NO_ITEMS: dict[str, tuple[Callable[[], Any], str]] = {
+    "two images an item": (Twice, "has 2 values where one image was"),
+    "parts in a tuple": (lambda: (TENSORS, TENSORS), "a tuple of 2 datasets .*by their names"),
+    "loaders in a list": (lambda: [DataLoader(TENSORS)] * 3, "a list of 3 datasets"),
+    "images alone": (lambda: PICTURES, r"12 images without labels was given; pass \(images, labels\)"),
+    "paths alone": (lambda: ["a.jpg", "b.jpg"], "2 images without labels"),
+    "classes in a dict": (lambda: {"cat": PICTURES[:6], "dog": PICTURES[6:]}, "a dict of 2 lists .*for image in im"),
+    "arrays of classes in a dict": (lambda: {"cat": PIXELS[:6], "dog": PIXELS[6:]}, "a dict of 2 lists"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_ITEMS)
+def test_what_is_no_list_of_items_says_how(kind: str) -> None:
+    source, message = NO_ITEMS[kind]
+    with pytest.raises(DatasetError, match=message):
+        load_dataset(source())
+
+
+def test_an_index_beyond_the_items_of_a_subset_is_left_out() -> None:
+    part = Subset(Counted(12, broken=(40,), targets=_labels(12)), [0, 1, 2, 3, 40])
+    with pytest.warns(DatasetWarning, match="1 of 5 images of 'Subset' cannot be read"):
+        assert len(load_dataset(part)) == 4

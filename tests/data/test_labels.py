@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from metad2a_plugin.data import load_dataset
@@ -56,6 +56,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "dicts of a detector": ([{"boxes": 1, "labels": 2}] * 4, "'boxes', 'labels'.*object detection"),
     "masks": (np.zeros((4, 8, 8), int), "Masks of segmentation"),
     "empty texts": (["a", "", "b", "a"], "some labels are empty"),
+    "NaN in texts": (["a", "NaN", "b", "a"], "some labels are empty"),
     "complex": (np.zeros(4, complex), "dtype complex128"),
 }
 
@@ -72,12 +73,14 @@ _SCALARS = st.none() | st.booleans() | st.integers(-3, 300) | st.floats() | st.t
 
 
 @given(st.lists(_SCALARS | st.lists(_SCALARS, max_size=3), max_size=8))
+@example([[False, False]])
 def test_any_labels_are_classes_or_a_dataset_error(values: list[Any]) -> None:
     try:
         labels, names = index_labels(values)
     except DatasetError:
         return
-    assert len(labels) == len(values) and set(labels.tolist()) == set(range(len(names)))
+    row = values[0] if len(values) == 1 and isinstance(values[0], list) else values  # [1, n] is a row of labels
+    assert len(labels) == len(row) and set(labels.tolist()) == set(range(len(names)))
 
 
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=20))

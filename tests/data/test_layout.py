@@ -30,7 +30,7 @@ def grid(tops: str, inner: str, count: int = 2) -> dict[str, int]:
 SPLITS: dict[str, tuple[dict[str, int], tuple[str, ...], int, str, int]] = {
     "train, val, test": (
         classes("train") | classes("val", 2) | classes("test", 1),
-        PETS, 9, "split into 'test', 'train', 'val': only 'train' is used.*'val' is what metad2a.*To use 'test', ", 6,
+        PETS, 9, "split into 'test', 'train', 'val': only 'train' is used.*'val' is the validation.*To use 'test', ", 6,
     ),
     "each wraps a folder of its name": (
         classes("seg_train/seg_train") | classes("seg_test/seg_test") | {"seg_pred/seg_pred": 4},
@@ -40,7 +40,7 @@ SPLITS: dict[str, tuple[dict[str, int], tuple[str, ...], int, str, int]] = {
         classes("Training") | classes("Test") | {"test-multiple_fruits": 3, "papers": 2},
         PETS, 9, "only 'Training' is used", 0,
     ),
-    "dev": (classes("train") | classes("dev", 1), PETS, 9, "'dev' is what metad2a train validates with", 3),
+    "dev": (classes("train") | classes("dev", 1), PETS, 9, "'dev' is the validation part, for metad2a train", 3),
     "sets": (classes("training_set") | classes("test_set"), PETS, 9, "only 'training_set'", 0),
     "camelCase": (classes("trainSet") | classes("testSet") | classes("validSet", 1), PETS, 9, "only 'trainSet'", 3),
     "numbered": (classes("train.X1") | classes("val.X", 1), PETS, 9, "only 'train.X1'", 3),
@@ -62,6 +62,10 @@ SPLITS: dict[str, tuple[dict[str, int], tuple[str, ...], int, str, int]] = {
     "inside classes": (
         grid("cat dog fish", "train", 3) | grid("cat dog fish", "test val"),
         PETS, 9, "parts inside its classes .*: only the training parts are used, not 'test', 'val'", 6,
+    ),
+    "inside classes, beside the images": (
+        grid("cat dog fish", ".", 3) | grid("cat dog fish", "val test"),
+        PETS, 9, "parts inside its classes .*: only the images beside them are used, not 'test', 'val'", 6,
     ),
     "inside classes, wrapped": (
         grid("pets/cat pets/dog pets/fish", "Training Testing", 3), PETS, 9, "not 'Testing'", 0,
@@ -150,6 +154,10 @@ REFUSED: dict[str, tuple[dict[str, int], str]] = {
     "flat parts": ({"train": 3, "test": 2}, "3 images in train/ .*no class folders"),
     "flat parts of one name": ({"x_train": 3, "x_test": 2}, "3 images in x_train/ .*no class folders"),
     "flat parts of two kinds": ({"trainA": 2, "trainB": 2, "testA": 1, "testB": 1}, "no class folders"),
+    "flat parts of one name and more": (
+        {"box_train": 3, "box_test": 2, "query": 2}, "3 images in box_train/ .*no class folders",
+    ),
+    "a flat training part": ({"train": 3}, "3 images in train/ .*no class folders"),
     "flat parts and more": ({"train": 3, "test": 2, "samples": 1}, "no class folders"),
     "names are the classes": (
         {f"train/{name}.{i}.png": i for name in ("cat", "dog") for i in range(4)} | {"test1": 2},

@@ -87,6 +87,16 @@ def test_signed_images_keep_their_darkest_value(tmp_path: Path) -> None:
         assert load_dataset((np.stack(images), [0, 1] * 3)).image(5).max() == 64
 
 
+def test_signed_bytes_keep_their_order(tmp_path: Path) -> None:
+    steps = np.linspace(-128, 127, SIDE * SIDE).reshape(SIDE, SIDE).astype(np.int8)
+    for name in ("a/0.tif", "a/1.tif", "b/2.tif", "b/3.tif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(steps.view(np.uint8)).save(tmp_path / name, tiffinfo={339: 2})
+    with pytest.warns(DatasetWarning, match="-128 is taken as black and 127 as white"):
+        pixels = load_dataset(tmp_path).image(0)[..., 0]
+    assert (np.diff(pixels.astype(int).ravel()) >= 0).all() and (pixels.min(), pixels.max()) == (0, 255)
+
+
 def test_files_of_8_and_16_bits_look_alike(tmp_path: Path) -> None:
     plain = ramp(0, 240, np.uint8)
     for name, deep, expected in (("same", plain.astype(np.uint16), 240), ("full", plain.astype(np.uint16) * 257, 240)):
@@ -151,6 +161,19 @@ def test_outliers_that_leave_all_else_dark_are_a_warning(tmp_path: Path) -> None
     pixels[0, 0] = 65535
     with pytest.warns(DatasetWarning, match="65535 is taken as white, so that 99% of the pixels, up to 300, are"):
         load_dataset(write_scans(tmp_path / "scans", [pixels] * 4))
+
+
+def test_files_of_8_bits_that_are_almost_black_are_a_warning(tmp_path: Path) -> None:
+    marks = [np.eye(8, dtype=np.uint8)] * 6
+    with pytest.warns(DatasetWarning, match=r"the largest pixel of 'dark' is 1, .*pixels times 255"):
+        load_dataset(write_scans(tmp_path / "dark", marks, ".png"))
+
+
+def test_a_tiff_that_is_not_read_says_what_is(tmp_path: Path) -> None:
+    root = write_scans(tmp_path / "scans", [ramp(0, 1000)] * 6)
+    next(root.rglob("*.tif")).write_bytes(b"II*\0" + bytes(60))
+    with pytest.warns(DatasetWarning, match=r"1 of 6 images .*a damaged TIFF, or one that Pillow does not read"):
+        load_dataset(root).verified()
 
 
 def test_a_broken_pixel_is_the_fault_of_one_image(tmp_path: Path) -> None:

@@ -268,6 +268,13 @@ def test_files_that_hold_no_network_are_refused_quickly(space: SearchSpace, tmp_
         assert time.process_time() - begin < 5, path
 
 
+@pytest.mark.parametrize("key", ["candidates", "networks"])
+def test_a_file_of_several_networks_asks_for_one(key: str, tmp_path: Path) -> None:
+    (tmp_path / "found.json").write_text(json.dumps({key: [{"architecture": TEXT}, {"architecture": TEXT}]}))
+    with pytest.raises(ArchitectureError, match="holds 2 networks; name the one to use, such as"):
+        CELLS.parse(tmp_path / "found.json")
+
+
 def test_a_text_that_is_a_network_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path(TEXT).write_text("nothing")
