@@ -50,7 +50,7 @@ LARGEST = {"mobilenetv3": ("+".join(["-".join(["k7e6"] * 4)] * 5), 0.3)}
 CARD = """# Starting weights of {space}
 
 A supernet, {size:.1f} MB, of which networks of these sizes take their part: {sizes}.
-`metad2a train --weights shipped` and `metad2a auto` use it.
+`metad2a train --space {space} --weights shipped` begins with it.
 
 ## What it has seen
 {images:,} images of ImageNet at {sides} pixels, with the features that a strong ImageNet network has of them at 128
