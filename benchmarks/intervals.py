@@ -153,7 +153,7 @@ def steps(found: Sequence[Mapping[str, Any]]) -> str:
 def noise_row(silent: Sequence[Mapping[str, Any]]) -> str:
     levels = sum(one["unknown"] is None for one in silent)
     named = sum("explains their labels" in (one["unknown"] or "") for one in silent)
-    return f"\nNoise: {levels} of {len(silent)} datasets got a level; of {named} labels were said to be unexplained.\n"
+    return f"\nNoise: {levels} of {len(silent)} datasets got a level; the labels of {named} were said to be unexplained.\n"
 
 
 if __name__ == "__main__":
