@@ -19,9 +19,15 @@ _DESIGNS, _CONSIDERED = 3, 30
 _FINE_TUNING: dict[str, Any] = {"lr": 0.02, "batch_size": 32, "warmup": 0.1}
 _SEARCHING = 0.15
 """Share of the time after which no further sizes are searched."""
+_GIVEN_UP = 0.35
+"""Share of the time after which a search is given up: on a busy machine encoders train alone."""
 _LEAST_SIDE, _LARGE = 64, 128  # pixels
 MOST, _ENCODERS, _BEGUN = 6, 3, 2
 """Contenders of a run, and how many of them may be encoders and networks that begin with weights."""
+
+
+class _TooLongError(Exception):
+    """A search takes the time of the trainings."""
 
 
 def designs(searcher: MetaD2A, images: Images, limits: Limits, seconds: float) -> list[dict[str, Any]]:
@@ -32,6 +38,11 @@ def designs(searcher: MetaD2A, images: Images, limits: Limits, seconds: float) -
     if seconds <= 0:
         return []
     start = time.monotonic()
+
+    def watch(*_: Any) -> None:
+        if time.monotonic() - start > _GIVEN_UP * images.config.seconds:
+            raise _TooLongError
+
     speed = measure_speed(searcher.space, images.config.device)
 
     def best(limits: Limits) -> list[Design]:
@@ -47,9 +58,10 @@ def designs(searcher: MetaD2A, images: Images, limits: Limits, seconds: float) -
                     flip=images.flip,
                     top=_CONSIDERED,
                     seed=config.seed,
+                    progress=watch,
                 ).designs
             )
-        except NothingFitsError:
+        except (NothingFitsError, _TooLongError):
             # Then there are the references, or an error that says so.
             return []
 

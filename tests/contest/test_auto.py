@@ -16,8 +16,10 @@ import torch
 from image_toys import MeanColour
 
 from metad2a_plugin import load_network
+from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.cli.main import main
 from metad2a_plugin.contest import images as images_of_contest
+from metad2a_plugin.contest import propose
 from metad2a_plugin.contest import run as module
 from metad2a_plugin.contest.config import _WHERE_INSTALLED, AutoConfig
 from metad2a_plugin.contest.images import Images
@@ -31,6 +33,7 @@ from metad2a_plugin.data import ImageDataset, load_dataset
 from metad2a_plugin.data.imagenet import EfficientNetLite0
 from metad2a_plugin.data.streamed import StreamedPixels
 from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError, MissingExtraError
+from metad2a_plugin.search.metad2a import MetaD2A
 from metad2a_plugin.training import encoder_network
 from metad2a_plugin.training import images as images_of_training
 from metad2a_plugin.training.encoder_network import EncoderClassifier
@@ -374,3 +377,10 @@ def test_trainings_at_once_are_those_of_one_after_another(tmp_path: Path, found:
 def test_training_at_once_names_its_extra(tmp_path: Path) -> None:
     with pytest.raises(MissingExtraError, match=r"metad2a-plugin\[ray\]"):
         auto(coloured(), tmp_path, replace(CONFIG, ray="local"))
+
+
+def test_a_search_that_takes_too_long_leaves_time_for_the_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(propose, "_GIVEN_UP", 0.0)
+    images = Images(coloured(), CONFIG)
+    searcher = MetaD2A.from_pretrained("nasbench201-budget")
+    assert designs(searcher, images, Limits(searcher.space), 100) == []
