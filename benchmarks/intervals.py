@@ -153,7 +153,8 @@ def steps(found: Sequence[Mapping[str, Any]]) -> str:
 def noise_row(silent: Sequence[Mapping[str, Any]]) -> str:
     levels = sum(one["unknown"] is None for one in silent)
     named = sum("explains their labels" in (one["unknown"] or "") for one in silent)
-    return f"\nNoise: {levels} of {len(silent)} datasets got a level; the labels of {named} were said to be unexplained.\n"
+    told = f"{levels} of {len(silent)} datasets got a level; the labels of {named} were said to be unexplained"
+    return f"\nNoise: {told}.\n"
 
 
 if __name__ == "__main__":

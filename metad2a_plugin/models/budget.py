@@ -106,7 +106,7 @@ class BudgetModel:
         same = contexts.image_set[:, None] == contexts.image_set[None]
         unit = apart.masked_fill(same, math.inf).amin(1).quantile(0.99)
         nearest = float(torch.cdist(self._dataset(task)[None], contexts.dataset).min())
-        return (nearest + _SAMPLING / math.sqrt(len(task.features))) / float(unit)
+        return (nearest + _SAMPLING / math.sqrt(len(task.labels))) / float(unit)
 
     # -- state -------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, torch.Tensor]:

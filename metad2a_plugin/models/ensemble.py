@@ -162,7 +162,7 @@ class SubspaceEnsemble:
 
         def encode() -> Seen:
             sets = task.sets()
-            return Seen(self.codes(sets).mean(0), len(sets[0][1].unique()), images_of_a_class(task))
+            return Seen(self.codes(sets).mean(0), len(sets[0][1].unique()), images_of_a_class(sets))
 
         return self._coded.get(task, encode)
 

@@ -7,9 +7,9 @@ fewer classes there are, the less is said by how they lie. Neither can be told f
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
 
-from metad2a_plugin.plugins.task import Task
+import torch
 
 OF_IMAGES, OF_CLASSES = 20.0, 2.0
 """Of `underestimate`: the least that kept distances from growing with data on 15 image sets (`benchmarks/intervals.py`,
@@ -29,10 +29,12 @@ def underestimate(images: float, classes: float) -> float:
     return (1 + OF_IMAGES / images) * (1 + OF_CLASSES / classes)
 
 
-def images_of_a_class(task: Task) -> float:
-    """Different images of a class on average, each class counted up to `MOST_IMAGES`."""
-    # Equal images have equal features, hence equal sums by any weights.
-    weights = torch.linspace(1, 2, task.features.shape[1], dtype=torch.float64)
-    keys = torch.stack([task.labels.double(), task.features.double() @ weights], dim=1)
-    counts = keys.unique(dim=0)[:, 0].long().bincount()
-    return float(counts.clamp(max=MOST_IMAGES).double().mean())
+def images_of_a_class(sets: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> float:
+    """Different images of a class on average, in the image sets that `Task.sets` gives by default."""
+    found = []
+    for features, labels in sets:
+        # Equal images have equal features, hence equal sums by any weights.
+        weights = torch.linspace(1, 2, features.shape[1], dtype=torch.float64)
+        keys = torch.stack([labels.double(), features.double() @ weights], dim=1)
+        found.append(keys.unique(dim=0)[:, 0].long().bincount().double().mean())
+    return float(torch.stack(found).mean())
