@@ -14,7 +14,7 @@ from safetensors.torch import save as to_safetensors
 from metad2a_plugin.contest.config import AutoConfig
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.data.encoders import get_encoder
-from metad2a_plugin.data.streamed import Pixels, StreamedPixels
+from metad2a_plugin.data.streamed import Pixels, StreamedPixels, encoded
 from metad2a_plugin.errors import DatasetError
 from metad2a_plugin.nn.probe import RidgeClassifier, fit_ridge
 from metad2a_plugin.plugins.encoder import ImageEncoder
@@ -24,7 +24,6 @@ from metad2a_plugin.utils.kept import digest, kept
 from metad2a_plugin.utils.torch_device import usable
 
 _KEPT = 1 << 28  # bytes of decoded images, where there is more than one size
-_PIXELS = 1 << 20  # of a batch
 _FEW = 8
 
 
@@ -117,7 +116,8 @@ class Images:
             parts = {"train": self.train, "validation": self.validation, "test": self.tested}
 
             def compute() -> dict[str, torch.Tensor]:
-                return {part: self._encoded(name, StreamedPixels(images, side)) for part, images in parts.items()}
+                encoder = self.encoder(name)
+                return {part: encoded(encoder, StreamedPixels(images, side)) for part, images in parts.items()}
 
             if self.folder is None:
                 self._features[name] = compute()
@@ -151,7 +151,3 @@ class Images:
         """Logits of training images by the teacher's linear classifiers that have not seen them, ``[n, classes]``."""
         head = self.head(self.teacher)
         return (head.sharpness * head.left_out).float()
-
-    def _encoded(self, name: str, pixels: StreamedPixels) -> torch.Tensor:
-        batches = pixels.split(max(1, _PIXELS // pixels.size**2))
-        return torch.cat([self.encoder(name)(batch) for batch in batches])

@@ -54,6 +54,7 @@ def predicted(network: Classifier) -> list[Latency]:
     space, options = network.space, network.options
     limits = Limits(space, input_size=network.input_size, options=options)
     vertices, found = space.encode([network.architecture]), []
+    smaller = space.cost(network.architecture, **options).params < space.cost(network.architecture).params
     try:
         names = get_device_models(space.name).load().devices
     except ConfigError:
@@ -65,6 +66,5 @@ def predicted(network: Classifier) -> list[Latency]:
             continue
         value = float(device.upper(vertices)[0])
         if value < float("inf"):
-            smaller = space.cost(network.architecture, **options).params < space.cost(network.architecture).params
             found.append(Latency(name, value if smaller else float(device.predict(vertices)[0]), device.unit, smaller))
     return found

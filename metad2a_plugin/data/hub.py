@@ -19,7 +19,7 @@ from metad2a_plugin.data.labels import index_labels
 from metad2a_plugin.data.pairs import IMAGE_KEYS, LABEL_KEYS
 from metad2a_plugin.data.pixels import decode, few
 from metad2a_plugin.data.scale import PLAIN, Scale, find_scale, spread
-from metad2a_plugin.data.sources import Reading, Source, _warn
+from metad2a_plugin.data.sources import DeepSource, Reading, _warn
 from metad2a_plugin.data.splits import training_part
 from metad2a_plugin.errors import DatasetError, require
 
@@ -106,7 +106,7 @@ def read_saved(path: Path) -> Reading:
 
 
 # -- parquet ---------------------------------------------------------------------------------------
-class ParquetSource(Source):
+class ParquetSource(DeepSource):
     """Images of parquet files; a group of rows is read at a time, and the last one kept.
 
     Args:
@@ -134,9 +134,7 @@ class ParquetSource(Source):
     def stated_scale(self) -> Scale:
         return self.scale if any(True for _ in self._deep(_PROBES)) else PLAIN
 
-    @cached_property
-    def scale(self) -> Scale:
-        """That of the images of more than 8 bits, whichever of them are asked for."""
+    def _find_scale(self) -> Scale:
         return find_scale(self._deep(_SAMPLE), self.files[0].parent.name, files=True)
 
     def _deep(self, limit: int) -> Iterator[np.ndarray]:

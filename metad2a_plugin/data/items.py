@@ -28,7 +28,7 @@ from metad2a_plugin.data.pixels import (
     to_rgb,
 )
 from metad2a_plugin.data.scale import PLAIN, Scale, find_scale, spread
-from metad2a_plugin.data.sources import Reading, Source, _warn
+from metad2a_plugin.data.sources import DeepSource, Reading, _warn
 from metad2a_plugin.data.stated import plain, same, stated_labels
 from metad2a_plugin.errors import DatasetError
 
@@ -74,7 +74,7 @@ def deep_pixels(value: Any) -> np.ndarray | None:
     return pixels if pixels.dtype.kind in "buif" else None  # what is no image is reported where it is met
 
 
-class ItemSource(Source):
+class ItemSource(DeepSource):
     """Images of items.
 
     Args:
@@ -115,19 +115,8 @@ class ItemSource(Source):
     def stated_scale(self) -> Scale:
         return self.scale if any(p.dtype != np.uint8 for p in self._deep(_PROBES)) else PLAIN
 
-    @property
-    def scale(self) -> Scale:
-        """That of the items that are not uint8, whichever of them are asked for."""
-        if isinstance(self._found, DatasetError):
-            raise self._found
-        return self._found
-
-    @cached_property
-    def _found(self) -> Scale | DatasetError:
-        try:
-            return find_scale(self._deep(_SAMPLE), type(self.items).__name__)
-        except DatasetError as error:  # kept, as the items are not to be read again for each of them
-            return error
+    def _find_scale(self) -> Scale:
+        return find_scale(self._deep(_SAMPLE), type(self.items).__name__)
 
     def _deep(self, limit: int) -> Iterator[np.ndarray]:
         """Pixels of some of all items; none of images of 8 bits and of items that raise."""

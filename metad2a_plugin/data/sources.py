@@ -57,6 +57,32 @@ class Source(ABC):
         return PLAIN
 
 
+class DeepSource(Source):
+    """Images that may have more than 8 bits: these share a scale, which is looked for once."""
+
+    @property
+    def scale(self) -> Scale:
+        """That of the images of more than 8 bits, whichever of them are asked for.
+
+        Raises:
+            DatasetError: their range is that of no scale.
+        """
+        if isinstance(self._found, DatasetError):
+            raise self._found
+        return self._found
+
+    @cached_property
+    def _found(self) -> Scale | DatasetError:
+        try:
+            return self._find_scale()
+        except DatasetError as error:  # kept, as images are not to be read again for each of them
+            return error
+
+    @abstractmethod
+    def _find_scale(self) -> Scale:
+        """Read some images for `scale`."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """What a reader found: images, labels ``0 .. classes-1``, one name per class."""
@@ -71,7 +97,7 @@ class Reading:
     """The validation part, of the same classes."""
 
 
-class FileSource(Source):
+class FileSource(DeepSource):
     """Images of files, by their relative paths."""
 
     def __init__(self, path: Path, keys: list[str]) -> None:
@@ -95,9 +121,7 @@ class FileSource(Source):
             )
         return PLAIN
 
-    @cached_property
-    def scale(self) -> Scale:
-        """That of the images of more than 8 bits, whichever of them are asked for."""
+    def _find_scale(self) -> Scale:
         some = spread(self._candidates, _HEADERS)
         deep = list(filter(self._is_deep, some)) or list(filter(self._is_deep, self._candidates))
         plain = len(deep) < len(some) or len(some) < len(self.keys)

@@ -8,6 +8,9 @@ from typing import Protocol
 import torch
 
 from metad2a_plugin.data.dataset import ImageDataset
+from metad2a_plugin.plugins.encoder import ImageEncoder
+
+_PIXELS = 1 << 20  # of a batch
 
 
 class Pixels(Protocol):
@@ -47,3 +50,8 @@ class StreamedPixels:
         """Parts of so many images, one after the other."""
         for start in range(0, len(self), split_size):
             yield self[start : start + split_size]
+
+
+def encoded(encoder: ImageEncoder, pixels: StreamedPixels) -> torch.Tensor:
+    """An encoder's features of all images, float32 ``[n, dim]``, in batches of bounded memory."""
+    return torch.cat([encoder(batch) for batch in pixels.split(max(1, _PIXELS // pixels.size**2))])

@@ -10,12 +10,11 @@ import torch
 
 from metad2a_plugin.data.encoders import get_encoder
 from metad2a_plugin.data.features import extract_task
-from metad2a_plugin.data.streamed import StreamedPixels
+from metad2a_plugin.data.streamed import StreamedPixels, encoded
 from metad2a_plugin.nn.probe import fit_ridge
 from metad2a_plugin.training.images import TrainingData
 from metad2a_plugin.training.result import wilson_interval
 
-_PIXELS = 1 << 20  # of a batch
 _MOST = 20_000  # training images whose features are read
 
 
@@ -61,8 +60,7 @@ def fit_references(data: TrainingData, encoder: str = "default", device: str = "
     # Of a search of the training part, these are known already where classes are small.
     task = extract_task(data.train, model, max_images_per_class=max(200, _MOST // len(data.class_names)))
     head = fit_ridge(task.features, task.labels)
-    pixels = StreamedPixels(data.validation, model.size).split(max(1, _PIXELS // model.size**2))
-    features = torch.cat([model(part) for part in pixels]).cpu()
+    features = encoded(model, StreamedPixels(data.validation, model.size)).cpu()
     places = torch.tensor([data.class_names.index(name) for name in task.class_names])
     return majority, _reference("linear classifier", places[head(features).argmax(1)], labels, encoder, begin)
 
