@@ -1,8 +1,9 @@
-"""Packages and entry points; everything else about the distribution is in pyproject.toml."""
+"""Packages, entry points and the long description; everything else about the distribution is in pyproject.toml."""
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -29,7 +30,26 @@ def entry_points() -> dict[str, list[str]]:
     return {"console_scripts": ["metad2a = metad2a_plugin.cli:main"], **groups}
 
 
+def long_description() -> str:
+    """README.md for readers elsewhere: links and pictures by their address in the repository of pyproject.toml."""
+    address = re.search(r'^Repository = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    if address is None:
+        raise LookupError("pyproject.toml must have the line Repository = \"...\" under [project.urls]")
+
+    def absolute(link: re.Match[str]) -> str:
+        # GitHub serves a file as it is under raw/, and its page under blob/.
+        return f"{link['text']}({address[1]}/{'raw' if link['picture'] else 'blob'}/main/{link['target']})"
+
+    # The text of a link may be a picture, whose own link is then the first to be found.
+    relative = r"(?P<text>(?P<picture>!)?\[[^\[\]]*\]|\])\((?P<target>(?![a-z]+:|#)[^)\s]+)\)"
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.split(r"(^```.*?^```)", text, flags=re.DOTALL | re.MULTILINE)
+    return "".join(block if block.startswith("```") else re.sub(relative, absolute, block) for block in blocks)
+
+
 setup(
+    long_description=long_description(),
+    long_description_content_type="text/markdown",
     packages=[*find_packages(include=["metad2a_plugin", "metad2a_plugin.*"]), "metad2a_plugin.adapters"],
     # A top-level package called `adapters` would collide with the one of another distribution.
     package_dir={"metad2a_plugin.adapters": "adapters"},

@@ -1,31 +1,22 @@
-"""Prints a constraint for every requirement of the package and its extra `test`: the lowest release that is declared.
+"""Prints a constraint for every requirement of the package and of its extras: the lowest release that is declared.
 
-Torch is left out: constraints.txt names the one whose CPU build is at hand. Needs Python 3.11.
+Left out are torch and torchvision, which constraints.txt holds to the CPU build at hand; the extra `nni`, which pins
+what it needs and has an environment of its own; and `dev`, of which newer releases check more. Needs Python 3.11.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import tomllib
 
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-LEFT_OUT = {"torch", "torchvision"}
+EXTRAS = [lines for extra, lines in PROJECT["optional-dependencies"].items() if extra not in ("dev", "nni")]
 
-
-def requirements(extra: str | None = None) -> Iterator[str]:
-    """Of the package itself or of an extra, and of the extras that it includes."""
-    for requirement in PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]:
-        if included := re.fullmatch(rf"{PROJECT['name']}\[(.+)\]", requirement):
-            for name in included[1].split(","):
-                yield from requirements(name)
-        else:
-            yield requirement
-
-
-for requirement in sorted({*requirements(), *requirements("test")}):
-    name, lowest = re.match(r"([\w.-]+)\s*>=\s*([\w.]+)", requirement).groups()
-    if name not in LEFT_OUT:
-        print(f"{name}=={lowest}.*")
+lowest = set()
+for requirement in [*PROJECT["dependencies"], *(line for lines in EXTRAS for line in lines)]:
+    if not requirement.startswith((f"{PROJECT['name']}[", "torch")):
+        name, release = re.match(r"([\w.-]+)(?:\[\w+\])?>=([\w.]+)(?=;|$)", requirement).groups()
+        lowest.add(f"{name}=={release}")
+print(*sorted(lowest), sep="\n")

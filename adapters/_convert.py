@@ -16,15 +16,15 @@ from typing import IO, Any
 
 import numpy as np
 
-from metad2a_plugin.errors import ConfigError, DatasetError
+from metad2a_plugin.errors import ConfigError, DatasetError, shortened
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
 from metad2a_plugin.utils.files import replacing
 from metad2a_plugin.utils.progress import Progress
 
 from ._benchmark import EPOCHS, Training
-from ._pickle_objects import UNREADABLE, brief, shortened
+from ._pickle_objects import UNREADABLE, brief
 from ._records import DATASETS, HIGHEST, MEASURED, QUANTITIES, ColumnBenchmark, Key, Record, check_seeds
-from ._unpickle import PickleReader
+from ._unpickle import TORCH_MAGIC, PickleReader
 
 COMPACT = ("nb201.npz", "nb201.csv.gz")
 """Files that `compact_in` looks for, the first one first."""
@@ -36,7 +36,6 @@ _MOST_STEPS = round(100 / _STEP)
 _CURVE = "curve"
 _NO_CURVE = np.iinfo(np.uint16).max
 _CELL_FILE = re.compile(r"(\d{1,6})\.pickle\.pbz2")
-_TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _MEGABYTE = 1_000_000
 _HEAD, _TAR_PLACE = 1024, 257
 _LONGEST_FORMAT = 1024
@@ -118,7 +117,7 @@ def folder_cells(folder: Path) -> tuple[np.ndarray, Callable[[int], Record]]:
         source = repr(str(files[cell]))
         try:
             with bz2.open(files[cell]) as stream:
-                return Record(cell, PickleReader(stream, source).load(), source)
+                return Record(cell, PickleReader(stream, source, files[cell].stat().st_size).load(), source)
         except OSError as error:
             raise DatasetError(f"{source} cannot be read ({error})") from error
 
@@ -144,7 +143,7 @@ def _records(path: Path, progress: Progress) -> Iterator[Record]:
             stream = opened.enter_context(archive.open(_torch_member(archive) or ""))
         size = path.stat().st_size // _MEGABYTE
         shown, count = -1, 0
-        for count, (cell, schedules) in enumerate(_entries(stream, source), 1):
+        for count, (cell, schedules) in enumerate(_entries(stream, source, path.stat().st_size), 1):
             if type(cell) is not int:
                 raise DatasetError(f"{source} has a record of cell {brief(cell)}; expected an official index")
             yield Record(cell, schedules, source)
@@ -154,10 +153,10 @@ def _records(path: Path, progress: Progress) -> Iterator[Record]:
         progress("MB", size, size, f"{count:,} cells")
 
 
-def _entries(stream: IO[bytes], source: str) -> Iterator[tuple[Any, Any]]:
-    reader = PickleReader(stream, source)
+def _entries(stream: IO[bytes], source: str, stored: int) -> Iterator[tuple[Any, Any]]:
+    reader = PickleReader(stream, source, stored)
     yield from reader.entries("arch2infos")
-    if reader.value == _TORCH_MAGIC:  # older torch files: a magic number, a version and a description come first
+    if reader.value == TORCH_MAGIC:  # older torch files: a magic number, a version and a description come first
         reader.load()
         reader.load()
         yield from reader.entries("arch2infos")
@@ -206,6 +205,7 @@ def convert(
         raise ConfigError(f"the destination {str(destination)!r} is the source or a folder; give a file to write")
     size = NASBench201().size
     columns: dict[str, np.ndarray] = {}
+    curves_of: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     known: set[Key] = set()
     with replacing(destination) as temporary:
         seen = np.zeros(size, bool)
@@ -224,16 +224,30 @@ def convert(
                 columns[name][record.cell] = value
             for key, curve in record.curves().items() if curves else ():
                 name = "/".join(map(str, (*key, _CURVE)))
-                if name not in columns:
-                    columns[name] = np.full((size, key.epochs), _NO_CURVE, np.uint16)
-                columns[name][record.cell] = np.rint(curve / _STEP)
+                if name not in curves_of:
+                    # Zeros take no memory before they are written to, so it follows what the records hold.
+                    curves_of[name] = np.zeros((size, key.epochs), np.uint16), np.zeros((size, 1), bool)
+                steps, there = curves_of[name]
+                steps[record.cell], there[record.cell] = np.rint(curve / _STEP), True
         if not seen.any():
             raise DatasetError(f"{str(source)!r} holds the record of no cell")
         if not seen.all():
             warnings.warn(f"{str(source)!r} has {seen.sum():,} of the {size:,} cells", stacklevel=2)
-        with temporary.open("wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, format=np.array(_FORMAT), **columns)
+        with zipfile.ZipFile(temporary, "w") as archive:
+            _add(archive, "format", np.array(_FORMAT))
+            for name, column in columns.items():
+                _add(archive, name, column)
+            for name, (steps, there) in curves_of.items():
+                _add(archive, name, np.where(there, steps, np.uint16(_NO_CURVE)))
     return destination
+
+
+def _add(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
+    """As numpy does, but for the date: the same records give the same file."""
+    member = zipfile.ZipInfo(f"{name}.npy")
+    member.compress_type = zipfile.ZIP_DEFLATED
+    with archive.open(member, "w") as stream:
+        np.lib.format.write_array(stream, array, allow_pickle=False)
 
 
 class ConvertedBenchmark(ColumnBenchmark):
@@ -330,5 +344,5 @@ def _reading(path: Path) -> Iterator[None]:
     except (*UNREADABLE, EOFError, NotImplementedError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise DatasetError(
             f"{str(path)!r} is a damaged file of metad2a convert-benchmark "
-            f"({type(error).__name__}: {shortened(error)}); convert it anew"
+            f"({type(error).__name__}: {shortened(str(error))}); convert it anew"
         ) from error

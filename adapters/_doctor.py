@@ -18,9 +18,11 @@ from typing import Any
 from packaging.version import Version
 
 from metad2a_plugin.errors import HostError
+from metad2a_plugin.utils.beside_torch import install_beside_torch
 from metad2a_plugin.utils.files import data_folder
 from metad2a_plugin.utils.installed import folder_of, version_of, violated
 
+from . import _neps_compat
 from ._naslib_compat import INSTALL
 
 Answer = tuple[str, list[str]]
@@ -74,10 +76,30 @@ def _try_torchvision() -> Answer:
         importlib.import_module("torchvision")
     except RuntimeError as error:
         raise HostError(
-            f"it is built for another torch ({error}); NNI does not import beside it, NASLib is worked around: "
+            f"it is built for another torch ({error}); NNI does not import beside it, others are worked around: "
             "reinstall both from one index of PyTorch, or pip uninstall torchvision"
         ) from error
     return version_of("torchvision"), []
+
+
+def _try_timm() -> Answer:
+    from metad2a_plugin.spaces.nasbench201.space import NASBench201
+
+    importlib.import_module(".timm", __package__)  # registers it
+    space = NASBench201()
+    cell = space.format(next(iter(space.enumerate())))
+    small = {"num_classes": 2, "channels": 1, "cells": 1}
+    importlib.import_module("timm").create_model("metad2a_network", architecture=cell, **small)
+    return version_of("timm"), []
+
+
+def _try_hub() -> Answer:
+    """What the adapter uses of it; nothing is fetched."""
+    from huggingface_hub import CommitOperationAdd, HfApi, constants, errors, hf_hub_download, try_to_load_from_cache
+
+    used = (CommitOperationAdd, HfApi.get_paths_info, errors.GatedRepoError, hf_hub_download, try_to_load_from_cache)
+    notes = [] if all(used) and not constants.HF_HUB_OFFLINE else ["HF_HUB_OFFLINE is set: only the cache is read"]
+    return version_of("huggingface_hub"), notes
 
 
 def _try_nni() -> Answer:
@@ -104,8 +126,10 @@ def _try_nni() -> Answer:
 
 def _nni_trial() -> None:
     """Run one on the sequential engine; it fails in many ways, which NNI and its adapter choose."""
-    from . import nni as adapter  # raises where it cannot work
+    from . import nni as adapter
+    from ._nni_compat import check
 
+    check()
     experiments = importlib.import_module("nni.nas.experiment")
     evaluators = importlib.import_module("nni.nas.evaluator")
     hub = importlib.import_module("nni.nas.hub.pytorch")
@@ -146,6 +170,18 @@ def _try_naslib() -> Answer:
     return folder_of("naslib"), [f"worked around: {step}" for step in naslib.prepare()]
 
 
+def _try_optuna() -> Answer:
+    optuna = importlib.import_module("optuna")
+    from .optuna import StrategySampler, suggest_architecture
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=StrategySampler("random", seed=0))
+    study.optimize(lambda trial: float(sum(suggest_architecture(trial).choices)), n_trials=2)
+    if len({suggest_architecture(trial) for trial in study.trials}) != 2:
+        raise HostError("a study of two trials did not have two architectures; pip install -U optuna")
+    return version_of("optuna"), []
+
+
 def _try_ofa() -> Answer:
     from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 
@@ -154,6 +190,35 @@ def _try_ofa() -> Answer:
     space = MobileNetV3Space()
     ofa.extract(ofa.make_supernet(num_classes=2), space.parse("+".join(["k3e3-k5e4"] * 5)))
     return version_of("ofa"), []
+
+
+def _try_ray() -> Answer:
+    from . import ray
+
+    search = ray.StrategySearch("random")
+    if not isinstance(search.suggest("trial"), dict):
+        raise HostError("a search of Ray Tune was asked for a trial and proposed none")
+    state = str(Path(tempfile.gettempdir()) / "search")
+    search.save(state)
+    search.restore(state)
+    return f"{version_of('ray')}: a search of Ray Tune proposes trials; no cluster was started", []
+
+
+def _try_neps() -> Answer:
+    from . import neps as adapter
+
+    host = importlib.import_module("neps")
+    host.AskAndTell(adapter.strategy(adapter.pipeline_space(), "random")).ask()
+    return version_of("neural-pipeline-search"), []
+
+
+def _try_sklearn() -> Answer:
+    from . import sklearn as adapter
+
+    importlib.import_module("sklearn.base").clone(adapter.MetaD2AClassifier())
+    cells = _no_records()["meta_archs"][::4000]
+    adapter.ArchitectureRegressor().fit(cells, range(len(cells))).predict(cells)
+    return version_of("scikit-learn"), []
 
 
 def _try_nas_201_api() -> Answer:
@@ -187,12 +252,19 @@ def _no_records() -> dict[str, Any]:
 
 _RECORDS = "its files are read without it; metad2a convert-benchmark makes them quick to open"
 _NNI = "pip install 'metad2a-plugin[nni]' in an environment of its own: its pins hold other packages back"
-_TORCHVISION = "only the torchvision encoder and NASLib need it"
+_TORCHVISION = f"only the encoders of torchvision and timm need it; {install_beside_torch('torchvision')}"
+_TIMM = f"only the encoders of timm and the registration with it need it; {install_beside_torch('timm', 'torchvision')}"
 HOSTS = (
     Host("torchvision", "torchvision", "torchvision", _TORCHVISION, _try_torchvision),
+    Host("timm", "timm", "timm", _TIMM, _try_timm),
+    Host("Hugging Face hub", "huggingface_hub", "huggingface_hub", "pip install 'metad2a-plugin[hub]'", _try_hub),
     Host("NNI", "nni", "nni", _NNI, _try_nni),
     Host("NASLib", "naslib", None, INSTALL, _try_naslib),
+    Host("Optuna", "optuna", "optuna", "pip install 'metad2a-plugin[optuna]'", _try_optuna),
+    Host("neps", "neps", "neural-pipeline-search", _neps_compat.INSTALL, _try_neps),
+    Host("scikit-learn", "sklearn", "scikit-learn", "pip install 'metad2a-plugin[sklearn]'", _try_sklearn),
     Host("Once-for-All", "ofa", "ofa", "pip install 'metad2a-plugin[ofa]'", _try_ofa),
+    Host("Ray", "ray", "ray", "pip install 'metad2a-plugin[ray]'", _try_ray),
     Host("nas-bench-201", "nas_201_api", "nas-bench-201", _RECORDS, _try_nas_201_api),
     Host("nats_bench", "nats_bench", "nats_bench", _RECORDS, _try_nats_bench),
 )

@@ -15,21 +15,20 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
-from types import ModuleType, SimpleNamespace
-from typing import Any, NoReturn
+from types import SimpleNamespace
+from typing import Any
 
 from metad2a_plugin.errors import HostError
+from metad2a_plugin.utils.beside_torch import import_torchvision
 
-from ._torchvision import import_torchvision
+from ._placeholders import placeholder, placeholders
 
 PACKAGES = (
-    "pip install torchvision scikit-learn scipy scikit-image matplotlib tqdm fvcore termcolor pytorch_msssim "
+    "pip install scikit-learn scipy scikit-image matplotlib tqdm fvcore termcolor pytorch_msssim "
     "transforms3d nasbench_pytorch"
 )
-"""Installs what NASLib imports; those of single predictors (lightgbm, xgboost, ngboost, ...) may be absent."""
+"""Installs what NASLib imports, and nothing that asks for another torch; packages of single parts may be absent."""
 INSTALL = (
     f"get it with: git clone --branch Develop https://github.com/automl/NASLib && export PYTHONPATH=$PWD/NASLib && "
     f"{PACKAGES}"
@@ -47,9 +46,10 @@ _NAMES = {
 }
 """What the adapter uses of NASLib; another version of it may lack some."""
 _SPACE_METHODS = ("clone", "get_nbhd", "get_op_indices", "get_type", "query", "set_op_indices")
-_SINGLE_PREDICTORS = {
+_SINGLE_PARTS = {
+    # predictors, and the data sets of torchvision
     *("ConfigSpace", "emcee", "graphviz", "grakel", "lightgbm", "ngboost", "pybnn", "pyro", "seaborn", "six"),
-    *("tensorwatch", "xgboost"),
+    *("tensorwatch", "torchvision", "xgboost"),
 }
 
 
@@ -125,7 +125,7 @@ def _unused_names(taken: list[str]) -> Iterator[None]:
         try:
             import_module(name)
         except ImportError:
-            sys.modules[name] = _placeholder(name)
+            sys.modules[name] = placeholder(name)
             absent.append(name)
     try:
         yield
@@ -145,67 +145,14 @@ def _torchvision(taken: list[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _single_predictors(taken: list[str]) -> Iterator[None]:
-    """NASLib imports the packages of all its predictors, used or not; absent ones are named when they are used."""
-    finder = _Finder()
-    sys.meta_path.append(finder)  # last: it is asked for what is not installed
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
-        for name in finder.found:
-            sys.modules.pop(name, None)  # so that others go on finding them absent
-        if finder.found:
-            taken.append(reason(_single_predictors))
-
-
-class _Finder(MetaPathFinder, Loader):
-    """Finds placeholders of `_SINGLE_PREDICTORS` and their modules."""
-
-    def __init__(self) -> None:
-        self.found: list[str] = []
-
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if fullname.partition(".")[0] not in _SINGLE_PREDICTORS:
-            return None
-        self.found.append(fullname)
-        return ModuleSpec(fullname, self, is_package=True)
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return _placeholder(spec.name)
-
-    def exec_module(self, module: ModuleType) -> None:
-        pass
-
-
-def _placeholder(name: str) -> ModuleType:
-    """A module in which every name is there, and `_Absent`."""
-    module = ModuleType(name)
-    package = name.partition(".")[0]
-
-    def attribute(name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _Absent(name, (), {"package": package})
-
-    module.__dict__["__getattr__"] = attribute
-    return module
-
-
-class _Absent(type):
-    """Stands for a class or function of a package that is not installed."""
-
-    package: str
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> NoReturn:
-        raise HostError(
-            f"this part of NASLib needs the package {cls.package!r}, which is not installed; install it and restart"
-        )
-
-    def __getattr__(cls, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _Absent(name, (), {"package": cls.package})
+def _single_parts(taken: list[str]) -> Iterator[None]:
+    """NASLib imports what single parts of it need, used or not; absent packages are named when they are used."""
+    with placeholders(_SINGLE_PARTS) as found:
+        try:
+            yield
+        finally:
+            if found:
+                taken.append(reason(_single_parts))
 
 
 @contextmanager
@@ -226,7 +173,7 @@ _DURING_THE_IMPORT: tuple[Callable[[list[str]], AbstractContextManager[None]], .
     _collections,
     _unused_names,
     _torchvision,
-    _single_predictors,
+    _single_parts,
     _search_path,  # last: what the others import may add folders too (setuptools for `distutils`), which stay
 )
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from metad2a_plugin.errors import ArchitectureError
+from metad2a_plugin.errors import ArchitectureError, said
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.nasbench201.cell import OPS
 from metad2a_plugin.spaces.nasbench201.notations import NASLIB_EDGES, NASLIB_NAMES, NASLIB_OPS, from_naslib_values
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
-from metad2a_plugin.spaces.values import plain, said
+from metad2a_plugin.spaces.values import plain
 
 SPACE = NASBench201()
 

@@ -20,6 +20,7 @@ from metad2a_plugin.search.metad2a import MetaD2A
 from metad2a_plugin.spaces.base import Architecture
 
 from ._naslib_host import MetaOptimizer, Metric
+from ._naslib_images import images_of
 from ._naslib_space import RECORD_OF, is_looked_up, require_space, with_architecture
 
 MODEL = "nasbench201-paper"
@@ -45,13 +46,16 @@ class StrategyOptimizer(MetaOptimizer):
         history: every query, in order.
 
     Raises:
-        ConfigError: no such strategy, or it does not take these options.
+        ConfigError: no such strategy, it does not take these options, or `config` is no configuration.
     """
 
     using_step_function = False
 
     def __init__(self, config: Any, strategy: str = "regularized-evolution", **options: Any) -> None:
         super().__init__()
+        require_config(config)
+        if "dataset" in options:
+            options["dataset"] = images_of(options["dataset"])
         self.config = config
         self.dataset: str = config.dataset
         self.performance_metric = Metric.VAL_ACCURACY
@@ -215,8 +219,9 @@ class MetaD2AOptimizer(StrategyOptimizer):
 
     Args:
         config: as in `StrategyOptimizer`.
-        dataset: images of what to search for: anything `MetaD2A.search` takes. None ranks for the average
-            meta-training task. (`config.dataset` is the table's name of the dataset that is looked up.)
+        dataset: images of what to search for: anything `MetaD2A.search` takes, and loaders or a `CustomDataset` of
+            NASLib (`_naslib_images`). None ranks for the average meta-training task. (`config.dataset` is the table's
+            name of the dataset that is looked up.)
         model: a shipped checkpoint, its folder, or a `MetaD2A`. The default has never seen the tables;
             ``"nasbench201"`` has learned from them, and is for searches that really train. For a budget the default
             is the one that knows budgets.
@@ -233,10 +238,22 @@ class MetaD2AOptimizer(StrategyOptimizer):
         budget: AnyBudget = None,
         **options: Any,
     ) -> None:
+        require_config(config)
         given = Budget.of(getattr(config.search, "budget", None) if budget is None else budget)
         if model is None:
             model = MODEL if given is None else default_model("nasbench201", budgeted=True)
         super().__init__(config, "metad2a", model=model, budget=given, **options, dataset=dataset)
+
+
+def require_config(config: Any) -> None:
+    """Refuse what is no configuration of NASLib with a `ConfigError`."""
+    dataset = getattr(config, "dataset", None)
+    if not isinstance(dataset, str) or not hasattr(config, "search"):
+        lacks = "search" if isinstance(dataset, str) else "dataset"
+        raise ConfigError(
+            "config must be a configuration of NASLib, such as naslib.make_config('cifar10'), got "
+            f"{type(config).__name__} without {lacks!r}; images are the argument dataset"
+        )
 
 
 class _State(torch.nn.Module):

@@ -19,13 +19,15 @@ from metad2a_plugin.plugins.registry import predictor_of
 from metad2a_plugin.search.metad2a import MetaD2A
 from metad2a_plugin.search.predictor import CheckpointPredictor
 from metad2a_plugin.search.scoring import task_of
+from metad2a_plugin.utils.parameters import Parameterized
 
 from ._naslib_encodings import SPACE, from_naslib
 from ._naslib_host import Predictor
+from ._naslib_images import images_of
 from ._naslib_optimizer import MODEL, number
 
 
-class _CellPredictor(Predictor):
+class _CellPredictor(Parameterized, Predictor):
     """What this package's predictors have in common in NASLib: one search space, nothing to be tuned."""
 
     def __init__(self, ss_type: str | None, encoding_type: Any, hpo_wrapper: bool) -> None:
@@ -72,7 +74,7 @@ class NamedPredictor(_CellPredictor):
         **options: Any,
     ) -> None:
         super().__init__(ss_type, encoding_type, hpo_wrapper)
-        images = None if dataset is None else load_dataset(dataset)
+        images = None if dataset is None else load_dataset(images_of(dataset))
         self._predictor = predictor_of(name, SPACE, options.pop("input_size", None), images, seed, **options)
         self._task = task_of(self._predictor, images, seed)
 
@@ -159,8 +161,8 @@ class MetaD2APredictor(_CellPredictor):
         if self._process is None:
             assert prior.std is not None
             return prior.mean.numpy(), prior.std.numpy()
-        mean, std = self._process.posterior(vertices, prior.mean)
-        return (self._process.center + self._process.scale * mean).numpy(), (self._process.scale * std).numpy()
+        mean, std = self._process.predict(vertices, prior.mean)
+        return mean.numpy(), std.numpy()
 
     # -- private -----------------------------------------------------------------------------
     def _encode(self, cells: Sequence[Any]) -> tuple[torch.Tensor, Prediction]:
@@ -176,9 +178,13 @@ class MetaD2APredictor(_CellPredictor):
     @cached_property
     def _predicted(self) -> Prediction:
         """Of every cell, in official order: a search asks for them one by one, and often; float64 ``[15625]``."""
-        task = None if self.dataset is None else self._searcher.task(self.dataset, seed=self.seed)
-        found = self._ranker.predict(task, SPACE.all_vertices())
-        return Prediction(found.mean.double(), None if found.std is None else found.std.double())
+        task = None if self.dataset is None else self._searcher.task(images_of(self.dataset), seed=self.seed)
+        vertices = SPACE.all_vertices()
+        found = self._ranker.predict(task, vertices)
+        # The paper's predictor has never seen a cell whose input reaches no output, and takes it for an average one.
+        dead = SPACE.dead_mask(vertices)
+        mean = torch.where(dead, found.mean.clamp(max=float(found.mean[~dead].min())), found.mean)
+        return Prediction(mean.double(), None if found.std is None else found.std.double())
 
 
 class MetaD2AEnsemble(MetaD2APredictor):

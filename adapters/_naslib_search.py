@@ -19,6 +19,7 @@ from metad2a_plugin.utils.checks import did_you_mean, integer, spelled
 
 from ._naslib_encodings import SPACE, from_naslib
 from ._naslib_host import AttrDict, NasBench201SearchSpace, Trainer, optimizers, set_seed
+from ._naslib_images import images_of
 from ._naslib_optimizer import MetaD2AOptimizer, StrategyOptimizer
 from ._naslib_space import DATASETS, Table, TableSpace, or_nan
 from .nas_bench_201 import Benchmark
@@ -284,7 +285,7 @@ def search_one_shot(
         integer(name, value, 1)
     kind = getattr(optimizers, ONE_SHOT[optimizer])
     _check_names(f"settings of {optimizer!r}", settings, {*option_names(kind), "learning_rate_min"} - {"epochs"})
-    images = load_dataset(images)
+    images = load_dataset(images_of(images))
     if batch_size > len(images) // 2:
         raise ConfigError(
             f"batch_size is {batch_size}, but half of the {len(images)} images are {len(images) // 2}: no batch would "

@@ -6,7 +6,7 @@ import copy
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -35,6 +35,12 @@ def to_naslib(architecture: Architecture, *, num_classes: int = 10, in_channels:
     return graph
 
 
+_NO_NETWORK = (
+    "a TableSpace is for look-ups and has no network; to_naslib(from_naslib(graph)) gives one, and a search over "
+    "NasBench201SearchSpace() ends with one"
+)
+
+
 class TableSpace(NasBench201SearchSpace):
     """NASLib's space for look-ups: the same draws and numbers, but no network is built and copied for each.
 
@@ -48,6 +54,12 @@ class TableSpace(NasBench201SearchSpace):
     def clone(self) -> TableSpace:
         """A copy with an architecture of its own; the networks' modules, which nothing here uses, are shared."""
         return copy.copy(self)
+
+    def parse(self) -> NoReturn:
+        raise ConfigError(_NO_NETWORK)
+
+    def forward(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise ConfigError(_NO_NETWORK)
 
     def get_nbhd(self, dataset_api: Any = None) -> list[Any]:
         """The neighbours in a random order, as modules that hold them in ``arch``."""

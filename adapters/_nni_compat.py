@@ -16,12 +16,12 @@ _log = logging.getLogger(__name__)
 _MEND = "install what it was written for: pip install 'metad2a-plugin[nni]'"
 
 
-def check() -> None:
-    """Whether NNI is there and can work, before anything of it runs.
+def check_versions() -> None:
+    """Whether NNI is there and can work, by the releases that are installed; nothing of it is imported.
 
     Raises:
         MissingExtraError: NNI or Lightning is not installed.
-        HostError: another release of NNI, or a package that its experiments hang or break with.
+        HostError: another release of NNI, or a package that its experiments hang with.
     """
     require("nni", "the NNI adapter", "nni", "pytorch_lightning")
     nni, filelock = version_of("nni"), version_of("filelock", "0")
@@ -29,6 +29,16 @@ def check() -> None:
         raise HostError(f"the NNI adapter needs NNI 3.0, found {nni}; {_MEND}")
     if Version(filelock) >= Version("3.12"):
         raise HostError(f"NNI experiments hang at their start with filelock {filelock}; {_MEND}")
+
+
+def check() -> None:
+    """Whether NNI's part for architectures works, which takes seconds to import.
+
+    Raises:
+        MissingExtraError, HostError: as `check_versions`, or it does not import.
+    """
+    check_versions()
+    nni = version_of("nni")
     try:
         with warnings.catch_warnings():
             # NNI lists the classes of torch.nn that are younger than itself.

@@ -6,7 +6,7 @@ import os
 import random
 from contextlib import suppress
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import nni
 import numpy as np
@@ -22,6 +22,9 @@ from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.utils.files import data_folder
 
 from ._nni_bridge import architecture_of
+
+if TYPE_CHECKING:
+    from metad2a_plugin.training.fit import Epoch, Training
 
 _Self = TypeVar("_Self", bound="OwnEvaluator")
 CHOICES = "metad2a_choices"
@@ -200,10 +203,7 @@ class TrainingEvaluator(OwnEvaluator):
         if given := sorted(config.keys() & {"channels", "cells", "width", "options"}):
             raise ConfigError(f"{given[0]} is a setting of the model space, not of its training; give it there")
         super().__init__(dataset=self._dataset, **config)
-        try:
-            self._config = TrainConfig(**config)
-        except TypeError as error:
-            raise ConfigError(f"TrainingEvaluator: {error}") from None
+        self._config = TrainConfig(**config)
         self._images = load_dataset(self._dataset)
 
     @cached_property
@@ -228,7 +228,12 @@ class TrainingEvaluator(OwnEvaluator):
                 f"the model space has {outputs} labels, {self._dataset!r} has {classes} classes; make it with "
                 f"NasBench201(num_labels={classes}), or ofa_space(num_classes={classes})"
             )
-        history = train_network(
-            classifier, self._data, self._config, lambda epoch: nni.report_intermediate_result(epoch.accuracy)
-        )
+        history = train_network(classifier, self._data, self._config, [_Intermediate()])
         return _report(architecture_of(model.sample), history[-1].accuracy)
+
+
+class _Intermediate:
+    """Reports to NNI after every epoch."""
+
+    def on_epoch_end(self, epoch: Epoch, training: Training) -> None:
+        nni.report_intermediate_result(epoch.accuracy)

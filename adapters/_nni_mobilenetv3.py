@@ -121,8 +121,8 @@ class MobileNetV3Bridge:
         more = label in _OPTIONS and len(values) > len(right)
         if more or any(option not in values for option in right):
             raise ConfigError(
-                f"{self._prefix + label!r} has the choices {', '.join(map(str, values))}, it must offer "
-                f"{', '.join(map(str, right))}: {MEND}"
+                f"{self._prefix + label!r} has the choices {', '.join(map(repr, values))}, it must offer "
+                f"{', '.join(map(str, right))} (parts of this space cannot be searched): {MEND}"
             )
         return {option: values[values.index(option)] for option in right}
 
@@ -135,7 +135,7 @@ class MobileNetV3Bridge:
 
     def architecture(self, sample: Mapping[str, Any]) -> Architecture:
         named = {str(label).removeprefix(self._prefix): value for label, value in sample.items()}
-        if unknown := named.keys() - LABELS:
+        if unknown := {str(label) for label in named.keys() - LABELS}:
             raise ArchitectureError(f"Once-for-All's network has no choice {min(unknown)!r}")
         for label, kernel in FIXED.items():
             if named.get(label, kernel) != kernel:

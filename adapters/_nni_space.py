@@ -11,7 +11,7 @@ from nni.nas.space import ExecutableModelSpace
 from torch import nn
 
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.utils.checks import integer
+from metad2a_plugin.spaces.given import check_size
 
 from ._nni_mobilenetv3 import FIXED, SETTINGS, check_settings
 
@@ -33,7 +33,7 @@ def ofa_space(
     Raises:
         ConfigError: `width` is no positive number, or one of the few for which NNI rounds channels differently.
     """
-    integer("num_classes", num_classes, 1)
+    check_size("num_classes", num_classes)
     settings = {**SETTINGS, "width_multipliers": float(width) if isinstance(width, int) else width}
     check_settings(settings)
     space = MobileNetV3Space(num_classes, dropout_rate=dropout_rate, bn_momentum=bn_momentum, **settings)
@@ -67,13 +67,29 @@ def load_ofa_weights(model: nn.Module, network: nn.Module) -> None:
     model.load_state_dict({**weights, extra: torch.zeros_like(model.state_dict()[extra])})
 
 
+# -- what a model space was made of --------------------------------------------------------------
+def traced(model_space: ExecutableModelSpace) -> Any:
+    """The user's model space, of the simplified and of the raw format."""
+    return getattr(model_space, "model", getattr(model_space, "model_space", None))
+
+
+def kind_of(model_space: ExecutableModelSpace) -> type:
+    """The class of the user's model space."""
+    made = traced(model_space)
+    found: type = getattr(made, "trace_symbol", None) or type(made)
+    return found
+
+
+def arguments_of(model_space: ExecutableModelSpace) -> dict[str, Any]:
+    """All arguments that a model space of NNI's hub was made with, defaults included."""
+    made, kind = traced(model_space), kind_of(model_space)
+    signature = inspect.signature(kind._init_wrapped)  # type: ignore[attr-defined]
+    given = signature.bind(None, *made.trace_args, **made.trace_kwargs)
+    given.apply_defaults()
+    return dict(given.arguments)
+
+
 def check_model_space(model_space: ExecutableModelSpace) -> None:
     """Refuse NNI's ``MobileNetV3Space`` where it is another network than Once-for-All's: its labels do not tell."""
-    # Of the simplified and of the raw format.
-    made: Any = getattr(model_space, "model", getattr(model_space, "model_space", None))
-    kind: Any = getattr(made, "trace_symbol", None)
-    if kind is MobileNetV3Space:
-        signature = inspect.signature(kind._init_wrapped)
-        given = signature.bind(None, *made.trace_args, **made.trace_kwargs)
-        given.apply_defaults()
-        check_settings(given.arguments)
+    if kind_of(model_space) is MobileNetV3Space:
+        check_settings(arguments_of(model_space))

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,23 @@ from nni.nas.space import ExecutableModelSpace, ModelStatus
 from nni.nas.strategy.base import Strategy, StrategyStatus
 
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.plugins import strategy as core
 from metad2a_plugin.plugins.budget import AnyBudget, default_model
-from metad2a_plugin.plugins.registry import DEFAULT_SPACE, bind_strategy
-from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.plugins.registry import DEFAULT_SPACE, bind_strategy, entry, get_space
+from metad2a_plugin.search.options import requested
+from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.spaces.restricted import RestrictedSpace
 from metad2a_plugin.utils.files import write_atomically
 
 from . import _nni_manager as managers
+from . import _nni_sizes as sizes
 from ._nni_bridge import bridge_of_space
 from ._nni_compat import tolerate_unknown_commands
 from ._nni_evaluators import OwnEvaluator, TableEvaluator
+from ._nni_experiments import STATE_FILE, guard_experiments
+from ._nni_operations import check_operations
 from ._nni_space import check_model_space
-from ._nni_trials import Trial, Trials, plain, read_state
+from ._nni_trials import Trial, Trials, plain, read_state, searched
 
 _log = logging.getLogger(__name__)
 _PATIENCE = 40
@@ -50,6 +56,8 @@ class SearchStrategy(Strategy):
         ConfigError: no such strategy, or it does not take these options.
     """
 
+    guarded = True
+
     def __init__(
         self, name: str, *, seed: int = 0, state_file: str | os.PathLike[str] | None = None, **options: Any
     ) -> None:
@@ -63,7 +71,9 @@ class SearchStrategy(Strategy):
         self._in_training = self._quiet = 0
         self._failure: Exception | None = None
         self._resumed = False
+        self._searched: dict[str, Any] = {}
         tolerate_unknown_commands()
+        guard_experiments()
 
     def extra_repr(self) -> str:
         return f"{self._name!r}, seed={self._seed}"
@@ -86,14 +96,12 @@ class SearchStrategy(Strategy):
         choices = {label: getattr(mutable, "values", ()) for label, mutable in model_space.simplify().items()}
         check_model_space(model_space)
         bridge = bridge_of_space(choices)
-        made = self._make(bridge.space)
-        if made.space.name != bridge.space.name:
-            raise ConfigError(
-                f"the model is of the search space {made.space.name!r}, the experiment's model space is "
-                f"{bridge.space.name!r}; give a model of that one, such as model={bridge.space.name!r}"
-            )
+        check_operations(model_space, bridge)
+        counted = sizes.counted_options(model_space, bridge, self._options)
+        self._searched = searched(bridge.space, counted)
+        made = self._strategy(bridge.space, counted)
         if isinstance(model_space.evaluator, OwnEvaluator):
-            model_space.evaluator.check(bridge.space)
+            model_space.evaluator.check(get_space(bridge.space.name))
         self._initialized = Trials(made, bridge, model_space)
         if self._state_file and self._state_file.exists():
             self._trials.load_state_dict(read_state(self._state_file, self._identity()))
@@ -102,6 +110,13 @@ class SearchStrategy(Strategy):
         engine.register_model_event_callback(ModelEventType.FinalMetric, self._on_metric)
         engine.register_model_event_callback(ModelEventType.TrainingEnd, self._on_end)
         return model_space
+
+    def _strategy(self, space: SearchSpace, counted: Mapping[str, Any]) -> core.Strategy:
+        """The strategy for a space, with limits counted for its networks."""
+        if not counted:
+            return self._make(space)
+        own = sizes.taken(entry("strategies", self._name).load(), space, counted)
+        return bind_strategy(self._name, seed=self._seed, **{**self._options, **own})(space)
 
     def _run(self) -> None:
         with managers.manager_needed(self):
@@ -273,7 +288,7 @@ class SearchStrategy(Strategy):
     def _file(self) -> Path | None:
         if self._state_file or self._service is None:
             return self._state_file
-        return Path(self._service.nodejs_binding._checkpoint_directory) / "metad2a.json"
+        return Path(self._service.nodejs_binding._checkpoint_directory) / STATE_FILE
 
     def _save_file(self) -> None:
         if self._file:
@@ -288,13 +303,15 @@ class SearchStrategy(Strategy):
             "seed": self._seed,
             "options": {name: plain(value) for name, value in sorted(self._options.items())},
             "evaluator": plain(evaluator),
+            **self._searched,
         }
 
 
 class MetaD2AStrategy(SearchStrategy):
     """MetaD2A as a strategy of NNI: the networks best by prediction first, then also by what trials report.
 
-    The dataset is read and ranked here and not in the experiment, so that what is wrong with it shows at once.
+    The dataset is read here and not in the experiment, so that what is wrong with it shows at once. It is ranked here
+    too, unless there are limits: those are counted for the networks of the experiment's model space.
 
     Args:
         dataset: what to search for: anything `MetaD2A.search` takes; None ranks for the average meta-training task.
@@ -335,9 +352,22 @@ class MetaD2AStrategy(SearchStrategy):
         if budget is not None:  # states of before there were budgets have none among their options
             given["budget"] = budget
         super().__init__("metad2a", seed=seed, state_file=state_file, **given)
-        ranked = self._make(searcher.space)
-        self._make = lambda space: ranked
-        self._training = searcher.checkpoint.training
+        self._space, self._training = searcher.space, searcher.checkpoint.training
+        if sizes.limited(options):
+            requested(searcher.space, None, None, options)
+            self._ranked = None
+        else:
+            self._ranked = self._make(searcher.space)
+
+    def _strategy(self, space: SearchSpace, counted: Mapping[str, Any]) -> core.Strategy:
+        if space.name != self._space.name:
+            raise ConfigError(
+                f"the model is of the search space {self._space.name!r}, the experiment's model space is "
+                f"{space.name!r}; give a model of that one, such as model={space.name!r}"
+            )
+        if self._ranked is not None and not isinstance(space, RestrictedSpace):
+            return self._ranked
+        return super()._strategy(space, counted)
 
     def _initialize(self, model_space: ExecutableModelSpace, engine: ExecutionEngine) -> ExecutableModelSpace:
         if isinstance(model_space.evaluator, TableEvaluator) and self._training.get("tables"):

@@ -17,11 +17,14 @@ from nni.nas.space import ExecutableModelSpace, ModelStatus
 from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.plugins.budget import Budget
 from metad2a_plugin.plugins.strategy import Strategy
-from metad2a_plugin.spaces.base import Architecture
+from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.spaces.restricted import RestrictedSpace
 from metad2a_plugin.utils.files import UNREADABLE
+from metad2a_plugin.utils.schema import why
 
 from ._nni_bridge import Bridge, number
 from ._nni_evaluators import CHOICES, OwnEvaluator
+from ._nni_sizes import unusual
 
 _log = logging.getLogger(__name__)
 
@@ -151,7 +154,7 @@ def read_state(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
         search = state["search"]
     except UNREADABLE as error:
         raise CheckpointError(
-            f"{str(path)!r} is no state of a search ({type(error).__name__}: {error}); remove it to start anew"
+            f"{str(path)!r} is no state of a search ({why(error)}); remove it to start anew"
         ) from error
     if search != identity:
         raise CheckpointError(
@@ -159,6 +162,16 @@ def read_state(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
             "state_file, or remove it to start anew"
         )
     return state
+
+
+def searched(space: SearchSpace, counted: Mapping[str, Any]) -> dict[str, Any]:
+    """What a search is of besides its arguments: a part of a space, and sizes that limits are counted for."""
+    found: dict[str, Any] = {}
+    if isinstance(space, RestrictedSpace):
+        found["part"] = [list(options) for options in space.allowed]
+    if size := unusual(space, counted):
+        found["size"] = size
+    return found
 
 
 def plain(value: Any) -> Any:

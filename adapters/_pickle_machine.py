@@ -6,21 +6,29 @@ import struct
 import zipfile
 import zlib
 from bisect import bisect_right
+from itertools import islice
+from types import FunctionType
 from typing import IO, Any
 
-from metad2a_plugin.errors import DatasetError
+import numpy as np
 
-from ._pickle_objects import BLOCK, LONGEST_SHARED, lasts, shortened
+from metad2a_plugin.errors import DatasetError, shortened
+
+from ._pickle_objects import BLOCK, LONGEST_SHARED, size_of
 
 _READ = 1 << 20
 _AHEAD = 1 << 16
 """Bytes at hand when an opcode is read, so that few runs of numbers are cut in two."""
-_LONGEST_ENTRY = 1 << 23
-"""Bytes of one entry, or of what lies outside all; published ones have 0.4 MB and 1.4 MB."""
+_LONGEST_ENTRY = 1 << 22
+"""Bytes of one entry and of what lies outside all, together; published ones have 0.4 MB and 1.4 MB."""
 _MOST_OBJECTS = 1 << 17
 """Containers that an entry makes, and numbered objects that it has; published ones have some 10,000."""
-_MOST_SHARED = 1 << 18
-"""Texts that entries share, and blocks of references to them; published files have some 20,000."""
+_MOST_SHARED = 1 << 27
+"""Bytes of memory for what entries share, and for where it is; published files take some 40 MB."""
+_DENSEST, _SMALL = 64, 1 << 23
+"""How many times its size on the disk a file may hold, and how much a small one; published files hold 6 times."""
+_REFERENCE, _OVERHEAD = 8, 128
+"""Bytes of memory of a reference, and of an object's header with its place in a dictionary."""
 _GONE = object()
 
 
@@ -30,20 +38,23 @@ class PickleMachine:
     Args:
         stream: at the beginning of a pickle.
         source: where it is from, for messages.
+        stored: bytes that the stream takes on the disk, where it is compressed; None sets no bound on what it holds.
     """
 
-    def __init__(self, stream: IO[bytes], source: str) -> None:
+    def __init__(self, stream: IO[bytes], source: str, stored: int | None = None) -> None:
         self._stream, self._source = stream, source
+        self._most = None if stored is None else _SMALL + _DENSEST * stored
         self._buffer, self._at, self._before, self._safe = b"", 0, 0, -1
-        self._names: dict[Any, str] = {}
+        self._names: dict[Any, Any] = {}
 
     def _begin(self) -> None:
         """Another pickle."""
         self._stack: list[Any] = []
         self._outer: list[list[Any]] = []
         self._made, self._entry = 0, self._before + self._at
+        self._outside = (0, 0)
         self._memo: list[Any] = []
-        self._start = 0
+        self._start, self._known, self._shared = 0, len(self._names), 0
         self._starts: list[int] = []
         self._kept: list[tuple[tuple[Any, ...], ...]] = []
         self._blocks: dict[tuple[Any, ...], tuple[Any, ...]] = {}
@@ -68,6 +79,8 @@ class PickleMachine:
             parts.append(part)
             have += len(part)
             ended = not part
+        if self._most is not None and self._before + self._at + have > self._most:
+            raise self._refusal(f"more than {self._most:,} bytes of data, far more than a file of its size holds")
         self._before += self._at
         self._buffer, self._at = b"".join(parts), 0
         self._safe = have - 1 if ended else have - _AHEAD
@@ -118,18 +131,36 @@ class PickleMachine:
             raise self._refusal("a reference from one cell's record into another's")
         return found
 
+    def _begin_entries(self) -> None:
+        """What was made outside of entries stays and counts with each; none can put more into it."""
+        self._forget()
+        self._outside = (self._made, self._before + self._at - self._entry)
+
+    def _end_entry(self) -> None:
+        self._forget()
+        self._made, self._entry = self._outside[0], self._before + self._at - self._outside[1]
+
     def _forget(self) -> None:
         """Keep what later entries may refer to. Entries are much alike, so equal blocks are kept once."""
-        names = self._names
+        names, before = self._names, len(self._blocks)
         lasting = [
-            names.setdefault(v, v) if type(v) is str and len(v) <= LONGEST_SHARED else v if lasts(v) else _GONE
+            names.setdefault(v, v)
+            if (type(v) is str and len(v) <= LONGEST_SHARED) or (type(v) is tuple and size_of(v) <= 2 * LONGEST_SHARED)
+            else v
+            if isinstance(v, (FunctionType, np.dtype))
+            else _GONE
             for v in self._memo
         ]
         blocks = (tuple(lasting[i : i + BLOCK]) for i in range(0, len(lasting), BLOCK))
         self._kept.append(tuple(self._blocks.setdefault(block, block) for block in blocks))
         self._starts.append(self._start)
-        if max(len(names), len(self._blocks)) > _MOST_SHARED:
-            raise self._refusal(f"more than {_MOST_SHARED:,} different texts, more than NAS-Bench-201 has")
+        new = islice(reversed(names), len(names) - self._known)
+        self._shared += (
+            _OVERHEAD + _REFERENCE * len(self._kept[-1])
+            + (_OVERHEAD + _REFERENCE * BLOCK) * (len(self._blocks) - before)
+            + sum(_OVERHEAD + size_of(name) for name in new)
+        )  # fmt: skip
+        if self._shared > _MOST_SHARED:
+            raise self._refusal("more texts that its records share than NAS-Bench-201 has")
         self._start += len(self._memo)
-        self._memo = []
-        self._made, self._entry = 0, self._before + self._at
+        self._memo, self._known = [], len(names)

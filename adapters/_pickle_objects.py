@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable, Iterable
-from types import FunctionType
 from typing import Any
 
 import numpy as np
 
-_LONGEST_MESSAGE = 300
 BLOCK = 128
 """Numbered objects that entries share as one."""
 LONGEST_SHARED = 1 << 10
@@ -28,10 +27,17 @@ def brief(value: Any) -> str:
     return f"an object of type {type(value).__name__}"
 
 
-def shortened(text: object) -> str:
-    """A message whose length the file decides, cut."""
-    said = str(text)
-    return said if len(said) <= _LONGEST_MESSAGE else f"{said[:_LONGEST_MESSAGE]}…"
+class Arguments(tuple[Any, ...]):
+    """A tuple that is no key. Whoever writes a file could choose numbers whose tuples all have one hash."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def tuple_of(items: list[Any]) -> tuple[Any, ...]:
+    """A key if it begins with a text, whose hash nobody can foresee, and at most one text or number follows."""
+    if 1 <= len(items) <= 2 and type(items[0]) is str and isinstance(items[-1], (str, int)):
+        return tuple(items)
+    return Arguments(items)
 
 
 def build_dict(items: Iterable[tuple[Any, Any]] = ()) -> dict[Any, Any]:
@@ -63,13 +69,9 @@ def build_scalar(dtype: np.dtype[Any], data: bytes) -> float | int:
     return number
 
 
-def lasts(value: Any) -> bool:
-    """Whether records may share it, unless it is a text: a type, or a tuple such as a program's text may hold."""
-    if isinstance(value, tuple):
-        return len(value) <= BLOCK and all(
-            isinstance(item, int) or (isinstance(item, str) and len(item) <= LONGEST_SHARED) for item in value
-        )
-    return isinstance(value, (FunctionType, np.dtype))
+def size_of(value: Any) -> int:
+    """Bytes of memory of a text, or of a tuple of texts and numbers."""
+    return sys.getsizeof(value) + (sum(map(sys.getsizeof, value)) if isinstance(value, tuple) else 0)
 
 
 BUILDERS: dict[tuple[str, str], Callable[..., Any]] = {

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metad2a_plugin.errors import DatasetError
+from metad2a_plugin.errors import DatasetError, shortened
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
 
 from ._benchmark import EPOCHS, SPLITS, Benchmark, Training
-from ._pickle_objects import UNREADABLE, brief, shortened
+from ._pickle_objects import UNREADABLE, brief
 
 MEASURED = ("train", "x-valid", "x-test", "ori-test")
 """Images that accuracies were measured on, as records call them."""
@@ -25,6 +25,8 @@ _COST_SEED = 888
 _HIGHEST_SEED = 9999
 """The published files write seeds with four digits."""
 _MOST_SEEDS = 16
+_MOST_TRAININGS = 64
+"""Of a cell; published ones have 24."""
 _LONGEST_CELL = 200
 HIGHEST = float(np.finfo(np.float32).max)
 """Of seconds and costs; columns are of this type."""
@@ -81,6 +83,10 @@ class Record:
                     if not _numeric([fields["epochs"]]) or fields["epochs"] != epochs:
                         raise self._fault(f"has {brief(fields['epochs'])} epochs and not {epochs}")
                     self._trainings[epochs, dataset, seed] = fields
+                    if len(self._trainings) > _MOST_TRAININGS:
+                        raise self._fault(f"has more than {_MOST_TRAININGS} trainings")
+            if not self._trainings:
+                raise self._fault("has no training")
 
     def numbers(self) -> dict[Key, float]:
         """Accuracies in percent after the last epoch, seconds of training, and millions of costs."""
@@ -92,8 +98,8 @@ class Record:
                 values |= {name: evaluated[f"{name}@{last}"] for name in MEASURED if f"{name}@{last}" in evaluated}
                 if fields["train_times"]:
                     seconds = fields["train_times"].values()
-                    if not _numeric(seconds):
-                        raise TypeError("seconds that are no numbers")
+                    if len(seconds) > training[0] or not _numeric(seconds):
+                        raise TypeError("seconds that are no numbers, one an epoch")
                     values["seconds"] = sum(seconds)
                 for name, value in values.items():
                     if not _numeric([value]) or not 0 <= value <= (100 if name in MEASURED else HIGHEST):
@@ -127,7 +133,8 @@ class Record:
         except DatasetError:
             raise
         except UNREADABLE as error:
-            raise self._fault(f"has not the published layout ({type(error).__name__}: {shortened(error)})") from error
+            why = f"{type(error).__name__}: {shortened(str(error))}"
+            raise self._fault(f"has not the published layout ({why})") from error
 
     def _fault(self, fault: str) -> DatasetError:
         return DatasetError(f"{self.source}: the record of cell {brief(self.cell)} {fault}")

@@ -5,9 +5,19 @@ texts and numbers, and builds the few other things that the published NAS-Bench-
 it refuses everything else.
 
 A pickle finishes its outermost dictionary last and may refer back to every object before. So the entries of one large
-dictionary in it are handed out as soon as they are complete, and of an entry only texts, types and tuples of texts are
-remembered: those are what entries share. An entry may have a few megabytes and some 100,000 objects, far more than any
-published one, so that a small compressed file cannot take all memory.
+dictionary in it are handed out as soon as they are complete, and of an entry only texts, types and keys such as
+``("cifar10", 777)`` are remembered: those are what entries share.
+
+No file takes all memory or for ever, each bound far beyond any published file:
+
+- an entry, with all that lies outside of entries, has 4 MB and some 100,000 containers, tuples and numbered objects;
+- what entries share, and the lists of where it is, takes 128 MB of memory;
+- a stream that was compressed has at most 64 times the size of its file and 8 MB;
+- a call makes numbers, or a dictionary or set of things that count; nothing is copied or repeated but by a call;
+- no key is chosen so that it is slow to find: integers have 8 bytes, so few share a hash, and a tuple is a key only if
+  it begins with a text, of which Python keeps the hash secret;
+- containers are nested 50 deep at most where they are filled by marks, tuples not at all, and deeper ones are neither
+  compared nor written out.
 """
 
 from __future__ import annotations
@@ -25,11 +35,13 @@ import numpy as np
 from metad2a_plugin.errors import DatasetError
 
 from ._pickle_machine import PickleMachine
-from ._pickle_objects import BUILDERS, UNREADABLE, brief, build_bytes, build_dict, build_set
+from ._pickle_objects import BUILDERS, UNREADABLE, brief, build_bytes, build_dict, build_set, tuple_of
 
+TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+"""What files of older versions of torch begin with."""
 _DEEPEST = 50
-_LONGEST_INTEGER = 10
-"""Bytes; torch's own magic number has so many."""
+_LONGEST_INTEGER = 8
+"""Bytes, but of torch's magic number."""
 
 
 # -- runs of numbers -----------------------------------------------------------------------------
@@ -58,10 +70,11 @@ class PickleReader(PickleMachine):
     Args:
         stream: at the beginning of a pickle of protocol 2 or later.
         source: where it is from, for messages.
+        stored: bytes that the stream takes on the disk, where it is compressed; None sets no bound on what it holds.
     """
 
-    def __init__(self, stream: IO[bytes], source: str) -> None:
-        super().__init__(stream, source)
+    def __init__(self, stream: IO[bytes], source: str, stored: int | None = None) -> None:
+        super().__init__(stream, source, stored)
         self.value: Any = None
         """What the pickle read last is, without the entries that were handed out."""
 
@@ -101,7 +114,7 @@ class PickleReader(PickleMachine):
                 if complete and self._next() != pickle.MARK:
                     entry = self._stack.pop()
                     key = self._stack.pop()
-                    self._forget()
+                    self._end_entry()
                     yield key, entry
         except DatasetError:
             raise
@@ -132,6 +145,7 @@ class PickleReader(PickleMachine):
         # In the outermost dictionary, whose items need no mark if they are one.
         if type(below) is str and below == self._name and len(self._outer) <= 2:
             self._level = len(self._outer)
+            self._begin_entries()
 
     def _op_setitems(self) -> bool:
         items = self._popped()
@@ -177,7 +191,8 @@ class PickleReader(PickleMachine):
         # Comparing and hashing deep ones would overflow the interpreter's own stack.
         if any(isinstance(item, tuple) for item in items):
             raise ValueError("a tuple in a tuple")
-        self._stack.append(tuple(items))
+        self._count(1)
+        self._stack.append(tuple_of(items))
 
     # -- opcodes: references -----------------------------------------------------------------
     def _op_memoize(self) -> None:
@@ -215,9 +230,11 @@ class PickleReader(PickleMachine):
         self._stack.append(self._number(_FIXED[self._opcode]))
 
     def _op_long1(self) -> None:
-        if (count := self._number("<B")) > _LONGEST_INTEGER:
+        count = self._number("<B")
+        number = int.from_bytes(self._take(count), "little", signed=True)
+        if count > _LONGEST_INTEGER and number != TORCH_MAGIC:
             raise ValueError(f"an integer of {count} bytes")
-        self._stack.append(int.from_bytes(self._take(count), "little", signed=True))
+        self._stack.append(number)
 
     def _op_short_binunicode(self) -> None:
         if not self._text_run():
@@ -287,7 +304,7 @@ class PickleReader(PickleMachine):
 
     def _op_reduce(self) -> None:
         arguments, builder = self._stack.pop(), self._stack.pop()
-        if not isinstance(builder, FunctionType) or type(arguments) is not tuple:
+        if not isinstance(builder, FunctionType) or not isinstance(arguments, tuple):
             raise TypeError(f"a call of {brief(builder)}")
         if builder in (build_dict, build_set):
             self._count(1 + sum(map(len, arguments)))

@@ -29,7 +29,7 @@ import numpy as np
 from metad2a_plugin.errors import ConfigError, DatasetError
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
 from metad2a_plugin.utils.checks import one_of
-from metad2a_plugin.utils.files import data_folder
+from metad2a_plugin.utils.files import data_folder, data_lacks
 
 from ._benchmark import Benchmark, Training
 from ._convert import CONVERTED, FOLDER, TABLE, ConvertedBenchmark, compact_in, convert, folder_cells, kind_of
@@ -116,8 +116,9 @@ class NASBench201Table(Benchmark):
             columns = {name: np.array(text[name], dtype=np.float64) for name in header if name not in _TEXT}
             cells, unique = (text.get(name, ()) for name in _TEXT)
         except FileNotFoundError:
+            where = f": {data_lacks('nas_bench_201/nb201.csv.gz')}" if path is None else f" at {str(file)!r}"
             raise DatasetError(
-                f"no NAS-Bench-201 table at {str(file)!r}; pass the path of nb201.csv.gz, or set METAD2A_DATA to "
+                f"no NAS-Bench-201 table{where}; pass the path of nb201.csv.gz, or set METAD2A_DATA to "
                 "the folder that holds nas_bench_201/nb201.csv.gz"
             ) from None
         except (OSError, EOFError, ValueError, KeyError, csv.Error, zlib.error) as error:
@@ -212,7 +213,7 @@ def default_benchmark() -> Benchmark:
     folder = data_folder()
     if (file := compact_in(folder)) is None:
         raise DatasetError(
-            f"no NAS-Bench-201 results: the folder {str(folder)!r} has no nas_bench_201/nb201.npz; convert the "
+            f"no NAS-Bench-201 results: {data_lacks('nas_bench_201/nb201.npz')}; convert the "
             "published file once, with metad2a convert-benchmark NAS-Bench-201-v1_1-096897.pth "
             "FOLDER/nas_bench_201/nb201.npz, and set METAD2A_DATA to FOLDER; or give the results themselves"
         )

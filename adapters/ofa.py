@@ -10,8 +10,8 @@
     network = ofa.extract(supernet, architecture)  # this package's network with the supernet's weights
 
 The architectures are those of the space ``mobilenetv3``, whose `to_config` is what ``set_active_subnet(**config)``
-takes. Without the package ``ofa``, or torchvision, which it imports, functions raise `MissingExtraError`, with another
-version `HostError`. Cai et al., *Once-for-All*, ICLR 2020, arXiv 1908.09791.
+takes. Without the package ``ofa`` functions raise `MissingExtraError`, with another version `HostError`; torchvision,
+which it imports, need not be there. Cai et al., *Once-for-All*, ICLR 2020, arXiv 1908.09791.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.mobilenetv3.layout import DEPTHS, EXPANDS, KERNELS
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.spaces.mobilenetv3.supernet import WIDTHS, plain_name, read_weights, width_of
+from metad2a_plugin.utils.beside_torch import import_torchvision
 from metad2a_plugin.utils.files import UNREADABLE
+from metad2a_plugin.utils.schema import why
 
-from ._torchvision import import_torchvision
+from ._placeholders import placeholders
 
 __all__ = ["WIDTHS", "ZOO", "activate", "active", "extract", "load_supernet", "make_supernet", "zoo_file"]
 ZOO = ("ofa_mbv3_d234_e346_k357_w1.0", "ofa_mbv3_d234_e346_k357_w1.2")
@@ -77,7 +79,7 @@ def load_supernet(source: str | os.PathLike[str], *, download: bool = False) -> 
         nn.Module.load_state_dict(supernet, {names.get(name, name): tensor for name, tensor in weights.items()})
     except (AttributeError, *UNREADABLE) as error:
         raise CheckpointError(
-            f"{os.fspath(path)!r} holds no weights of an OFA MobileNetV3 supernet ({type(error).__name__}: {error}); "
+            f"{os.fspath(path)!r} holds no weights of an OFA MobileNetV3 supernet ({why(error)}); "
             f"give a file that does, or one of {', '.join(ZOO)}"
         ) from error
     return supernet
@@ -198,11 +200,12 @@ def zoo_file(name: str, *, download: bool = False) -> Path:
 @cache
 def _classes() -> tuple[Any, Any]:
     """``OFAMobileNetV3`` and ``MobileNetV3``."""
-    require("ofa", "the Once-for-All adapter", "ofa", "torchvision")
+    require("ofa", "the Once-for-All adapter", "ofa")
     import_torchvision()
     try:
-        from ofa.imagenet_classification.elastic_nn.networks import OFAMobileNetV3
-        from ofa.imagenet_classification.networks import MobileNetV3
+        with placeholders({"torchvision"}):  # only its readers of ImageNet use it
+            from ofa.imagenet_classification.elastic_nn.networks import OFAMobileNetV3
+            from ofa.imagenet_classification.networks import MobileNetV3
     except ImportError as error:
         raise HostError(
             f"the package ofa cannot be imported ({error}); this adapter is for pip install 'metad2a-plugin[ofa]'"

@@ -153,6 +153,12 @@ def fingerprint(checkpoint: Path) -> str:
     return hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
 
 
+def code_digest(pattern: str) -> str:
+    """Of the adapters whose file names match, so that what was measured with others is measured anew."""
+    paths = sorted((Path(__file__).parents[1] / "adapters").glob(pattern))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
+
+
 # -- whole processes -----------------------------------------------------------------------------
 # On Linux a process's record begins with what its parent held: so a small one stands between.
 _WATCH = """

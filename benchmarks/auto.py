@@ -12,7 +12,7 @@ of the processor, on one core, so that other work on the machine changes nothing
 - a ResNet-20 as wide as fits the parameters of what `auto` found, with soft labels, for the whole time.
 
 With limits, ten random cells within them, trained as `auto` trains its own, are the only comparison. The predictor of
-budgets is fitted without these image sets. Finished parts are kept below `--runs`.
+budgets is fitted without these image sets and the others left out. Finished parts are kept below `--runs`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import argparse
 import random
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,7 @@ else:
 SPACE = get_space("nasbench201")
 RANDOM: dict[str, Any] = {"channels": 16, "cells": 1}
 CPU = torch.device("cpu")
+WAYS = ("encoder", "random", "defaults", "resnet")
 
 
 class Contest:
@@ -76,15 +78,16 @@ class Contest:
     def rows(self) -> dict[str, float]:
         """Each way, and its test accuracy in percent."""
         ours = self._kept("auto", self._auto)
-        found = {"auto": ours["test"]}
-        if not self._limits:
-            found["linear classifier"] = ours["linear"]
-            found["encoder, fine-tuned"] = self._kept("encoder", self._encoder)
-            found["ten random cells"] = self._kept("random", lambda: self._cells(10))
-            found["defaults of search and train"] = self._kept("defaults", self._defaults)
-            found["ResNet-20"] = self._kept("resnet", lambda: self._resnet(ours["params"]))
-        else:
-            found["ten random cells"] = self._kept("random", lambda: self._cells(10))
+        ways: dict[str, tuple[str, Callable[[], float]]] = {
+            "encoder": ("encoder, fine-tuned", self._encoder),
+            "random": ("ten random cells", partial(self._cells, 10)),
+            "defaults": ("defaults of search and train", self._defaults),
+            "resnet": ("ResNet-20", partial(self._resnet, ours["params"])),
+        }
+        found = {"auto": ours["test"]} | ({} if self._limits else {"linear classifier": ours["linear"]})
+        for way in ["random"] if self._limits else self.args.ways:
+            title, compute = ways[way]
+            found[title] = self._kept(way, compute)
         return found
 
     @property
@@ -128,7 +131,7 @@ class Contest:
     def _defaults(self) -> float:
         """Those of `search` and, before there was `auto`, of `train`, but for the epochs: as many as fit."""
         found = MetaD2A.from_pretrained("nasbench201").search(self.images.known, top=3).candidates
-        config = self.images.training(batch_size=128)
+        config = self.images.training(batch_size=128, padding=None)
         budget = Budget(batch_size=128, options=config.options)
         trained = [self._trained(_cell(c.architecture, budget, False, config), self.seconds / 3) for c in found]
         return max(trained)[1]
@@ -184,14 +187,16 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1500, help="of a set")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--encoders", nargs="+", default=["default"], help="that `auto` has")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="that `auto` is compared with")
     parser.add_argument("--max-params", type=float, help="in millions")
     parser.add_argument("--max-flops", type=float, help="in millions")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     time.monotonic = time.perf_counter = time.process_time
-    model = args.runs / "auto" / f"budget-{digest(sorted(args.sets))}"
+    left_out = sorted({*SETS["left-out"], *args.sets})
+    model = args.runs / "auto" / f"budget-{digest(left_out)}"
     if not (model / "config.json").is_file():
-        without = ["--without", *args.sets, "--write", str(model)]
+        without = ["--without", *left_out, "--write", str(model)]
         train_budget.main(["--data", str(args.data), "--runs", str(args.runs), *without])
     found: dict[float, dict[str, dict[str, list[float]]]] = {}
     for seed in range(args.seeds):
@@ -200,9 +205,13 @@ def main() -> None:
                 for way, accuracy in Contest(args, name, seed, minutes, model).rows().items():
                     found.setdefault(minutes, {}).setdefault(way, {}).setdefault(name, []).append(accuracy)
                     print(f"{name} {seed} {minutes:g} min {way}: {accuracy:.1f}", flush=True)
-    limits = "_limits" if args.max_params or args.max_flops else ""
+    title = "_".join(["auto", *(f"{minutes:g}" for minutes in args.minutes)])
+    if args.max_params is not None:
+        title += f"_{1000 * args.max_params:.0f}k_params"
+    if args.max_flops is not None:
+        title += f"_{args.max_flops:.0f}m_flops"
     results = {"settings": common.settings(args), "accuracies": found}
-    common.write(args.out, f"auto{limits}", results, {f"auto{limits}": report(args, found)})
+    common.write(args.out, title, results, {title: report(args, found)})
 
 
 if __name__ == "__main__":

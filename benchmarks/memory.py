@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 import zipfile
@@ -48,11 +45,10 @@ def measure(path: Path, args: argparse.Namespace) -> tuple[float, float]:
     """Gigabytes and seconds of a run."""
     with tempfile.TemporaryDirectory() as folder:
         given = ["auto", str(path), "--time", f"{args.minutes:g}m", "--out", folder, "--device", "cpu"]
+        command = [*given, "--encoder", "default"]
         began = time.monotonic()
-        subprocess.run([sys.executable, "-m", "metad2a_plugin.cli", *given, "--encoder", "default"], check=True)
-        seconds = time.monotonic() - began
-    # Of the largest of all children so far, so the small one comes first.
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20, seconds
+        _, megabytes = common.watch(f"from metad2a_plugin.cli.main import main; raise SystemExit(main({command!r}))")
+    return megabytes / 1000, time.monotonic() - began
 
 
 def main() -> None:

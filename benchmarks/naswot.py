@@ -113,12 +113,11 @@ def wanted(options: argparse.Namespace) -> list[Architecture]:
     return list(dict.fromkeys(cells))
 
 
-def scores(options: argparse.Namespace, make: Callable[[], Predictor]) -> dict[int, float]:
-    """Of all wanted cells, by index; those that are not kept yet are made, one after the other, and kept."""
-    path = options.runs / "naswot" / "cifar10.jsonl"
+def scores(path: Path, cells: Sequence[Architecture], make: Callable[[], Predictor]) -> dict[int, float]:
+    """Of all these cells, by index; those that are not kept in the file yet are made, one after the other, and kept."""
     lines = path.read_text().splitlines() if path.exists() else []
     kept = {line["index"]: line["score"] for line in map(json.loads, lines)}
-    missing = [cell for cell in wanted(options) if common.SPACE.index(cell) not in kept]
+    missing = [cell for cell in cells if common.SPACE.index(cell) not in kept]
     if missing:
         predictor = make()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -350,7 +349,7 @@ def run(options: argparse.Namespace, **network: Any) -> None:
             common.SPACE, data.images("cifar10"), batch_size=options.images, progress=False, **network
         )
 
-    mine = scores(options, predictor)
+    mine = scores(options.runs / "naswot" / "cifar10.jsonl", wanted(options), predictor)
     runs = {10: options.repeats, 100: options.runs_100, 1000: options.runs_1000}
     found = {name: curves(options, data, mine, name) for name in common.TITLES}
     key = {"cells": options.cells, "repeats": options.speed_repeats, "threads": options.threads}

@@ -1,240 +1,249 @@
-"""Learning by Passing Tests beside plain DARTS: the same supernet, data, seeds and epochs, with and without the tester.
+"""DARTS and Learning by Passing Tests with each form of the second-order term: the same supernet, data and seeds.
 
-    python benchmarks/passing_tests.py --data ../shared/data
+    python benchmarks/passing_tests.py --data ../shared/data --workers 2
 
-Finished searches and trainings stay under ``runs/passing_tests``; an interrupted search goes on from its last epoch.
+First what each form costs and how far its gradient is from the exact one, then 3,000 steps of each, and the cells that
+they find: looked up in the benchmark's table, and trained anew. About two hours on two cores. Finished searches and
+trainings stay under ``runs/passing_tests``; an interrupted search goes on from its last epoch.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import random
 import time
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from metad2a_plugin.data import ImageDataset
-from metad2a_plugin.one_shot.config import SearchConfig
+from metad2a_plugin.one_shot.bilevel import halves
+from metad2a_plugin.one_shot.config import FORMS, SearchConfig
 from metad2a_plugin.one_shot.darts import DARTS
-from metad2a_plugin.one_shot.loop import halves
 from metad2a_plugin.one_shot.passing_tests import PassingTests, PassingTestsConfig
-from metad2a_plugin.spaces.nasbench201.cell import OPS
 from metad2a_plugin.training.config import TrainConfig
-from metad2a_plugin.training.images import TrainingData
+from metad2a_plugin.training.images import TrainingData, prepare
 from metad2a_plugin.training.run import train_architecture
 
 if TYPE_CHECKING:
     from benchmarks import _common as common
+    from benchmarks import _jobs as jobs
 else:
     import _common as common
+    import _jobs as jobs
 
-DATASETS = {"cifar10": "CIFAR-10", "clothing10": "Clothing-10"}
-METHODS: dict[str, tuple[type[DARTS], type[SearchConfig], dict[str, Any]]] = {
-    "DARTS, first order": (DARTS, SearchConfig, {"order": 1}),
-    "DARTS, second order": (DARTS, SearchConfig, {"order": 2}),
+DATASETS = {"cifar10": "CIFAR-10", "clothing10": "Clothing-10", "signdigits": "Sign digits"}
+SYSTEMS: dict[str, tuple[type[DARTS], type[SearchConfig], dict[str, Any]]] = {
+    "DARTS": (DARTS, SearchConfig, {}),
     # The selector takes as few steps as the architecture does, so its learning rate is raised alike.
-    "LPT": (PassingTests, PassingTestsConfig, {"order": 2, "selector_lr": 1e-2}),
+    "LPT": (PassingTests, PassingTestsConfig, {"selector_lr": 1e-2, "tester_channels": 4}),
 }
+METHODS = {f"{system}, {form}": (system, form) for form in FORMS for system in SYSTEMS}
 RANDOM = "random cell"
-# A search has some 300 steps here, 20,000 in the paper: with its rate of 3e-4 the mixture would stay uniform.
-SMALL: dict[str, Any] = {"batch_size": 32, "channels": 8, "cells": 1, "input_size": 12, "flip": True, "device": "cpu"}
-SMALL["alpha_lr"] = 1e-2
-IMAGES = {"cifar10": 200, "clothing10": 60}
-"""At most so many of a class, in both halves together."""
+# A search has 3,000 steps here, 20,000 in the papers: with their rate of 3e-4 the mixture would stay uniform.
+SMALL: dict[str, Any] = {"batch_size": 8, "channels": 4, "cells": 1, "input_size": 8, "flip": True, "device": "cpu"}
+SMALL["alpha_lr"] = 3e-3
+ANEW: dict[str, Any] = {"epochs": 5, "batch_size": 32, "channels": 8, "cells": 1, "input_size": 12, "flip": True}
+IMAGES = {"cifar10": 200, "clothing10": 140, "signdigits": 140}
+"""At most so many of a class, in both halves together; and at most as many of those held out."""
 HELD_OUT, SPLIT = 0.3, 1
 """Share of the images that no search sees, and the seed of the split."""
+MEASURED = 40
+"""Steps of a search at which gradients are compared, evenly spaced."""
+PAIRS = [
+    *((f"{s}, exact", f"{s}, {other}") for s in SYSTEMS for other in ("finite-differences", "none")),
+    *((f"LPT, {form}", f"DARTS, {form}") for form in FORMS),
+]
 NOTES = """
-Mean and standard deviation of {seeds} seeds. Each seed has one supernet ({channels} channels, {cells} cell a stage),
-one split of the images into halves, at {input_size} pixels, and {epochs} epochs of batches of {batch_size} images; LPT
-is second-order DARTS and the tester. The rate of the architecture parameters is {alpha_lr:g} and not the papers' 3e-4,
-for their searches take some 20,000 steps, and so is LPT's `selector_lr`; images are mirrored at random;
-no setting was chosen by any accuracy. `skip_connect` and `none` count the edges of the found cell with these
-operations; entropy is the mixture's at the end, 1.609 for all operations alike; `selected` is the mean weight that the
-selector gave an image in the last epoch: all at 1 is DARTS.
+Each of {seeds} seeds has one supernet ({channels} channels, {cells} cell a stage), one split of the images into halves,
+at {input_size} pixels, and at least {steps} steps of {batch_size} images; LPT is DARTS and the tester. The rate of the
+architecture parameters is {alpha_lr:g} and not the papers' 3e-4, for their searches take some 20,000 steps, and LPT's
+`selector_lr` is raised likewise; images are mirrored at random; no setting was chosen by any accuracy. A found cell was
+trained anew for {anew} epochs on the images of the searches, with 8 channels at 12 pixels, and tested on others.
+Entropy is the mixture's at the end, 1.609 for all operations alike. Differences are paired by seed, with a 95% interval
+by Student's t; the last column says how many seeds it would take to leave out 0, were mean and spread what
+they are here.
 """
-OF_DATASET = {
-    "cifar10": """
-At most {images} images a class, in both halves together: {steps} steps. Accuracies are those of the benchmark's tables,
-after 200 epochs; a live cell has {mean}. One epoch of a search takes {cost}
-of processor time.
-""",
-    "clothing10": """
-At most {images} images a class, in both halves together: {steps} steps. A found cell was trained anew for 5 epochs, in
-a network of the supernet's size, on the images that a search may see, and tested on the 30% that none sees.
-""",
-}
 
 
-def search(data: TrainingData, config: SearchConfig, method: str, folder: Path) -> dict[str, Any]:
-    """One search: what it found and its log."""
-    outcome = METHODS[method][0](data, config, folder).run()
-    return {
-        "cell": common.SPACE.format(outcome.cell),
-        "alpha": outcome.alpha.tolist(),
-        "seconds": outcome.seconds,
-        "history": [epoch._asdict() for epoch in outcome.history],
-    }
+class Search(NamedTuple):
+    """One search; also what a training anew is of."""
+
+    root: Path
+    runs: Path
+    dataset: str
+    method: str
+    seed: int
+    steps: int
 
 
-def stand_alone(dataset: ImageDataset, cell: str, seed: int, folder: Path) -> float:
-    """Accuracy of a cell trained anew on what a search may see, in percent of the images held out from all searches."""
-    size: dict[str, Any] = {
-        "input_size": SMALL["input_size"], "options": {name: SMALL[name] for name in ("channels", "cells")}
-    }
-    recipe: dict[str, Any] = {"epochs": 5, "batch_size": 64, "flip": True, "validation": HELD_OUT, "split_seed": SPLIT}
-    config = TrainConfig(seed=seed, device="cpu", **recipe, **size)
-    architecture = common.SPACE.parse(cell)
-    return train_architecture(common.SPACE, architecture, dataset, config, run_dir=folder, progress=False).accuracy
+@cache
+def parts(root: Path, name: str) -> tuple[ImageDataset, ImageDataset]:
+    """Images that searches may see, and some of those that none sees."""
+    searched, held_out = common.Data(root).images(name).split(HELD_OUT, seed=SPLIT)
+    return searched.sample(IMAGES[name]), held_out.sample(IMAGES[name])
 
 
-def search_all(options: argparse.Namespace, data: common.Data) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Every search by dataset and method, and cells that are drawn at random; one of each seed."""
-    images = {name: data.images(name).split(HELD_OUT, seed=SPLIT)[0].sample(IMAGES[name]) for name in options.datasets}
-    rng = random.Random(0)
-    drawn = [cell for cell in (common.SPACE.sample(rng) for _ in range(99)) if not common.SPACE.is_dead(cell)]
-    cells = [{"cell": common.SPACE.format(cell)} for cell in drawn[: options.seeds]]
-    found: dict[str, dict[str, list[dict[str, Any]]]] = {name: {m: [] for m in METHODS} for name in options.datasets}
-    for name in options.datasets:
-        for seed in range(options.seeds):
-            for method, results in found[name].items():
-                results.append(_search(options, name, images[name], method, seed))
-                print(name, seed, method, results[-1]["cell"], f"{results[-1]['seconds']:.0f} s", flush=True)
-    return {name: methods | {RANDOM: cells} for name, methods in found.items()}
+def setting(job: Search) -> tuple[type[DARTS], SearchConfig, TrainingData]:
+    system, form = METHODS[job.method]
+    method, kind, more = SYSTEMS[system]
+    given = SMALL | more | {"second_order": form, "seed": job.seed, "split_seed": job.seed}
+    data = halves(parts(job.root, job.dataset)[0], kind.from_dict(given))
+    epochs = -(-job.steps // -(-len(data.labels) // SMALL["batch_size"]))
+    return method, kind.from_dict(given | {"epochs": epochs}), data
 
 
-def _search(options: argparse.Namespace, name: str, images: ImageDataset, method: str, seed: int) -> dict[str, Any]:
-    _, kind, settings = METHODS[method]
-    config = kind.from_dict(SMALL | settings | {"epochs": options.epochs, "seed": seed, "split_seed": seed})
-    prepared = halves(images, config)
-    folder = options.runs / "passing_tests" / name
-    key = config.to_dict() | {"images": prepared.fingerprint}
-    kept: dict[str, Any] = common.remember(
-        folder / f"{method}-{seed}.json", key, partial(search, prepared, config, method, folder)
-    )
-    return kept
+@jobs.without_onednn()
+def search(job: Search) -> dict[str, Any]:
+    """One search: what it found, and the accuracy of that trained anew."""
+    method, config, data = setting(job)
+    folder = job.runs / "passing_tests" / job.dataset
+
+    def compute() -> dict[str, Any]:
+        begin = time.process_time()
+        outcome = method(data, config, folder).run()
+        history = [epoch._asdict() for epoch in outcome.history]
+        return {"cell": common.SPACE.format(outcome.cell), "seconds": time.process_time() - begin, "history": history}
+
+    key = config.to_dict() | {"images": data.fingerprint}
+    found: dict[str, Any] = common.remember(folder / f"{job.method}-{job.seed}.json", key, compute)
+    print(job.dataset, job.seed, job.method, found["cell"], f"{found['seconds']:.0f} s", flush=True)
+    return found | {"accuracy": trained_anew(job, found["cell"])}
 
 
-def cost(data: common.Data, method: str) -> float:
-    """Processor seconds of the first epoch on CIFAR-10; clocks on the wall would count other work of the machine."""
-    search, kind, settings = METHODS[method]
-    config = kind.from_dict(SMALL | settings | {"epochs": 1})
-    prepared = halves(data.images("cifar10").split(HELD_OUT, seed=SPLIT)[0].sample(IMAGES["cifar10"]), config)
-    begin = time.process_time()
-    search(prepared, config).run()
-    return time.process_time() - begin
+def trained_anew(job: Search, cell: str) -> float:
+    """In percent of the images held out from all searches."""
+    config, space = TrainConfig.from_dict(ANEW | {"seed": job.seed, "device": "cpu"}), common.SPACE
+    searched, held_out = parts(job.root, job.dataset)
+    data = prepare(searched, config, validation=held_out)
+    folder = job.runs / "passing_tests" / job.dataset / "anew" / job.method
+    return train_architecture(space, space.parse(cell), data, config, run_dir=folder, progress=False).accuracy
+
+
+# -- gradients -----------------------------------------------------------------------------------
+@jobs.without_onednn()
+def gradients(job: Search, steps: int) -> dict[str, Any]:
+    """Along one search by the exact form: seconds a step, and errors of each form's gradient, relative to the exact."""
+    method, config, data = setting(job)
+    searching = method(data, config, None)
+    found: dict[str, Any] = {form: {"seconds": [], "error": []} for form in FORMS}
+    done = 0
+    torch.manual_seed(job.seed)
+    while done < steps:
+        for train, bank in searching.pairs():
+            if done % max(1, steps // MEASURED) == 0:
+                by_form = {}
+                for form in FORMS:
+                    begin = time.process_time()
+                    by_form[form] = searching.alpha_gradient(train, bank, form)[1].double()
+                    found[form]["seconds"].append(time.process_time() - begin)
+                exact = by_form["exact"]
+                for form, gradient in by_form.items():
+                    found[form]["error"].append(float((gradient - exact).norm() / exact.norm()))
+            searching._step(done, train, bank)
+            done += 1
+            if done == steps:
+                break
+    return found
+
+
+def gradient_table(found: Mapping[str, dict[str, list[float]]]) -> str:
+    rows = [
+        [form, common.mean_std([1000 * s for s in v["seconds"]], 0), common.mean_std(v["error"], 2)]
+        for form, v in found.items()
+    ]
+    return common.markdown(("second order", "milliseconds a gradient", "its error, relative to the exact one"), rows)
 
 
 # -- scores --------------------------------------------------------------------------------------
-def score(
-    found: dict[str, dict[str, list[dict[str, Any]]]], options: argparse.Namespace, data: common.Data
-) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """By dataset and method: each score of each seed."""
-    tables = {title: data.table.accuracies(name, "test") for name, title in common.TITLES.items()}
-    scores: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for name, methods in found.items():
-        scores[name] = {}
-        for method, results in methods.items():
-            cells = [common.SPACE.parse(result["cell"]) for result in results]
-            if name == "cifar10":
-                rows = [data.table.index_of(cell) for cell in cells]
-                columns = {title: [float(table[row]) for row in rows] for title, table in tables.items()}
-            else:
-                folder = options.runs / "passing_tests" / name / "stand-alone"
-                whole = data.images(name)
-                trained = [stand_alone(whole, r["cell"], seed, folder) for seed, r in enumerate(results)]
-                columns = {DATASETS[name]: trained}
-            for op in ("skip_connect", "none"):
-                columns[op] = [float(cell.choices.count(OPS.index(op))) for cell in cells]
-            if method != RANDOM:
-                columns["entropy"] = [result["history"][-1]["entropy"] for result in results]
-            if method == "LPT":
-                columns["selected"] = [result["history"][-1]["selected"] for result in results]
-            scores[name][method] = columns
-    return scores
+def columns(data: common.Data, name: str, results: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+    """Each score of each seed."""
+    found = {"trained anew": [result["accuracy"] for result in results]}
+    if name == "cifar10":
+        rows = [data.table.index_of(common.SPACE.parse(result["cell"])) for result in results]
+        found["in the table"] = [float(data.table.accuracies(name, "test")[row]) for row in rows]
+    if all("history" in result for result in results):
+        found["entropy"] = [result["history"][-1]["entropy"] for result in results]
+        found["seconds"] = [result["seconds"] for result in results]
+    return found
 
 
-def table(scores: dict[str, dict[str, list[float]]], titles: Sequence[str]) -> str:
-    """Scores of a dataset, as markdown."""
-    digits = dict.fromkeys(titles, 2) | {"skip_connect": 1, "none": 1, "entropy": 3, "selected": 2}
-    header = ("method", *(f"test accuracy, {title} (%)" for title in titles), *list(digits)[len(titles) :])
+def table(scores: Mapping[str, Mapping[str, dict[str, list[float]]]]) -> str:
+    digits = {"in the table": 2, "trained anew": 2, "entropy": 3, "seconds": 0}
     rows = [
-        [method, *(common.mean_std(columns[name], n) if name in columns else "" for name, n in digits.items())]
-        for method, columns in scores.items()
+        [DATASETS[name], method, *(common.mean_std(found[c], n) if c in found else "" for c, n in digits.items())]
+        for name, methods in scores.items()
+        for method, found in methods.items()
     ]
-    return common.markdown(header, rows)
+    titles = ("accuracy in the table (%)", "accuracy trained anew (%)", "entropy", "search (s)")
+    return common.markdown(("searched on", "method, second order", *titles), rows)
 
 
-def differences(scores: dict[str, dict[str, list[float]]], titles: Sequence[str]) -> str:
-    """LPT beside DARTS, paired by seed, as markdown."""
+def differences(scores: Mapping[str, Mapping[str, dict[str, list[float]]]]) -> str:
+    """Paired by seed, on each set, and over all of them, in points of accuracy."""
     rows = []
-    for other in ("DARTS, second order", "DARTS, first order"):
-        for title in titles:
-            pairs = zip(scores["LPT"][title], scores[other][title], strict=True)
-            gains = [with_tester - without for with_tester, without in pairs]
-            signs = [sum(gain > 0 for gain in gains), sum(gain == 0 for gain in gains), sum(gain < 0 for gain in gains)]
-            rows.append([f"LPT - {other}", title, common.mean_std(gains, 2), " / ".join(map(str, signs))])
-    return common.markdown(("difference", "scored on", "points", "better / equal / worse seeds"), rows)
+    for left, right in PAIRS:
+        pooled: list[list[float]] = []
+        for name, methods in scores.items():
+            for score in ("in the table", "trained anew"):
+                if score in methods[left]:
+                    pairs = zip(methods[left][score], methods[right][score], strict=True)
+                    gains = [a - b for a, b in pairs]
+                    pooled += [gains] * (score == "trained anew")
+                    rows.append([f"{left} - {right}", f"{DATASETS[name]}, {score}", *_told(gains)])
+        means = [sum(of_seed) / len(of_seed) for of_seed in zip(*pooled, strict=True)]
+        rows.append([f"{left} - {right}", "all sets, trained anew", *_told(means)])
+    return common.markdown(("difference", "scored", "points", "verdict", "seeds to tell"), rows)
 
 
-def draw(found: dict[str, dict[str, list[dict[str, Any]]]], data: common.Data, out: Path) -> None:
-    """Entropy of the mixture, and the accuracy of the cell that is read off, over the epochs."""
-    from matplotlib.figure import Figure
+def _told(gains: Sequence[float]) -> tuple[str, str, str]:
+    return jobs.shown(gains), jobs.verdict(gains), jobs.seeds_to_tell(gains)
 
-    figure = Figure(figsize=(10, 3.2 * len(found)), layout="constrained")
-    tested = data.table.accuracies("cifar10", "test")
-    rows = figure.subplots(len(found), 2, squeeze=False)
-    for (left, right), (name, methods) in zip(rows, found.items(), strict=True):
-        for number, method in enumerate(METHODS):
-            for seed, result in enumerate(methods[method]):
-                history, colour = result["history"], f"C{number}"
-                x = [epoch["epoch"] for epoch in history]
-                label = method if seed == 0 else None
-                left.plot(x, [epoch["entropy"] for epoch in history], color=colour, label=label, alpha=0.8)
-                cells = [data.table.index_of(common.SPACE.parse(epoch["cell"])) for epoch in history]
-                shared = [epoch["cell_accuracy"] for epoch in history]
-                right.plot(x, tested[cells] if name == "cifar10" else shared, color=colour, alpha=0.8)
-        left.axhline(math.log(5), color="black", linewidth=0.8, linestyle=":", label="all operations alike")
-        left.set_ylabel("entropy of an edge's mixture (nats)")
-        what = "on CIFAR-10 after 200 epochs of its own" if name == "cifar10" else "with the supernet's weights"
-        right.set_ylabel(f"accuracy of the cell (%)\n{what}")
-        for axes in (left, right):
-            axes.set_title(f"Search on {DATASETS[name]}")
-            axes.set_xlabel("epoch of the search")
-            axes.grid(alpha=0.3)
-    left.legend(fontsize=9, title="a line for each seed")
-    common.write_figure(out, "passing_tests", figure)
+
+def run(options: argparse.Namespace, data: common.Data) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Every search by dataset and method, a seed each; and cells that are drawn at random."""
+    todo = [
+        Search(options.data, options.runs, name, method, seed, options.steps)
+        for seed, name, method in product(range(options.seeds), options.datasets, METHODS)
+    ]
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {n: {m: [] for m in METHODS} for n in options.datasets}
+    for job, result in zip(todo, jobs.each(search, todo, options.workers), strict=True):
+        found[job.dataset][job.method].append(result)
+    rng = random.Random(0)
+    drawn = [cell for cell in (common.SPACE.sample(rng) for _ in range(999)) if not common.SPACE.is_dead(cell)]
+    for name in options.datasets:
+        cells = [common.SPACE.format(cell) for cell in drawn[: options.seeds]]
+        at = [Search(options.data, options.runs, name, RANDOM, seed, 0) for seed in range(options.seeds)]
+        found[name][RANDOM] = [
+            {"cell": c, "accuracy": trained_anew(job, c)} for job, c in zip(at, cells, strict=True)
+        ]
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = common.parser(__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=10, help="of a search")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=3000, help="of a search, at the least")
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=list(DATASETS))
+    parser.add_argument("--workers", type=int, default=1, help="searches at once, each on one core")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     data = common.Data(options.data)
-    found = search_all(options, data)
-    scores = score(found, options, data)
-    live = ~common.SPACE.dead_mask(common.SPACE.all_vertices()).numpy()
-    every = {title: data.table.accuracies(name, "test")[live] for name, title in common.TITLES.items()}
-    mean = ", ".join(f"{v.mean():.2f} ± {v.std():.2f} on {title}" for title, v in every.items())
-    costs = {method: cost(data, method) for method in METHODS}
-    spent = ", ".join(f"{seconds:.1f} s ({method})" for method, seconds in costs.items())
-    texts = []
-    for name, methods in scores.items():
-        titles = list(common.TITLES.values()) if name == "cifar10" else [DATASETS[name]]
-        steps = options.epochs * -(-5 * IMAGES[name] // SMALL["batch_size"])
-        texts += [f"**Search on {DATASETS[name]}**\n", table(methods, titles), differences(methods, titles)]
-        texts.append(OF_DATASET[name].format(images=IMAGES[name], steps=steps, mean=mean, cost=spent))
-    texts.append(NOTES.format(**SMALL, **vars(options)))
-    results = {"settings": common.settings(options) | SMALL, "costs": costs, "scores": scores, "found": found}
+    first = Search(options.data, options.runs, options.datasets[0], "DARTS, exact", 0, options.steps)
+    measured_steps = min(options.steps, 400)
+    key = {"steps": measured_steps, "images": parts(first.root, first.dataset)[0].content_hash, **SMALL}
+    measure = partial(gradients, first, measured_steps)
+    measured = common.remember(options.runs / "passing_tests" / "gradients.json", key, measure)
+    found = run(options, data)
+    scores = {n: {m: columns(data, n, results) for m, results in methods.items()} for n, methods in found.items()}
+    about = vars(options) | SMALL | {"anew": ANEW["epochs"]}
+    texts = [gradient_table(measured), table(scores), differences(scores), NOTES.format(**about)]
+    results = {"settings": common.settings(options) | SMALL, "gradients": measured, "scores": scores, "found": found}
     common.write(options.out, "passing_tests", results, {"passing_tests": "\n".join(texts)})
-    draw(found, data, options.out)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """What each part of the recipe of trainings brings, on the development sets.
 
     python benchmarks/recipe.py --data ../shared/data
+    python benchmarks/recipe.py --epochs 60 --changes "borders continued" "neither crops nor mirrored"
 
 A network of nasbench201 that the predictor of budgets proposes for its size is trained from nothing for the same number
-of epochs, so for the same time, with one setting changed at a time. "Averaged" is the mean of the weights over the
-last quarter of the steps, whose batch norm takes the statistics of the training images once more. "In three rounds" the
-learning rate rises and falls three times, each round going on from the network of the last, as in `auto`; beside it
-stands the last of these rounds alone.
+of epochs, so for the same time, with one setting changed at a time. Crops are of images padded with black, but where
+borders are continued. "Averaged" is the mean of the weights after each epoch of the last quarter; its batch norm takes
+the statistics of cropped images once more. "In three rounds" the learning rate rises and falls three times, each round
+going on from the network of the last, as in `auto`; beside it stands the last of these rounds alone.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ from metad2a_plugin.contest.result import measured
 from metad2a_plugin.contest.training import ContenderFit
 from metad2a_plugin.training.classifier import Classifier
 from metad2a_plugin.training.files import export_network
+from metad2a_plugin.training.fit import Epoch
+from metad2a_plugin.training.images import augmented
 
 if TYPE_CHECKING:
     from benchmarks import _common as common
-    from benchmarks.transfer import BATCH, DESIGNER, NOTHING, SETS, SIDE, SIZE, Comparison
+    from benchmarks.transfer import BATCH, DESIGNER, EPOCHS, NOTHING, SETS, SIDE, SIZE, Comparison
 else:
     import _common as common
-    from transfer import BATCH, DESIGNER, NOTHING, SETS, SIDE, SIZE, Comparison
+    from transfer import BATCH, DESIGNER, EPOCHS, NOTHING, SETS, SIDE, SIZE, Comparison
 
 BASE = f"batch {BATCH}, learning rate {NOTHING:g}"
 CHANGES: dict[str, dict[str, Any]] = {
@@ -44,7 +47,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "learning rate 0.2": {"lr": 0.2},
     "label smoothing 0.1": {"label_smoothing": 0.1},
     "averaged": {},
-    "without crops": {"augment": False, "flip": False},
+    "borders continued": {"padding": "edge"},
+    "neither crops nor mirrored": {"augment": False, "flip": False},
     "mirrored": {"flip": True},
     "not mirrored": {"flip": False},
     "in three rounds": {},
@@ -61,11 +65,12 @@ class Recipes(Comparison):
 
     def accuracies(self) -> dict[str, float]:
         """Of test images, in percent."""
-        return {name: self._kept(f"recipe {name} {self.args.epochs}", partial(self._of, name)) for name in CHANGES}
+        names = dict.fromkeys([BASE, *self.args.changes])
+        return {name: self._kept(f"recipe {name} {self.args.epochs}", partial(self._of, name)) for name in names}
 
     def _of(self, name: str) -> float:
         given: dict[str, Any] = {"lr": NOTHING, "batch_size": BATCH, "input_size": SIDE, "options": SIZE}
-        changed = self.images.training(**given)
+        changed = self.images.training(padding=None, **given)
         changed = type(changed).from_dict(changed.to_dict() | CHANGES[name])
         contender = CellContender(DESIGNER.space, self.design, 1, False, changed)
         rounds = [round(share * self.args.epochs) for share in _ROUNDS]
@@ -79,29 +84,27 @@ class Recipes(Comparison):
                 export_network(begin, before.network)
             last = rounds[-1] if begin else epochs
             fit = ContenderFit(contender, self.images, last, _CPU, begin=begin)
-        average = AveragedModel(fit.network)
-        batches = -(-len(fit.data.labels) // changed.batch_of(len(fit.data.labels)))
-        first, done = (1 - _AVERAGED) * batches * self.args.epochs, [0]
+        average, network = AveragedModel(fit.network), fit.network
 
-        def update(*_: Any) -> None:
-            done[0] += 1
-            if done[0] > first:
+        def update(epoch: Epoch) -> None:
+            # Within an epoch the network lacks what cannot reach its output.
+            if epoch.epoch > (1 - _AVERAGED) * self.args.epochs:
                 average.update_parameters(fit.network)
 
-        network = fit.network
-        if name == "averaged":
-            fit.optimizer.register_step_post_hook(update)
-        fit.complete(lambda epoch: None)
+        fit.complete(update)
         if name == "averaged":
             network = cast(Classifier, average.module)
-            update_bn((fit.data.images[part] for part in torch.arange(len(fit.data.labels)).split(256)), network)
+            images = (fit.data.images[part] for part in torch.randperm(len(fit.data.labels)).split(256))
+            # As in training: of others the statistics differ.
+            update_bn((augmented(part, changed.flip) for part in images), network)
         return measured(network, *self.images.test(SIDE)).accuracy
 
 
 def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--images", type=int, default=600, help="of a set, of which 378 are learned from")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--changes", nargs="+", choices=list(CHANGES), default=list(CHANGES))
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -123,7 +126,8 @@ def _report(args: argparse.Namespace, names: tuple[str, ...], tables: dict[str, 
         rows.append([title, *(f"{fmean(found[name]):.1f}" for name in names), gain])
     head = ["test accuracy, %", *(name.replace("_", " ") for name in names), "gain"]
     results = {"settings": common.settings(args), "accuracies": tables}
-    common.write(args.out, "recipe", results, {"recipe": common.markdown(head, rows)})
+    title = "recipe" if args.epochs == EPOCHS else f"recipe_{args.epochs}_epochs"
+    common.write(args.out, title, results, {title: common.markdown(head, rows)})
 
 
 if __name__ == "__main__":

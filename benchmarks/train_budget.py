@@ -46,6 +46,9 @@ those of the checkpoint `nasbench201`.
 Trainings were of at most 1,500 images and some minutes of one core; between them and the tables' 12 epochs on 25,000
 images nothing was measured. An accuracy is on held-out images of the same dataset, by the recipe of `metad2a train`.
 Intervals hold for image sets like those learned from.
+
+## Terms
+For non-commercial research, as the images are that these weights were made from (`LICENSE-WEIGHTS.md` of the package).
 """
 
 

@@ -266,6 +266,9 @@ with the best penalty of {penalties}:
 ## Limits
 Measured networks at 224 px have {least:.0f} to {most:.0f} million multiply-accumulates; beyond, the model extrapolates.
 A search for the highest prediction finds some of the model's errors with it.
+
+## Terms
+Apache-2.0, as the code: made from published measurements, without images (`LICENSE-WEIGHTS.md` of the package).
 """
 
 

@@ -247,6 +247,9 @@ The penalty of each setting (`penalty` in `config.json`) is the best of {penalti
 ## Limits
 A device is the one that was measured, with its software of that time. Where the noise is large the error
 cannot be small: pick a bound with some room. Values for dead cells are extrapolations.
+
+## Terms
+Apache-2.0, as the code: made from published measurements, without images (`LICENSE-WEIGHTS.md` of the package).
 """
 
 

@@ -175,6 +175,9 @@ The last row is no better for its further weights, so the one above it is shippe
 
 ## Limits
 A device is the one that was measured, with its software of that time.
+
+## Terms
+Apache-2.0, as the code: made from published measurements, without images (`LICENSE-WEIGHTS.md` of the package).
 """
 
 

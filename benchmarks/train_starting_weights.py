@@ -67,9 +67,11 @@ with these weights is in `benchmarks/results/transfer.md`.
 in {hours:.1f} hours of one core.
 
 ## Limits
-Images of ImageNet are for non-commercial research. Networks take pixels that were normalised by ImageNet's means and
-deviations; their batch norm needs statistics of your images, and their last layer is yours to fit:
-`training/starting.py` does both.
+Networks take pixels that were normalised by ImageNet's means and deviations; their batch norm needs statistics of your
+images, and their last layer is yours to fit: `training/starting.py` does both.
+
+## Terms
+For non-commercial research, as the images are that these weights were made from (`LICENSE-WEIGHTS.md` of the package).
 """
 _MEAN, _STD = (torch.tensor(values)[:, None, None] for values in IMAGENET)
 

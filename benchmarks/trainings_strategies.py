@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from metad2a_plugin import MetaD2A
+from metad2a_plugin.meta.trainings.database import Trainings
 from metad2a_plugin.meta.trainings.evidence import budget_of
 from metad2a_plugin.meta.trainings.fit import BudgetFitConfig
 from metad2a_plugin.models.residual import LEARN_FROM, Describe, GrowingProcess, structure_of
@@ -176,20 +177,26 @@ class Context:
         return 1 - spent / sum(map(len, self.curves)), float(self.pool.values.max()) - best
 
 
-def contexts(study: Study, of_a_set: int) -> list[Context]:
-    """Those with many cells, a few of each image set; of a cell that was trained with several seeds, the first row."""
-    trainings, searcher = study.trainings, MetaD2A.from_pretrained("nasbench201")
-    models = dict(study.models((), curves=True))
-    found: list[Context] = []
+def rows_of_contexts(trainings: Trainings, of_a_set: int) -> dict[str, torch.Tensor]:
+    """By name, those with many cells, a few of each image set; of a cell trained with several seeds, the first row."""
+    found: dict[str, torch.Tensor] = {}
     for context in trainings.context.unique().tolist():
         rows = (trainings.context == context).nonzero()[:, 0]
         kind = trainings.space.places(trainings.space.simplify(trainings.vertices[rows]))
         chosen = rows[np.sort(np.unique(kind.numpy(), return_index=True)[1])]
-        if len(chosen) < LEAST:
-            continue
+        image_set = trainings.image_set[int(chosen[0])]
+        if len(chosen) >= LEAST and sum(name.startswith(f"{image_set},") for name in found) < of_a_set:
+            found[f"{image_set}, context {context}"] = chosen
+    return found
+
+
+def contexts(study: Study, of_a_set: int) -> list[Context]:
+    """Those of `rows_of_contexts`, with what is predicted of them."""
+    trainings, searcher = study.trainings, MetaD2A.from_pretrained("nasbench201")
+    models = dict(study.models((), curves=True))
+    found: list[Context] = []
+    for name, chosen in rows_of_contexts(trainings, of_a_set).items():
         number, image_set = int(trainings.task[chosen[0]]), trainings.image_set[int(chosen[0])]
-        if sum(one.pool.name.startswith(f"{image_set},") for one in found) >= of_a_set:
-            continue
         vertices = trainings.space.simplify(trainings.vertices[chosen])
         model, task, budget = models[image_set], study.measured.tasks[number], budget_of(trainings, int(chosen[0]))
         priors = {
@@ -197,7 +204,7 @@ def contexts(study: Study, of_a_set: int) -> list[Context]:
             "long training's": searcher.predict(task, vertices).mean.double(),
             "FLOPs": trainings.space.costs(vertices)[1].double().log1p(),
         }
-        pool = Pool(f"{image_set}, context {context}", vertices, trainings.accuracy[chosen].double(), priors)
+        pool = Pool(name, vertices, trainings.accuracy[chosen].double(), priors)
         curves = [trainings.curve[row][: budget.epochs].tolist() for row in chosen.tolist()]
         found.append(Context(pool, curves, CurveReader(model, task, budget)))
     return found

@@ -45,11 +45,13 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add figures, cards of models, the notebook as a page, and the two pages of the root."""
+    """Add figures, cards and terms of models, the notebook as a page, and the two pages of the root."""
     for figure in sorted((ROOT / "benchmarks" / "results").glob("*.png")):
         files.append(_elsewhere(config, figure, f"results/{figure.name}"))
     for card in sorted((ROOT / "metad2a_plugin" / "pretrained").glob("*/README.md")):
         files.append(_elsewhere(config, card, f"models/{card.parent.name}/index.html"))
+    terms = ROOT / "metad2a_plugin" / "pretrained" / "LICENSE-WEIGHTS.md"
+    files.append(_elsewhere(config, terms, "models/terms/index.html"))
     for name in ("CONTRIBUTING.md", "CHANGELOG.md"):
         page = _elsewhere(config, ROOT / name, f"{name.removesuffix('.md').lower()}/index.html")
         page.content_string = page.content_string.replace("](docs/", "](/")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from metad2a_plugin.utils import forks as forks  # lets forked children go on
 from metad2a_plugin.utils.lazy import resolver
 
 if TYPE_CHECKING:

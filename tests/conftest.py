@@ -3,9 +3,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hub_toys import LocalHub
 from hypothesis import settings
 
 # Tests run in parallel processes already, and a sum over several threads can differ in its last bits.
@@ -28,3 +30,13 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"no data at {root}; set METAD2A_DATA to the folder that holds it")
     return root
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
+    """A hub of models on the loopback address, which `huggingface_hub` asks, with a cache that is empty."""
+    pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
+    made = LocalHub()
+    made.use(monkeypatch, tmp_path / "hub-cache")
+    yield made
+    made.close()

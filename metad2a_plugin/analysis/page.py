@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from metad2a_plugin.analysis import plots
-from metad2a_plugin.analysis.study import COUNTERPART, Analysis
+from metad2a_plugin.analysis.study import COUNTERPART, Analysis, Run
 from metad2a_plugin.analysis.topology import PUBLISHED, node_names
 from metad2a_plugin.errors import require
 from metad2a_plugin.spaces.interfaces import Drawable
@@ -37,64 +38,80 @@ def page(analysis: Analysis) -> str:
         MissingExtraError: matplotlib is not installed (extra ``draw``).
     """
     require("draw", "the page of an analysis", "matplotlib")
-    level, epochs = analysis.convergence
     return filled(
         "analysis/page.html.j2",
         analysis=analysis,
         config=analysis.config,
         counterpart=COUNTERPART,
-        epochs=epochs,
-        faster=sum(epoch < epochs[0] for epoch in epochs),
+        epochs=_epochs(analysis),
         figures=_figures(analysis),
         landscape=analysis.subject.landscape,
-        level=level,
+        level=analysis.convergence[0],
         names=node_names(analysis.subject.trained.network.space),
-        place=analysis.subject.topology,
         published=PUBLISHED,
         rows=_rows(analysis),
-        slower=sum(epoch > epochs[0] for epoch in epochs),
-        title=f"Analysis of a {analysis.space} network on {analysis.dataset}",
+        several=analysis.asked > 1,
+        title=_title(analysis),
         trained=analysis.subject.trained,
     )
 
 
+def _title(analysis: Analysis) -> str:
+    what = f"a {analysis.space} network" if analysis.asked == 1 else f"{analysis.asked} {analysis.space} networks"
+    return f"Analysis of {what} on {analysis.dataset}"
+
+
 def _figures(analysis: Analysis) -> dict[str, str]:
     """SVGs in base64; a space without cells has no `place`, and one that cannot draw no `drawing`."""
-    place, trained = analysis.subject.topology, analysis.subject.trained
-    space = trained.network.space
+    space = analysis.subject.trained.network.space
     makers: dict[str, Callable[[], Figure]] = {
         "convergence": lambda: plots.draw_convergence(analysis),
         "surfaces": lambda: plots.draw_surfaces(analysis),
         "slices": lambda: plots.draw_slices(analysis),
         "variances": lambda: plots.draw_variances(analysis),
     }
-    if place is not None:
-        makers["place"] = lambda: plots.draw_place(place, space)
+    if analysis.subject.topology is not None:
+        makers["place"] = lambda: plots.draw_place(analysis.subjects, space)
     svgs = {name: rendered(make, ".svg") for name, make in makers.items()}
     if isinstance(space, Drawable):
-        svgs["drawing"] = space.svg(trained.architecture)
+        svgs |= {f"drawing {n.name}": space.svg(n.trained.architecture) for n in analysis.subjects}
     return {name: base64.b64encode(svg).decode() for name, svg in svgs.items()}
 
 
 def _rows(analysis: Analysis) -> dict[str, list[str]]:
     """The table, a column for each network, so that a phone shows some of them whole."""
     networks = analysis.networks
-    trained, surfaces, places = zip(*((n.trained, n.landscape, n.topology) for n in networks), strict=True)
+    places = [network.topology for network in networks]
     rows: dict[str, list[str]] = {}
+
+    def add(title: str, form: str, value: Callable[[Run], float], unit: str = "") -> None:
+        rows[title] = [_spread([value(run) for run in network.runs], form) + unit for network in networks]
+
     if analysis.subject.topology is not None:
         rows["width"] = ["" if place is None else f"{place.width:.2f}c" for place in places]
         rows["depth"] = ["" if place is None else str(place.depth) for place in places]
-    rows |= {
-        "parameters (millions)": [f"{t.params:.3f}" for t in trained],
-        "multiply-accumulates (millions)": [f"{t.flops:.1f}" for t in trained],
-        "epochs to the common loss": [str(epoch) for epoch in analysis.convergence[1]],
-        "last training loss": [f"{t.history[-1].loss:.3f}" for t in trained],
-        "early accuracy": [f"{n.early_accuracy:.1f}%" for n in networks],
-        "last accuracy": [f"{t.accuracy:.1f}%" for t in trained],
-        "its 95% interval": [f"{t.interval[0]:.1f} to {t.interval[1]:.1f}" for t in trained],
-        "rise of the loss": [f"{s.rise:.3f}" for s in surfaces],
-        "curvature": [f"{s.curvature:.3g}" for s in surfaces],
-        "gradient variance": [f"{s.variance:.3g}" for s in surfaces],
-        "scaled gradient variance": [f"{s.scaled_variance:.3g}" for s in surfaces],
-    }
+    rows["parameters (millions)"] = [f"{n.trained.params:.3f}" for n in networks]
+    rows["multiply-accumulates (millions)"] = [f"{n.trained.flops:.1f}" for n in networks]
+    rows["epochs to the common loss"] = _epochs(analysis)
+    add("last training loss", ".3f", lambda run: run.trained.history[-1].loss)
+    add("early accuracy", ".1f", lambda run: run.early_accuracy, "%")
+    add("last accuracy", ".1f", lambda run: run.trained.accuracy, "%")
+    if analysis.seeds == 1:
+        ends = [n.trained.interval for n in networks]
+        rows["its 95% interval"] = [f"{low:.1f} to {high:.1f}" for low, high in ends]
+    add("rise of the loss", ".3f", lambda run: run.landscape.rise)
+    add("curvature", ".3g", lambda run: run.landscape.curvature)
+    add("gradient variance", ".3g", lambda run: run.landscape.variance)
+    add("scaled gradient variance", ".3g", lambda run: run.landscape.scaled_variance)
     return rows
+
+
+def _epochs(analysis: Analysis) -> list[str]:
+    """To the loss that all networks reach, of each."""
+    return [_spread(epochs, "g" if analysis.seeds == 1 else ".1f") for epochs in analysis.epochs]
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    """The mean, and with several seeds the standard deviation."""
+    mean = format(statistics.fmean(values), form)
+    return mean if len(values) == 1 else f"{mean} ± {format(statistics.stdev(values), form)}"

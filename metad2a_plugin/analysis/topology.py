@@ -1,8 +1,4 @@
-"""Width and depth of a cell: Shu, Wang and Cai, Understanding Architectures Learnt by Cell-based NAS, ICLR 2020.
-
-Section 3 there: the *width* of a cell is the sum over its intermediate nodes of the share of the node's inputs that are
-inputs of the cell, in units of the channels c; the *depth* is the number of connections on the longest path from an
-input to the output. What a connection computes does not count: a skip connection is one like a convolution.
+"""Width and depth of the cells of a search space, as `analysis.wiring` defines them.
 
 A search space whose networks have no cells is refused with `ConfigError`, what is no cell of it with
 `ArchitectureError`.
@@ -17,67 +13,13 @@ from typing import Any
 
 import torch
 
+from metad2a_plugin.analysis.wiring import PUBLISHED as PUBLISHED
+from metad2a_plugin.analysis.wiring import Wiring as Wiring
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.interfaces import CellSpace
-from metad2a_plugin.utils.checks import integer
 
 
-# -- cells of any space ----------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Wiring:
-    """How a cell is wired whose output concatenates all its intermediate nodes.
-
-    Attributes:
-        inputs: number of cell inputs, numbered from 0; DARTS and its kin have two, the last two cells' outputs.
-        nodes: sources of each intermediate node; the first node has the number `inputs`, and so on.
-
-    Raises:
-        ConfigError: there is no node, or one has no source or one that does not come before it.
-
-    >>> cell = Wiring(2, ((0, 1), (0, 1), (1, 0), (0, 2)))
-    >>> cell.width, cell.depth
-    (3.5, 3)
-    """
-
-    inputs: int
-    nodes: tuple[tuple[int, ...], ...]
-
-    def __post_init__(self) -> None:
-        integer("inputs", self.inputs, 1)
-        if not self.nodes:
-            raise ConfigError("a cell needs an intermediate node, such as (0, 1), which sums both inputs; got none")
-        for number, sources in enumerate(self.nodes, self.inputs):
-            if not sources or not all(isinstance(s, int) and 0 <= s < number for s in sources):
-                raise ConfigError(
-                    f"the sources of node {number} must be numbers from 0 to {number - 1}, got {sources!r}"
-                )
-
-    @property
-    def width(self) -> float:
-        """In units of c."""
-        return sum(sum(s < self.inputs for s in sources) / len(sources) for sources in self.nodes)
-
-    @property
-    def depth(self) -> int:
-        """Counts the connection from a node to the concatenated output."""
-        longest = [0] * self.inputs
-        for sources in self.nodes:
-            longest.append(1 + max(longest[s] for s in sources))
-        return 1 + max(longest)
-
-
-PUBLISHED: dict[str, Wiring] = {
-    "NASNet": Wiring(2, ((0, 1),) * 5),
-    "AmoebaNet": Wiring(2, ((0, 1), (0, 2), (0, 3), (1, 1), (0, 1))),
-    "ENAS": Wiring(2, ((0, 1),) * 5),
-    "DARTS": Wiring(2, ((0, 1), (0, 1), (1, 0), (0, 2))),
-    "SNAS": Wiring(2, ((0, 1),) * 4),
-}
-"""Normal cells that searches have found, as the paper compares them; which input a source is does not matter here."""
-
-
-# -- cells of a search space -----------------------------------------------------------------------
 @dataclass(frozen=True)
 class Topology:
     """How a cell of a space is wired, without what lies on no path from input to output.

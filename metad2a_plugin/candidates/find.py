@@ -14,7 +14,7 @@ from metad2a_plugin.candidates.pool import Pool
 from metad2a_plugin.candidates.refine import Predict, Scored, refine
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.spaces.base import SearchSpace
-from metad2a_plugin.utils.checks import integer
+from metad2a_plugin.utils.checks import NamedSettings, integer
 
 EXHAUSTIVE = 20_000
 """Spaces of at most this size are ranked completely unless a number of candidates is asked for."""
@@ -23,7 +23,7 @@ CANDIDATES, REFINE = 700, 300
 
 
 @dataclass(frozen=True)
-class Effort:
+class Effort(NamedSettings):
     """How much a search does.
 
     Attributes:

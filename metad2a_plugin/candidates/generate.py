@@ -15,6 +15,8 @@ from metad2a_plugin.candidates.chains import Chains
 from metad2a_plugin.candidates.limits import Limit
 from metad2a_plugin.candidates.pool import Pool
 from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.spaces.base import SearchSpace
+from metad2a_plugin.spaces.restricted import RestrictedSpace
 
 Draw = Callable[[int, torch.Tensor | None], torch.Tensor]
 """From a number and a tilt ``[vertices, types]`` (None: no tilt) to up to so many different networks, int64 ``[m,
@@ -26,6 +28,23 @@ PROBE = 100
 """Draws that tell the share."""
 MAX_DRAWS = 50_000
 """Draws after which a generator is taken to have no more networks within the limits."""
+
+_NEVER = 1e4
+"""Less in the score of a type than any other of its scores makes up for."""
+
+
+def of_part(draw: Draw, space: SearchSpace) -> Draw:
+    """Draws of a whole space as those of a `RestrictedSpace`; of any other space they are as they were."""
+    if not isinstance(space, RestrictedSpace):
+        return draw
+    outside = space.outside()
+
+    def inside(n: int, tilt: torch.Tensor | None) -> torch.Tensor:
+        # What is outside of the part is drawn last, when the part has run out.
+        drawn = draw(n, (0 if tilt is None else tilt) - _NEVER * outside.double())
+        return drawn[~outside[torch.arange(drawn.shape[1]), drawn].any(1)]
+
+    return inside
 
 
 def generate(draw: Draw, chains: Chains, pool: Pool, wanted: int) -> torch.Tensor:

@@ -7,17 +7,18 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
 
 from metad2a_plugin.devices.base import DeviceModel, checked_limit
 from metad2a_plugin.devices.lookup_table import LookUpTable
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import ConfigError, said
 from metad2a_plugin.plugins.registry import get_device_models
 from metad2a_plugin.spaces.base import SearchSpace
-from metad2a_plugin.utils.checks import did_you_mean, integer, one_of
+from metad2a_plugin.spaces.given import check_size
+from metad2a_plugin.utils.checks import NamedSettings, did_you_mean, instance, integer
 
 Tables = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | LookUpTable
 """Look-up tables of a device: a file, a folder, several of them, or what `LookUpTable.read` has read."""
@@ -70,8 +71,16 @@ class Limit:
         return (costs <= self.most) & costs.isfinite()
 
 
+_ARGUMENTS = ("adapt", "budget", "dataset", "effort", "encoder", "limits", "model", "predictor", "progress", "top")
+"""What searches and strategies take besides, for those who mistype it."""
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, Sequence) else [value]
+
+
 @dataclass(frozen=True)
-class Limits:
+class Limits(NamedSettings):
     """Hard limits of a search and the size of the networks they are counted for, checked before any long work.
 
     Attributes:
@@ -81,6 +90,7 @@ class Limits:
         latency_tables: files of look-up tables, in OFA's format, of devices of yours; see `LookUpTable`.
         devices: further ones whose values are wanted, without a limit.
         input_size: side of the images, in pixels; None takes the space's own.
+        num_classes: outputs of the networks that costs are counted for; None takes the dataset's.
         options: of the networks, where the space has such options (`SearchSpace.check_options`), such as ``width``.
 
     Raises:
@@ -95,10 +105,22 @@ class Limits:
     latency_tables: Mapping[str, Tables] = field(default_factory=dict)
     devices: Sequence[str] = ()
     input_size: int | None = None
+    num_classes: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        instance("space", self.space, SearchSpace, "a search space, such as get_space('nasbench201')")
+        instance("max_latency", self.max_latency, Mapping, "a dict by device, such as {'pixel3': 8}")
+        instance("latency_tables", self.latency_tables, Mapping, "a dict of files, such as {'phone': 'phone.yaml'}")
+        instance("options", self.options, Mapping, "options of the networks by name")
+        if isinstance(self.devices, (str, bytes)) or not all(isinstance(name, str) for name in _listed(self.devices)):
+            raise ConfigError(f"devices must be a list of names, such as ['pixel3'], got {self.devices!r}")
         integer("input_size", self.size, 8)
+        if self.num_classes is not None:
+            check_size("num_classes", self.num_classes)
+        for name, needed in (("max_latency", "limits"), ("latency_tables", "files")):
+            if not isinstance(value := getattr(self, name), Mapping):
+                raise ConfigError(f"{name} must be {needed} by the name of the device, got {said(value)}")
         self.space.check_options(self.options)
         _millions("max_params", self.max_params)
         _millions("max_flops", self.max_flops)
@@ -122,8 +144,10 @@ class Limits:
             try:
                 space.check_options({name: value})
             except ConfigError:
-                if did_you_mean(name, (*names, *others)):
-                    one_of("limit", name, (*names, *others))
+                known = (*names, *others)
+                networks = list(inspect.signature(space.build).parameters)[2:]
+                if name not in networks and (hint := did_you_mean(name, (*known, *networks, *_ARGUMENTS))):
+                    raise ConfigError(f"unknown limit {name!r}{hint}; known are {', '.join(known)}") from None
                 raise
         return cls(space, **given | {"options": {**given.get("options", {}), **options}})
 
@@ -138,6 +162,15 @@ class Limits:
         names = dict.fromkeys([*self.latency_tables, *self.max_latency, *self.devices])
         return {name: self.device(name, self.latency_tables.get(name)) for name in names}
 
+    @cached_property
+    def device_models(self) -> DeviceModel:
+        """Of all devices that were measured with networks of this space.
+
+        Raises:
+            ConfigError: no device was.
+        """
+        return _loaded(get_device_models(self.space.name))
+
     def device(self, name: str, tables: Tables | None = None) -> Device:
         """A device by its name, or by look-up tables of it.
 
@@ -150,7 +183,7 @@ class Limits:
             paths = [tables] if isinstance(tables, (str, os.PathLike)) else tables
             read = paths if isinstance(paths, LookUpTable) else LookUpTable.read(*paths, width=width)
             return _of_tables(self.space, read, width, size)
-        model: DeviceModel = get_device_models(self.space.name).load()
+        model = self.device_models
         model.check_input_size(name, size)
         for option, parameter in inspect.signature(self.space.build).parameters.items():
             value, measured = self.options.get(option), parameter.default
@@ -169,8 +202,8 @@ class Limits:
         )
 
     def cost_options(self, num_classes: int | None = None) -> dict[str, Any]:
-        """Options of the space's `costs`; its own number of classes if None."""
-        classes = {} if num_classes is None else {"num_classes": num_classes}
+        """Options of the space's `costs`, for the limits' own number of classes, else this one, else the space's."""
+        classes = {} if (count := self.num_classes or num_classes) is None else {"num_classes": count}
         return {"input_size": self.size, **self.options, **classes}
 
     def limits(self, num_classes: int | None = None) -> list[Limit]:
@@ -210,6 +243,12 @@ class Limits:
         return {limit.name: float(limit.most) for limit in self.limits()}
 
 
+@lru_cache
+def _loaded(models: type[DeviceModel]) -> DeviceModel:
+    """Once in a process: of a small space, a model keeps what it says of all networks."""
+    return models.load()
+
+
 def _of_tables(space: SearchSpace, tables: LookUpTable, width: float, size: int) -> Device:
     if space.name != tables.space:
         raise ConfigError(f"look-up tables are read for networks of the space {tables.space!r}, not of {space.name!r}")
@@ -236,7 +275,7 @@ def _finite(table: torch.Tensor) -> torch.Tensor:
 def _millions(name: str, value: Any) -> None:
     if value is None:
         return
-    if not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
-        raise ConfigError(f"{name} must be a positive number of millions, such as 0.5, got {value!r}")
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
+        raise ConfigError(f"{name} must be a positive number of millions, such as 0.5, got {said(value)}")
     if value > 1e5:
-        raise ConfigError(f"{name} is counted in millions, and {value:g} million is more than any network here")
+        raise ConfigError(f"{name} is counted in millions, and {said(value)} million is more than any network here")

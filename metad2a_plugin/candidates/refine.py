@@ -16,6 +16,7 @@ from metad2a_plugin.candidates.chains import Chains
 from metad2a_plugin.candidates.limits import Limit
 from metad2a_plugin.candidates.pool import Pool
 from metad2a_plugin.candidates.surrogate import additive_fit
+from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.predictor import Prediction
 
 Predict = Callable[[torch.Tensor], Prediction]
@@ -45,8 +46,15 @@ class Scored:
 
     @classmethod
     def ask(cls, predict: Predict, vertices: torch.Tensor) -> Scored:
-        """What a predictor says of networks."""
-        return cls(vertices, predict(vertices))
+        """What a predictor says of networks.
+
+        Raises:
+            ConfigError: some of its scores are NaN.
+        """
+        scored = cls(vertices, predict(vertices))
+        if missing := int(scored.value.isnan().sum()):
+            raise ConfigError(f"the predictor gives NaN for {missing} of {len(vertices)} networks, which have no order")
+        return scored
 
     @property
     def value(self) -> torch.Tensor:

@@ -17,13 +17,21 @@ from metad2a_plugin.training.config import TrainConfig
 
 @app.command()
 def analyze(
-    architecture: Annotated[str, typer.Argument(help=f"A network {opt.NOTATION}.")],
+    architectures: Annotated[list[str], typer.Argument(help=f"Networks {opt.NOTATION}, one or several.")],
     dataset: Annotated[str, typer.Option(help="What to train on, as for the other commands.")],
     out: Annotated[Path, typer.Option(help="The page, an .html file.")] = Path("analysis.html"),
     space: opt.Space = None,
+    reference: Annotated[
+        list[str] | None, typer.Option(metavar="<str>", help="A network to compare with, of your choice; repeatable.")
+    ] = None,
     references: Annotated[
-        int, typer.Option(help="Networks to compare with: the same operations wired otherwise, then random ones.")
-    ] = 2,
+        int | None,
+        typer.Option(
+            help="Networks to compare with: the same operations wired otherwise, then random ones. 2 by default for a "
+            "single network without a chosen one."
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Train each network so often, with --seed and those after it.")] = 1,
     epochs: opt.Epochs = 12,
     input_size: Annotated[int, typer.Option(help="Side of the images, pixels.")] = TrainConfig.input_size,
     channels: Annotated[int | None, typer.Option(help="Of the first stage, of nasbench201; 8 by default.")] = None,
@@ -37,9 +45,9 @@ def analyze(
     seed: opt.Seed = TrainConfig.seed,
     device: opt.TrainingDevice = TrainConfig.device,
 ) -> None:
-    """Show why an architecture trains fast or slowly.
+    """Show why architectures train fast or slowly.
 
-    One page has its wiring, its convergence and its loss surface.
+    One page has their wiring, convergence and loss surfaces.
     """
     settings = locals()
     from metad2a_plugin.analysis import analyze, write_page
@@ -47,13 +55,18 @@ def analyze(
     from metad2a_plugin.data import load_dataset
 
     require("draw", "the page of an analysis", "matplotlib")
-    opt.check_outputs(out, suffixes=(".html", ".htm"))
+    opt.check_outputs(out, suffixes=(".html", ".htm"), one_format=True)
     opt.check_outputs(json, folders=(run_dir,))
-    searched, [cell] = opt.given_networks(space, [architecture])
+    if reference and references is not None:
+        raise ConfigError("give --reference, networks of your choice, or --references, their number, not both")
+    searched, cells_given = opt.given_networks(space, [*architectures, *(reference or ())])
+    asked, chosen = cells_given[: len(architectures)], cells_given[len(architectures) :]
     options = _small(searched) | opt.network_options(network, channels=channels, cells=cells, width=width)
     config = opt.configured(TrainConfig, settings, options=searched.check_options(options))
     images = load_dataset(dataset, max_images_per_class=max_images_per_class, seed=config.split_seed)
-    analysis = analyze(searched, cell, images, config, references=references, run_dir=run_dir)
+    analysis = analyze(
+        searched, asked, images, config, references=chosen or references, seeds=seeds, run_dir=run_dir
+    )
     report = Report(json)
     print_analysis(report.console, analysis)
     write_page(analysis, out)

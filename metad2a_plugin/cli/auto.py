@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,16 +10,13 @@ import typer
 from metad2a_plugin.cli import options as opt
 from metad2a_plugin.cli.app import app
 from metad2a_plugin.cli.report import Report
-from metad2a_plugin.contest.config import AutoConfig
-from metad2a_plugin.errors import ConfigError, require
+from metad2a_plugin.contest.config import AutoConfig, seconds_of
+from metad2a_plugin.errors import require
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from metad2a_plugin.contest.result import AutoResult
-
-_UNITS = {"h": 3600, "m": 60, "s": 1}
-
 
 @app.command()
 def auto(
@@ -78,18 +74,6 @@ def auto(
     report.note(f"network: {out / 'network.safetensors'}")
     report.note(f"page: {out / 'index.html'}")
     report.values("result", found.to_dict())
-
-
-def seconds_of(text: str) -> float:
-    """Seconds of a text such as ``1h30m``.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    found = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip().lower())
-    if not found or not any(found.groups()):
-        raise ConfigError(f"--time {text!r} must be hours, minutes or seconds, such as 1h30m, 30m or 90s")
-    return sum(float(value or 0) * unit for value, unit in zip(found.groups(), _UNITS.values(), strict=True))
 
 
 def print_auto(console: Console, found: AutoResult) -> None:

@@ -70,6 +70,7 @@ def _tried(name: str, function: Callable[[], Answer], timeout: float, installed:
     # The same packages as here, whatever folder this runs in.
     code = (
         f"import sys; sys.path[:] = {sys.path!r}; from metad2a_plugin.cli import doctor; "
+        f"from metad2a_plugin.utils.processes import end_with; end_with({os.getpid()}); "
         f"from {function.__module__} import {function.__name__} as function; doctor.answer(function)"
     )
     # Files and no pipes: a process that the host has left behind would keep those open.
@@ -167,7 +168,7 @@ def _data(timeout: float) -> Finding:
     if folder.is_dir():
         return _tried("data", read_data, timeout, str(folder.resolve()))
     note = "only meta-training and the benchmarks need it; METAD2A_DATA names its folder"
-    return Finding("data", PROBLEM if chosen else ABSENT, f"no folder {str(folder)!r}", (note,))
+    return Finding("data", PROBLEM if chosen else ABSENT, f"no folder {str(folder)!r}" if chosen else "none", (note,))
 
 
 # -- hosts ---------------------------------------------------------------------------------------

@@ -11,11 +11,14 @@ from metad2a_plugin.cli import options as opt
 from metad2a_plugin.cli.app import app
 from metad2a_plugin.cli.report import Report
 from metad2a_plugin.errors import require
+from metad2a_plugin.utils.hugging_face import on_hub
 
 
 @app.command()
 def export(
-    network: Annotated[str, typer.Argument(help=f"A network.safetensors of metad2a train, or one {opt.NOTATION}.")],
+    network: Annotated[
+        str, typer.Argument(help=f"A network.safetensors of metad2a train, hf:user/repo, or a network {opt.NOTATION}.")
+    ],
     out: Annotated[Path, typer.Argument(help="A file that ends in .safetensors or .onnx.")],
     space: opt.Space = None,
     num_classes: Annotated[int, typer.Option(help="Outputs of a network that is no file of weights.")] = 10,
@@ -34,7 +37,7 @@ def export(
     from metad2a_plugin.training.classifier import ImageClassifier
     from metad2a_plugin.training.files import export_network, export_onnx, is_weights, load_network
 
-    if network.endswith(".safetensors") or is_weights(network):
+    if network.endswith(".safetensors") or is_weights(network) or on_hub(network):
         classifier = load_network(network)
     else:
         searched, [architecture] = opt.given_networks(space, [network])

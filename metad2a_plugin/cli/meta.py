@@ -16,7 +16,7 @@ from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.meta.config import MetaTrainConfig, PlanConfig, SupernetConfig
 from metad2a_plugin.meta.trainings.config import TrainingsConfig
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space
-from metad2a_plugin.utils.files import data_folder
+from metad2a_plugin.utils.files import data_folder, data_lacks
 
 
 @app.command("build-database")
@@ -210,10 +210,8 @@ def meta_train(
 
     config = opt.configured(MetaTrainConfig, settings)
     opt.check_outputs(folders=(out,))
-    if database is None:
-        if config.space != DEFAULT_SPACE:
-            raise ConfigError(f"give --database, the folder of rows, tasks and classes for {config.space!r}")
-        database = data_folder() / "metad2a"
+    if database is None and config.space != DEFAULT_SPACE:
+        raise ConfigError(f"give --database, the folder of rows, tasks and classes for {config.space!r}")
     benchmark = {}
     if tables is not None:
         from metad2a_plugin.adapters.nas_bench_201 import NASBench201Table
@@ -227,6 +225,10 @@ def meta_train(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # single-image classes are none of the database's
         dataset = load_dataset(source)
+    if database is None:
+        database = data_folder() / "metad2a"
+        if not database.is_dir():
+            raise ConfigError(f"give --database, the folder of rows, tasks and classes: {data_lacks('metad2a')}")
     with stages() as progress:
         checkpoint = meta_train(
             database,
@@ -261,9 +263,11 @@ def convert_benchmark(
     That loads at once. Turning takes minutes and little memory; nothing in the file is executed.
     """
     from metad2a_plugin.adapters.nas_bench_201 import convert, open_benchmark
+    from metad2a_plugin.utils.files import is_stream
     from metad2a_plugin.utils.progress import stages
 
     with stages() as progress:
         convert(source, out, curves=curves, progress=progress)
-    benchmark = open_benchmark(out)
-    Report().note(f"{out}: {len(benchmark.indices):,} cells, {out.stat().st_size / 1e6:.1f} MB")
+    if not is_stream(out):  # what went into a pipe cannot be read again
+        benchmark = open_benchmark(out)
+        Report().note(f"{out}: {len(benchmark.indices):,} cells, {out.stat().st_size / 1e6:.1f} MB")

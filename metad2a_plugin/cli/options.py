@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from metad2a_plugin.errors import ArchitectureError, ConfigError, MetaD2AError
+from metad2a_plugin.errors import ArchitectureError, ConfigError, MetaD2AError, said
 from metad2a_plugin.plugins.budget import VALIDATION, Budget, budget_model, default_model
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE, available, entry, get_space
 from metad2a_plugin.training.config import TrainConfig, batch_size_for
 from metad2a_plugin.utils.checks import parse_options
-from metad2a_plugin.utils.files import check_writable, check_writable_folder, data_folder
+from metad2a_plugin.utils.files import check_writable, check_writable_folder, data_folder, data_lacks, is_stream
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -57,8 +57,8 @@ MaxImagesPerClass = Annotated[int | None, typer.Option(help="Use at most so many
 Model = Annotated[
     str | None,
     typer.Option(
-        help="A shipped checkpoint ('metad2a list models'), or a folder of metad2a meta-train; by default the one "
-        "named after the space."
+        help="A shipped checkpoint ('metad2a list models'), a folder of metad2a meta-train, or hf:user/repo; by "
+        "default the one named after the space."
     ),
 ]
 Space = Annotated[str | None, typer.Option(help=f"Search space ('metad2a list spaces'); {DEFAULT_SPACE} by default.")]
@@ -247,7 +247,7 @@ def pairs(option: str, texts: list[str] | None, expected: str, read: Callable[[s
         except ValueError:
             value = ""
         if not name or not value:
-            raise ConfigError(f"{option} {text!r} must be {expected}")
+            raise ConfigError(f"{option} {said(text)} must be {expected}")
     return found
 
 
@@ -328,12 +328,24 @@ def load_searcher(model: str | None, space: str | None, device: str, budgeted: b
     return searcher
 
 
-def check_outputs(*files: Path | None, folders: tuple[Path | None, ...] = (), suffixes: tuple[str, ...] = ()) -> None:
-    """Refuse what cannot be written, or has none of the suffixes, before any long work; ``-`` always can."""
+def check_outputs(
+    *files: Path | None,
+    folders: tuple[Path | None, ...] = (),
+    suffixes: tuple[str, ...] = (),
+    one_format: bool = False,
+) -> None:
+    """Refuse what cannot be written, or has none of the suffixes, before any long work; ``-`` always can.
+
+    Args:
+        *files: that will be written.
+        folders: that will be written into.
+        suffixes: that files must have.
+        one_format: all of the suffixes are of one; devices and pipes need none then.
+    """
     for path in files:
         if path is None or str(path) == "-":
             continue
-        if suffixes and path.suffix not in suffixes:
+        if suffixes and path.suffix not in suffixes and not (one_format and is_stream(path)):
             raise ConfigError(f"{str(path)!r} must end in {' or '.join(suffixes)}")
         check_writable(path)
     for folder in folders:
@@ -345,5 +357,6 @@ def own_images(options: str) -> Path:
     """ImageNet's, which must lie where the data do; `options` are those to give instead."""
     path = data_folder() / "images" / "imagenet64.zip"
     if not path.exists():
-        raise ConfigError(f"no {str(path)!r}; give {options}, or set METAD2A_DATA to the folder of the data")
+        lacks = data_lacks("images/imagenet64.zip")
+        raise ConfigError(f"{lacks}; give {options}, or set METAD2A_DATA to the folder of the data")
     return path

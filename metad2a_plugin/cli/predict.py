@@ -23,7 +23,8 @@ _SHOWN = 40  # images
 @app.command()
 def predict(
     network: Annotated[
-        Path, typer.Argument(help="A network.safetensors of metad2a train or auto, or the folder it is in.")
+        str,
+        typer.Argument(help="A network.safetensors of metad2a train or auto, the folder it is in, or hf:user/repo."),
     ],
     images: Annotated[
         list[str],
@@ -39,7 +40,7 @@ def predict(
     Where images lie in folders that have names of its classes, it is told how many are right.
     """
     integer("top", top, 1)
-    opt.check_outputs(csv, suffixes=(".csv",))
+    opt.check_outputs(csv, suffixes=(".csv",), one_format=True)
     opt.check_outputs(json)
     from metad2a_plugin.training.predict import predict_images
 

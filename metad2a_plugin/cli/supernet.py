@@ -38,7 +38,7 @@ def train_supernet(
     PredictorEvaluator.
     """
     settings = locals()
-    opt.check_outputs(out, folders=(run_dir,), suffixes=(".safetensors",))
+    opt.check_outputs(out, folders=(run_dir,), suffixes=(".safetensors",), one_format=True)
     config = opt.configured(TrainConfig, settings, options=opt.network_options(network, channels=channels, cells=cells))
     from metad2a_plugin.data import load_dataset
     from metad2a_plugin.one_shot.shared_weights import SharedWeights

@@ -115,27 +115,28 @@ def print_similarity(console: Console, found: Similarity, nearest: Sequence[str]
 
 
 def print_analysis(console: Console, analysis: Analysis) -> None:
-    """Wiring, speed and surroundings of a network beside the references, and what to make of them."""
+    """Wiring, speed and surroundings of networks beside the references, and what to make of them."""
     table = columns("", "width", "depth", "epochs", "early", "last", "rise", "variance", "params")
-    level, epochs = analysis.convergence
-    for network, epoch in zip(analysis.networks, epochs, strict=True):
+    for network, epochs in zip(analysis.networks, analysis.epochs, strict=True):
         place = network.topology
         table.add_row(
             network.name,
             *(("-", "-") if place is None else (f"{place.width:.2f}c", str(place.depth))),
-            str(epoch),
+            f"{sum(epochs) / len(epochs):.{int(len(epochs) > 1)}f}",
             f"{network.early_accuracy:.1f}%",
-            f"{network.trained.accuracy:.1f}%",
-            f"{network.landscape.rise:.3f}",
-            f"{network.landscape.scaled_variance:.3g}",
+            f"{network.accuracy:.1f}%",
+            f"{network.mean(lambda run: run.landscape.rise):.3f}",
+            f"{network.mean(lambda run: run.landscape.scaled_variance):.3g}",
             f"{network.trained.params:.3f} M",
         )
     console.print(table)
     print_architectures(console, {n.name: n.trained.architecture_str for n in analysis.networks})
+    several = analysis.seeds > 1
+    level = "as low as all get with the seed" if several else f"{analysis.convergence[0]:.3f}, which all reach"
     console.print(
-        f"Epochs until the training loss first is {level:.3f}, which all reach; validation accuracy after a quarter of "
-        f"the {analysis.config.epochs} epochs and after the last; rise of the loss around the trained network; scaled "
-        "gradient variance."
+        f"Epochs until the training loss first is {level}; validation accuracy after a quarter of the "
+        f"{analysis.config.epochs} epochs and after the last; rise of the loss around the trained network; scaled "
+        f"gradient variance{f'; means over {analysis.seeds} seeds' if several else ''}."
     )
     for warning in analysis.warnings:
         console.print(warning)

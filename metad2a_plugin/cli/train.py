@@ -20,6 +20,7 @@ from metad2a_plugin.plugins.budget import Budget
 from metad2a_plugin.plugins.registry import bind_strategy, get_space
 from metad2a_plugin.spaces.base import random_live
 from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.utils import schema
 from metad2a_plugin.utils.checks import integer, parse_options
 
 if TYPE_CHECKING:
@@ -84,6 +85,13 @@ def train(
     ] = None,
     max_images_per_class: opt.MaxImagesPerClass = None,
     out: opt.RunDir = Path("runs/train"),
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="<csv|tensorboard>",
+            help="Log every epoch in --out, as log.csv or in tensorboard/; may be repeated.",
+        ),
+    ] = None,
     onnx: Annotated[bool, typer.Option(help="Also write network.onnx beside each network.")] = False,
     encoder: Annotated[
         str,
@@ -95,6 +103,7 @@ def train(
     json: opt.Json = None,
     seed: opt.Seed = TrainConfig.seed,
     device: opt.TrainingDevice = TrainConfig.device,
+    ray: opt.Ray = None,
 ) -> None:
     """Train architectures and report their accuracy.
 
@@ -111,6 +120,12 @@ def train(
     if validation_data is not None and opt.told(context, "validation"):
         raise ConfigError("--validation-data and --validation both say what to validate with; give one of them")
     integer("top", top, 1)
+    if ray is not None:
+        if log:
+            raise ConfigError("--log tells of trainings in this process; leave it out, or --ray")
+        require("ray", "training at once", "ray")
+        if shared_weights:
+            raise ConfigError("--shared-weights trains one supernet, query by query; leave it or --ray out")
     if onnx:
         require("onnx", "ONNX export", "onnx", "onnxscript")
     from metad2a_plugin.candidates.find import Effort
@@ -120,8 +135,10 @@ def train(
     from metad2a_plugin.search.metad2a import search_space
     from metad2a_plugin.spaces.interfaces import transferable
     from metad2a_plugin.strategies.trained_search import train_search
+    from metad2a_plugin.training.at_once import train_at_once
     from metad2a_plugin.training.files import export_onnx
     from metad2a_plugin.training.images import check_classes, prepare
+    from metad2a_plugin.training.loggers import loggers
     from metad2a_plugin.training.references import fit_references
     from metad2a_plugin.training.run import train_many
     from metad2a_plugin.training.starting import LR, SHIPPED, check_weights, shipped_sizes
@@ -154,6 +171,7 @@ def train(
         searched.check_options(options)
     config = opt.configured(TrainConfig, settings, options=options, input_size=size)
     opt.check_outputs(json, folders=(out,))
+    callbacks = loggers(log or (), out)
     report = Report(json)
     get_encoder(encoder)  # one that is not there is refused now
     # Which images are used, and which are held out, does not depend on --seed, so that runs can be compared.
@@ -178,6 +196,8 @@ def train(
                 options=parse_options(option or ()),
                 run_dir=out,
                 progress=progress,
+                callbacks=callbacks,
+                ray=ray,
                 **opt.given(queries=queries),
             )
         data, trained = search.data, _best_asked(search, top)
@@ -203,7 +223,13 @@ def train(
     rng = randomness.Random(seed)
     named |= {f"random {i}": random_live(searched, rng) for i in range(1, random + 1)}
     if named:
-        trained |= zip(named, train_many(searched, list(named.values()), data, config, out), strict=True)
+        subjects = list(named.values())
+        if ray is None:
+            results = train_many(searched, subjects, data, config, out, callbacks=callbacks)
+        else:
+            with stages() as progress:
+                results = train_at_once(ray, searched, subjects, data, config, out, progress=progress)
+        trained |= zip(named, results, strict=True)
     report.progress("fitting the references")
     known = fit_references(data, encoder)
     found_all = Trained(images.name, data, config, trained, known, notes, time.perf_counter() - begin)
@@ -240,17 +266,17 @@ def _one_subject(architecture: list[str] | None, result: Path | None, model: str
 
 def _read_result(path: Path, wanted: str | None) -> dict[str, Any]:
     """A file of a search's results, which must be of the space that was asked for, if one was."""
-    import json
-
+    candidate = schema.record({"architecture": schema.text(1)})
+    result = schema.record({"space": schema.text(1, 200), "candidates": schema.list_of(candidate)})
     try:
-        found = dict(json.loads(path.read_bytes()))
-        space, texts = get_space(found["space"]), [candidate["architecture"] for candidate in found["candidates"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = result(schema.read_json(path), "")
+        space = get_space(found["space"])
+    except (OSError, ValueError) as error:
         raise ConfigError(
-            f"cannot read a search result from {str(path)!r} ({type(error).__name__}: {error}); "
+            f"cannot read a search result from {str(path)!r} ({schema.why(error)}); "
             "write one with metad2a search --json"
         ) from error
-    if not texts:
+    if not found["candidates"]:
         raise ConfigError(f"the search result {str(path)!r} holds no architecture")
     if wanted not in (None, space.name):
         raise ConfigError(f"the search result {str(path)!r} is of the space {space.name!r}, not {wanted!r}")

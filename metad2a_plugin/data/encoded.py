@@ -7,9 +7,9 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from metad2a_plugin.data.pixels import DatasetWarning
@@ -19,8 +19,27 @@ from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.encoder import ImageEncoder
 from metad2a_plugin.utils.files import write_atomically
 from metad2a_plugin.utils.progress import stages
+from metad2a_plugin.utils.schema import integer, mapping_of, parse_json, record, refuse, text
+from metad2a_plugin.utils.tensors import TensorFile, bound_shapes
 
 _TOLD = ("broken", "distinct", "contrary", "statistics")
+
+_TYPES = {"features": "F32", "encoded": "BOOL", "kept": "I64"}
+
+
+def _real(value: Any, where: str) -> float:
+    """A statistic, which may be NaN."""
+    return value if isinstance(value, float) else refuse(where, "a number", value)
+
+
+_KNOWN = record(
+    {
+        "broken": mapping_of(text()),
+        "distinct": integer(0),
+        "contrary": integer(0),
+        "statistics": mapping_of(_real),
+    }
+)
 
 
 @dataclass
@@ -53,14 +72,15 @@ class Known:
         if not path.exists():
             return None
         try:
-            with safe_open(path, "pt") as file:
-                told = {name: json.loads(file.metadata()[name]) for name in _TOLD}
-                features, encoded, kept = (file.get_tensor(name) for name in ("features", "encoded", "kept"))
-            found = cls(features, encoded, kept, **told, path=path)
-            fits = features.shape == (len(kept), dim) and len(kept) + len(found.broken) == count
-            if fits and encoded.shape == kept.shape:
-                return found
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+            file = TensorFile(path)
+            told = _KNOWN({name: parse_json(file.metadata[name], constants=True) for name in _TOLD}, "")
+            sizes = {"images": count - len(told["broken"]), "dim": dim}
+            bound_shapes(file.shapes, {"features": "images dim", "encoded": "images", "kept": "images"}, sizes)
+            for name, dtype in _TYPES.items():
+                file.require((dtype,), [name])
+            tensors = file.read()
+            return cls(tensors["features"], tensors["encoded"], tensors["kept"], **told, path=path)
+        except (OSError, KeyError, ValueError):
             pass
         warnings.warn(f"cached features {path} are damaged and are computed again", DatasetWarning, stacklevel=4)
         return None

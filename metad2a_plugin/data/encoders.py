@@ -15,12 +15,10 @@ A whole plug-in, registered under the entry-point group ``metad2a_plugin.encoder
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 
 from metad2a_plugin.data.distilled import DistilledEncoder
 from metad2a_plugin.data.network_encoder import NetworkEncoder
@@ -29,11 +27,22 @@ from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.plugins.encoder import ImageEncoder, TrainableEncoder
 from metad2a_plugin.plugins.registry import available, entry, get_encoder_class
 from metad2a_plugin.utils.checks import did_you_mean
-from metad2a_plugin.utils.files import PRETRAINED, read_model
+from metad2a_plugin.utils.files import PRETRAINED, check_model
+from metad2a_plugin.utils.schema import integer, list_of, parse_json, read_bytes, record, why
+from metad2a_plugin.utils.tensors import FLOATS, INTEGERS, TensorFile, same_shapes, shapes_of
 from metad2a_plugin.utils.torch_device import usable
 
 SHIPPED = PRETRAINED / "encoder"
 _ZOOS: dict[str, type[TorchvisionEncoder | TimmEncoder]] = {"torchvision": TorchvisionEncoder, "timm": TimmEncoder}
+
+_WIDTH = integer(1, 4096)
+_STAGES = {"widths": list_of(_WIDTH, 1, 16), "depths": list_of(integer(1, 64), 1, 16)}
+_CONFIG = record(
+    {
+        "model": record({}, {"stem": list_of(_WIDTH, 2, 2), **_STAGES, "dim": _WIDTH}, others=False),
+        "size": integer(8, 1024),
+    }
+)
 
 
 class DefaultEncoder(NetworkEncoder):
@@ -52,20 +61,23 @@ class DefaultEncoder(NetworkEncoder):
         directory = SHIPPED if directory is None else directory
         shipped = directory == SHIPPED
         fix = "reinstall metad2a-plugin" if shipped else "export the encoder again"
-        config_bytes, weight_bytes = read_model(directory, "image encoder", fix)
+        check_model(directory, "image encoder", fix)
         try:
-            config = json.loads(config_bytes)
+            config_bytes = read_bytes(directory / "config.json")
+            config = _CONFIG(parse_json(config_bytes), "")
+            file = TensorFile(directory / "model.safetensors")
+            file.require((*FLOATS, *INTEGERS))
+            same_shapes(file.shapes, shapes_of(lambda: DistilledEncoder(**config["model"])))
             network = DistilledEncoder(**config["model"])
-            self.size = int(config["size"])
-            network.load_state_dict(load_safetensors(weight_bytes))
-        except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            network.load_state_dict(file.read())
+        except (OSError, ValueError, RuntimeError) as error:
             raise CheckpointError(
-                f"the image encoder in {str(directory)!r} is damaged or of another kind "
-                f"({type(error).__name__}: {str(error).splitlines()[0]}): {fix}"
+                f"the image encoder in {str(directory)!r} is damaged or of another kind ({why(error)}): {fix}"
             ) from error
+        self.size = config["size"]
         self.name = "default" if shipped else str(directory)
         self.dim = network.head.out_features
-        self.fingerprint = hashlib.sha256(config_bytes + weight_bytes).hexdigest()
+        self.fingerprint = hashlib.sha256(config_bytes + file.path.read_bytes()).hexdigest()
         # Channels last: a fifth faster on CPUs.
         self._set(network.float().to(memory_format=torch.channels_last), device)  # type: ignore[call-overload]
 
@@ -91,7 +103,7 @@ def get_encoder(name: str = "default", device: str = "cpu") -> ImageEncoder:
     zoo, _, model = name.partition(":")
     if zoo in _ZOOS:
         return _ZOOS[zoo](model, device)
-    if Path(name).is_dir():
+    if os.path.isdir(name):  # unlike Path.is_dir, never raises
         return DefaultEncoder(Path(name), device)
     raise ConfigError(
         f"unknown image encoder {name!r}{did_you_mean(name, known)}; known are {', '.join(known)}, torchvision:MODEL "

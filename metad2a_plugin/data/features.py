@@ -22,10 +22,10 @@ from metad2a_plugin.plugins.encoder import ImageEncoder
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.utils.progress import stages
 
-_FORMAT = 4
+_FORMAT = 5
 _SOON = 2000
 """So many images are encoded at once; of more, those that a draw asks for."""
-_ROOM = 2**29
+_ROOM = 2**27
 """Bytes of decoded images that are kept until they are encoded; of more, images are decoded again."""
 
 
@@ -93,18 +93,19 @@ def _decoded(
     dataset: ImageDataset, encoder: ImageEncoder, path: Path | None, batch_size: int, progress: bool
 ) -> tuple[Known, torch.Tensor | None]:
     """Which images can be read, and the pixels of these where there is room for them, ``[n, 3, size, size]``."""
-    parts: list[torch.Tensor] = []
+    room = len(dataset) * 3 * encoder.size**2 <= _ROOM
+    pixels, filled = torch.empty(len(dataset) if room else 0, 3, encoder.size, encoder.size, dtype=torch.uint8), 0
     broken: dict[int, str] = {}
     looks: list[bytes] = []
-    room = _ROOM // (3 * encoder.size**2)
     with stages(progress, brief=True) as report:
         for start in range(0, len(dataset), batch_size):
             report(f"Reading {dataset.name}", start, len(dataset), "")
             images, bad = dataset.decode(range(start, min(start + batch_size, len(dataset))), encoder.size)
             broken |= bad
             looks += [hashlib.sha1(image.numpy().tobytes(), usedforsecurity=False).digest() for image in images]
-            if len(dataset) <= room:
-                parts.append(images)
+            if room:
+                pixels[filled : filled + len(images)] = images
+                filled += len(images)
     kept = torch.from_numpy(np.setdiff1d(np.arange(len(dataset)), list(broken)))
     reasons = {dataset.key(i): reason for i, reason in broken.items()}
     classes: dict[bytes, set[int]] = {}
@@ -113,7 +114,7 @@ def _decoded(
     contrary = sum(len(classes[look]) > 1 for look in looks)
     features, encoded = torch.zeros(len(kept), encoder.dim), torch.zeros(len(kept), dtype=torch.bool)
     known = Known(features, encoded, kept, reasons, len(classes), contrary, path=path)
-    return known, torch.cat(parts) if parts else None
+    return known, pixels[:filled] if room else None
 
 
 # -- cache ---------------------------------------------------------------------------------------

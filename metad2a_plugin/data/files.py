@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-import math
 import os
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from metad2a_plugin.data import hub, tars
+from metad2a_plugin.data import hub, saved, tars
 from metad2a_plugin.data.arrays import read_arrays
 from metad2a_plugin.data.idx import idx_images, read_idx
 from metad2a_plugin.data.items import read_images
 from metad2a_plugin.data.kinds import SUFFIXES, suffix
 from metad2a_plugin.data.labels import index_labels
 from metad2a_plugin.data.pairs import IMAGE_KEYS, LABEL_KEYS
+from metad2a_plugin.data.pixel_tables import counted, read_pixels
 from metad2a_plugin.data.pixels import few
 from metad2a_plugin.data.sources import (
     FolderSource,
     Reading,
-    ZipSource,
-    _parts,
     read_folder,
-    read_zip,
 )
 from metad2a_plugin.data.splits import split_of, training_names
-from metad2a_plugin.data.tables import LARGEST, Table, label_column, labelled, parse_table, read_tables, training_rows
+from metad2a_plugin.data.tables import LARGEST, Table, labelled, parse_table, read_tables
 from metad2a_plugin.data.tables import SUFFIXES as TABLES
 from metad2a_plugin.data.tree import Parts
 from metad2a_plugin.data.walk import walk
+from metad2a_plugin.data.zips import ZipSource, check_entries, read_entry, read_zip, zip_entries
 from metad2a_plugin.errors import DatasetError
 
-_LEAST = 16
-"""Pixels of an image in a table."""
 _NEAR = frozenset(("data", "annotations", "annotation", "labels", "label", "metadata", "meta", "csv", "default"))
 """Folders in which tables and parquet files are looked for, beside those of a split."""
 
@@ -47,8 +42,8 @@ def read_any_folder(path: Path) -> Reading:
         DatasetError: there is nothing of these in it, or it cannot be read.
         MissingExtraError: it needs a package that is not installed.
     """
-    if any((path / name).is_file() for name in hub.SAVED):
-        return hub.read_saved(path)
+    if any((path / name).is_file() for name in saved.SAVED):
+        return saved.read_saved(path)
     near = _near(path)
     name, what = path.resolve().name, f"folder {str(path)!r}"
     if parquet := [file for file in near if file.endswith(".parquet")]:
@@ -120,38 +115,33 @@ def _indexed(values: list[str], what: str) -> tuple[np.ndarray, tuple[str, ...]]
     except ValueError:
         numbers = []
     try:
-        return index_labels(numbers if numbers and not all(value.isdigit() for value in values) else _counted(values))
+        return index_labels(numbers if numbers and not all(value.isdigit() for value in values) else counted(values))
     except DatasetError as error:
         raise DatasetError(f"in the table of {what}: {error}") from error
 
 
-def _counted(values: list[str]) -> Any:
-    return [int(value) for value in values] if values and all(value.isdigit() for value in values) else values
-
-
 def read_any_zip(path: Path) -> Reading:
-    """A zip of class folders, or of images and a table; errors as `sources.read_zip`."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = {"/".join(parts): info for info in archive.infolist() if (parts := _inside(info.filename))}
-            names = [k for k, info in entries.items() if k.lower().endswith(TABLES) and info.file_size < LARGEST]
-            names = [name for name in names if name.count("/") < 3]
-            tables = read_tables(lambda name: archive.read(entries[name]), names)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError):
-        return read_zip(path)  # which says what is wrong
+    """A zip of class folders, or of images and a table; errors as in `zips.zip_entries` and `zips.read_zip`."""
+    listed, folders = zip_entries(path)
+    entries = {"/".join(parts): info for parts, info in listed.items()}
+    names = [k for k, info in entries.items() if k.lower().endswith(TABLES) and info.file_size < LARGEST]
+    names = [name for name in names if name.count("/") < 3]
+
+    def open_file(name: str) -> bytes:
+        try:
+            return bytes(read_entry(path, entries[name], LARGEST))
+        except OSError:
+            return b""  # no table; images of the same damage are reported where they are met
+
+    tables = read_tables(open_file, names)
     images = _images(tuple(key.split("/")) for key in entries)
     found = labelled(images, tables, f"zip {str(path)!r}") if tables else None
     if found is None:
-        return read_zip(path)
+        return read_zip(path, listed, folders)
     labels, class_names = _indexed(found[1], f"zip {str(path)!r}")
-    return Reading(ZipSource(path, found[0], [entries[key] for key in found[0]]), labels, class_names, path.stem)
-
-
-def _inside(name: str) -> tuple[str, ...] | None:
-    """Parts of an entry's name; None for folders, hidden files, and what points outside."""
-    name = name.replace("\\", "/")
-    outside = name.startswith("/") or name.endswith("/") or ".." in name.split("/") or name[1:2] == ":"
-    return None if outside else _parts(name)
+    used = [entries[key] for key in found[0]]
+    check_entries(path, used)
+    return Reading(ZipSource(path, found[0], used), labels, class_names, path.stem)
 
 
 # -- tables by themselves --------------------------------------------------------------------------
@@ -162,16 +152,15 @@ def read_table_file(path: Path) -> Reading:
         DatasetError: it is no table, or names no images.
     """
     what = f"table {str(path)!r}"
-    if path.stat().st_size >= 2**30:
-        raise DatasetError(f"{what} has {path.stat().st_size / 2**30:.1f} GiB, more than a table should")
-    table = parse_table(path.read_bytes(), path.name)
+    if (pixels := read_pixels(path, what)) is not None:
+        return read_arrays(*pixels, path.stem)
+    with path.open("rb") as file:
+        table = parse_table(file.read(LARGEST), path.name)
     if table is None or not table.rows:
         raise DatasetError(
             f"cannot read a dataset from {str(path)!r}: it is no table of at least two columns; expected a header such "
             "as id,label and a row for each image"
         )
-    if (pixels := _pixels(table, what)) is not None:
-        return read_arrays(*pixels, path.stem)
     if found := _by_tables(path.parent, [table], what):
         return found
     for i in range(table.width):
@@ -187,34 +176,6 @@ def read_table_file(path: Path) -> Reading:
         f"no column of {what} ({few(table.header, 12)}) names images in its folder; pass the folder that holds both, "
         "or give it a column 'id' with paths of files"
     )
-
-
-def _pixels(table: Table, what: str) -> tuple[np.ndarray, list[Any]] | None:
-    """Images in columns, as MNIST comes in CSV: a square of numbers each, or all in one cell; None for no such."""
-    for i, cell in enumerate(table.rows[0]):
-        if cell.count(" ") >= _LEAST - 1 and cell.replace(" ", "").isdigit():
-            table, place = training_rows(table, i, what)
-            labels = label_column(table, place, what)
-            return _squares([text.split() for text in table.column(place)]), _counted(labels or [])
-    side = math.isqrt(table.width - 1)
-    if side * side != table.width - 1 or side * side < _LEAST:
-        return None
-    rows = table.rows if not all(cell.isdigit() for cell in table.header) else [table.header, *table.rows]
-    place = next((i for i, name in enumerate(table.header) if name.lower() in ("label", "class", "target")), 0)
-    if not all(cell.isdigit() for cell in rows[0][place + 1 :]):
-        return None
-    return _squares([row[:place] + row[place + 1 :] for row in rows]), _counted([row[place] for row in rows])
-
-
-def _squares(rows: list[list[str]]) -> np.ndarray:
-    try:
-        numbers = np.array(rows, dtype=np.float64)
-    except ValueError as error:
-        raise DatasetError(f"pixels in a table are no numbers, or not equally many in each row ({error})") from error
-    side = math.isqrt(numbers.shape[1])
-    if side * side != numbers.shape[1]:
-        raise DatasetError(f"rows of a table have {numbers.shape[1]} pixels, which make no square image")
-    return numbers.reshape(-1, side, side)
 
 
 def read_frame(frame: Any) -> Reading:

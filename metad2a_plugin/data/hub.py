@@ -1,8 +1,7 @@
-"""Datasets of the Hugging Face hub: objects of `datasets`, folders of ``save_to_disk``, and parquet files."""
+"""Datasets of the Hugging Face hub: objects of `datasets`, and parquet files."""
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,19 +13,25 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from metad2a_plugin.data.columns import class_names_of, column_of, columns_of, told_features
+from metad2a_plugin.data.decoding import in_memory
 from metad2a_plugin.data.items import ItemSource, deep_pixels, file_bytes
 from metad2a_plugin.data.labels import index_labels
 from metad2a_plugin.data.pairs import IMAGE_KEYS, LABEL_KEYS
-from metad2a_plugin.data.pixels import decode, few
+from metad2a_plugin.data.parquet_pages import check_pages
 from metad2a_plugin.data.scale import PLAIN, Scale, find_scale, spread
-from metad2a_plugin.data.sources import DeepSource, Reading, _warn
-from metad2a_plugin.data.splits import training_part
+from metad2a_plugin.data.sources import DeepSource, Reading
 from metad2a_plugin.errors import DatasetError, require
 
 _PROBES, _SAMPLE = 4, 64
 """Rows that are read to see whether any has more than 8 bits, and for the range of all."""
-SAVED = ("dataset_info.json", "dataset_dict.json")
-"""What ``save_to_disk`` leaves in a folder."""
+_BY_PAGES: dict[str, Any] = {"pre_buffer": False, "buffer_size": 2**20}
+"""Else the column of a whole group of rows is in memory at once, however small its pages are."""
+_AT_ONCE = 8
+"""Rows of images that are read at once."""
+_LABELS_AT_ONCE, _GROWING_AT_ONCE = 2**16, 64
+"""Rows of labels that are read at once, also where each may be as long as a page."""
+_MOST_ROWS, _LABELS = 2**21, 2**26  # of a file; bytes of its column of labels
 
 
 def is_hub_dataset(value: Any) -> bool:
@@ -50,8 +55,8 @@ def read_hub(dataset: Any, name: str = "") -> Reading:
         raise DatasetError(f"{name} is empty; expected images of at least two classes")
     features: Mapping[str, Any] = dataset.features or dict.fromkeys(dataset.column_names)
     kinds = {column: type(feature).__name__ for column, feature in features.items()}
-    image = _column(kinds, "Image", IMAGE_KEYS, "image", name)
-    label = _column(kinds, "ClassLabel", LABEL_KEYS, "label", name)
+    image = column_of(kinds, "Image", IMAGE_KEYS, "image", name)
+    label = column_of(kinds, "ClassLabel", LABEL_KEYS, "label", name)
     if hasattr(dataset, "with_format"):  # numbers and images as they are stored, without transforms
         dataset = dataset.with_format(None)
     labels, class_names = index_labels(list(dataset[label]), getattr(features[label], "names", None))
@@ -67,47 +72,43 @@ def _cell(image: str, row: Mapping[str, Any]) -> tuple[Any, Any]:
     return row[image], None
 
 
-def _column(kinds: Mapping[str, str], kind: str, plain: Sequence[str], what: str, name: str) -> str:
-    """The only column of a kind of feature; of several, or none, the first that has a plain name."""
-    typed = [column for column, found in kinds.items() if found == kind]
-    if len(typed) == 1:
-        return typed[0]
-    named = [column for column in plain if column in (typed or kinds)]
-    if not named:
-        raise DatasetError(
-            f"which column of {name} is the {what} cannot be told from {few(list(kinds), 12)}; rename it: "
-            f"dataset.rename_column(OLD, {what!r})"
-        )
-    if len(typed) > 1:
-        _warn(f"{name} has the {what} columns {few(typed, 8)}: {named[0]!r} is used")
-    return named[0]
-
-
-def read_saved(path: Path) -> Reading:
-    """A folder that ``save_to_disk`` of `datasets` wrote; of a `DatasetDict`, the training part.
-
-    Raises:
-        DatasetError: it cannot be read, or `read_hub` refuses it.
-        MissingExtraError: `datasets` is not installed (extra ``hf``).
-    """
-    require("hf", f"{str(path)!r}, a dataset saved by the library datasets,", "datasets")
-    import datasets
-
-    try:
-        found = datasets.load_from_disk(str(path))
-    except Exception as error:
-        raise DatasetError(
-            f"{str(path)!r} cannot be read by datasets ({type(error).__name__}: {error}); save it again with "
-            "dataset.save_to_disk(path)"
-        ) from error
-    if isinstance(found, Mapping):
-        found = training_part(found, f"{str(path)!r}")
-    return read_hub(found, path.resolve().name)
-
-
 # -- parquet ---------------------------------------------------------------------------------------
+class _Rows:
+    """Values of a column of a group of rows, from which rows are taken in almost ascending order.
+
+    Args:
+        path: of the file.
+        column: of it.
+        place: number of the file, and of the group in it.
+    """
+
+    def __init__(self, path: Path, column: str, place: tuple[int, int]) -> None:
+        import pyarrow.parquet as pq
+
+        self.place, self._next = place, 0
+        file = pq.ParquetFile(path, **_BY_PAGES)
+        self._batches = file.iter_batches(_AT_ONCE, row_groups=[place[1]], columns=[column])
+        self._values: dict[int, Any] = {}
+
+    def __contains__(self, row: int) -> bool:
+        return row >= self._next or row in self._values
+
+    def __getitem__(self, row: int) -> Any:
+        import pyarrow as pa
+
+        try:
+            while row >= self._next:
+                values = next(self._batches).column(0)
+                before = {k: v for k, v in self._values.items() if k >= self._next - _AT_ONCE}
+                self._values = before | {self._next + k: value for k, value in enumerate(values)}
+                self._next += len(values)
+        except (pa.ArrowException, OSError, StopIteration) as error:
+            raise OSError(f"damaged parquet ({error})") from error
+        return self._values[row].as_py()
+
+
 class ParquetSource(DeepSource):
-    """Images of parquet files; a group of rows is read at a time, and the last one kept.
+    """Images of parquet files; some rows are read at a time, in their order.
 
     Args:
         files: with the column of images.
@@ -118,7 +119,7 @@ class ParquetSource(DeepSource):
     def __init__(self, files: Sequence[Path], column: str, groups: np.ndarray) -> None:
         self.files, self.column, self.groups = files, column, groups
         self._lock = threading.Lock()
-        self._last: tuple[tuple[int, int], Any] | None = None
+        self._reader: _Rows | None = None
 
     def key(self, i: int) -> str:
         file, _, _ = self.groups[i]
@@ -128,7 +129,7 @@ class ParquetSource(DeepSource):
         return file_bytes(self._value(i)) or b""
 
     def image(self, i: int, size: int | None = None) -> Image.Image:
-        return decode(self.content(i), size, lambda: self.scale)
+        return in_memory(self.content(i), lambda: self.scale).rgb(size)
 
     @cached_property
     def stated_scale(self) -> Scale:
@@ -139,22 +140,19 @@ class ParquetSource(DeepSource):
 
     def _deep(self, limit: int) -> Iterator[np.ndarray]:
         for i in spread(range(len(self.groups)), limit):
-            with suppress(Exception):  # reported where the image is met
+            with suppress(OSError, DatasetError):  # reported where the image is met
                 if (pixels := deep_pixels(self.content(i))) is not None:
                     yield pixels
 
     def _value(self, i: int) -> Any:
-        import pyarrow.parquet as pq
-
         file, group, row = (int(number) for number in self.groups[i])
         with self._lock:
-            if self._last is None or self._last[0] != (file, group):
-                table = pq.ParquetFile(self.files[file]).read_row_group(group, columns=[self.column])
-                self._last = (file, group), table.column(0)
-            return self._last[1][row].as_py()
+            if self._reader is None or self._reader.place != (file, group) or row not in self._reader:
+                self._reader = _Rows(self.files[file], self.column, (file, group))
+            return self._reader[row]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_last": None, "_lock": None}
+        return {**self.__dict__, "_reader": None, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
@@ -174,40 +172,49 @@ def read_parquet(files: Sequence[Path], name: str) -> Reading:
 
     try:
         opened = [pq.ParquetFile(file) for file in files]
+        if (most := max(file.metadata.num_rows for file in opened)) > _MOST_ROWS:
+            raise DatasetError(f"{name!r} has {most} rows in a file, more than the {_MOST_ROWS} that are read")
         schema = opened[0].schema_arrow
-        kinds, names = _told(schema)
-        for field in schema:
-            binary = [field.type] if not pa.types.is_struct(field.type) else [f.type for f in field.type]
-            if any(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) for kind in binary):
-                kinds.setdefault(field.name, "Image")
-            kinds.setdefault(field.name, str(field.type))
-        image = _column(kinds, "Image", IMAGE_KEYS, "image", name)
-        label = _column(kinds, "ClassLabel", LABEL_KEYS, "label", name)
-        values = [value for file in opened for value in file.read(columns=[label]).column(0).to_pylist()]
-    except (pa.ArrowException, OSError, KeyError) as error:
+        told = told_features(None, schema)
+        image, label = columns_of(schema, told, name)
+        values: list[Any] = []
+        for path, file in zip(files, opened, strict=True):
+            check_pages(path, file.metadata, image)
+            grows = check_pages(path, file.metadata, label)
+            values += _column_of(path, label, _GROWING_AT_ONCE if grows else _LABELS_AT_ONCE)
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
+        if isinstance(error, DatasetError):
+            raise
         raise DatasetError(
             f"{name!r} is no readable parquet ({type(error).__name__}: {error}); fetch it again, or load it with "
             "datasets.load_dataset and pass that"
         ) from error
-    groups = [
-        (number, group, row)
+    counts = [
+        (number, group, file.metadata.row_group(group).num_rows)
         for number, file in enumerate(opened)
         for group in range(file.num_row_groups)
-        for row in range(file.metadata.row_group(group).num_rows)
     ]
-    if not groups:
+    groups = [np.array([np.full(n, number), np.full(n, group), np.arange(n)]).T for number, group, n in counts]
+    if not sum(map(len, groups)):
         raise DatasetError(f"{name!r} has no rows; expected images of at least two classes")
-    labels, class_names = index_labels(values, names.get(label))
-    return Reading(ParquetSource(list(files), image, np.array(groups)), labels, class_names, name)
+    labels, class_names = index_labels(values, class_names_of(told, label, name))
+    return Reading(ParquetSource(list(files), image, np.concatenate(groups)), labels, class_names, name)
 
 
-def _told(schema: Any) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Kinds of features by column, and names of classes, of what the hub writes into a parquet file."""
-    try:
-        told = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        known = {column: feature for column, feature in told.items() if isinstance(feature, dict)}
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return {}, {}
-    kinds = {column: str(feature.get("_type")) for column, feature in known.items() if column in schema.names}
-    names = {column: feature["names"] for column, feature in known.items() if isinstance(feature.get("names"), list)}
-    return {column: kind for column, kind in kinds.items() if kind in ("Image", "ClassLabel")}, names
+def _column_of(path: Path, column: str, rows: int) -> list[Any]:
+    """Labels of a file, so many rows at once; a text that many rows have is there once."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    values: list[Any] = []
+    for batch in pq.ParquetFile(path, read_dictionary=[column], **_BY_PAGES).iter_batches(rows, columns=[column]):
+        found = batch.column(0)
+        if found.nbytes > _LABELS:
+            size = f"{found.nbytes >> 20} MiB in {len(found)} rows"
+            raise DatasetError(f"the column {column!r} of {str(path)!r} has {size}: are these labels?")
+        if pa.types.is_dictionary(found.type):
+            known = found.dictionary.to_pylist()
+            values += [None if place is None else known[place] for place in found.indices.to_pylist()]
+        else:
+            values += found.to_pylist()
+    return values

@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from metad2a_plugin.data.arrays import read_arrays
+from metad2a_plugin.data.room import LARGEST_ARRAYS
 from metad2a_plugin.data.sources import Reading
 from metad2a_plugin.data.splits import training_names
 from metad2a_plugin.errors import DatasetError
+
+_AXES = 4
 
 
 def idx_images(names: Sequence[str]) -> list[str]:
@@ -37,11 +40,18 @@ def read_idx(folder: Path, names: Sequence[str], what: str) -> Reading:
 def _read(path: Path) -> np.ndarray:
     """Unsigned bytes of any shape: two zeros, the type 8, the number of axes, their lengths, and the values."""
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        axes = data[3]
-        shape = [int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(axes)]
-        if data[:3] != b"\0\0\x08" or len(data) != 4 + 4 * axes + math.prod(shape):
-            raise ValueError("it is no idx file of bytes, or is cut off")
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            start = file.read(4)
+            shape = [int.from_bytes(file.read(4), "big") for _ in range(min(start[3], _AXES))]
+            count = math.prod(shape)
+            if count > LARGEST_ARRAYS:
+                raise ValueError(f"it claims {count >> 20} MiB, more than the {LARGEST_ARRAYS >> 20} that it may have")
+            # Never the room that it claims: as much as there is.
+            data = bytearray()
+            while part := file.read(min(2**20, count + 1 - len(data))):
+                data += part
+            if start[:3] != b"\0\0\x08" or len(data) != count:
+                raise ValueError("it is no idx file of bytes, or is cut off")
     except (OSError, EOFError, IndexError, ValueError, zlib.error) as error:
         raise DatasetError(f"{str(path)!r} cannot be read ({error}); fetch it again") from error
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    return np.frombuffer(data, np.uint8).reshape(shape)

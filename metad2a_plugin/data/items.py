@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from metad2a_plugin.data.decoding import in_memory, reading
 from metad2a_plugin.data.labels import index_labels
 from metad2a_plugin.data.pairs import Pair, pair_of
 from metad2a_plugin.data.parts import report_broken
@@ -20,15 +21,13 @@ from metad2a_plugin.data.pixels import (
     array_to_rgb,
     as_numpy,
     channel_axis,
-    decode,
     deep_values,
     is_deep,
     is_tensor,
-    open_image,
     to_rgb,
 )
 from metad2a_plugin.data.scale import PLAIN, Scale, find_scale, spread
-from metad2a_plugin.data.sources import DeepSource, Reading, _warn
+from metad2a_plugin.data.sources import DeepSource, Reading, _warn, image_file
 from metad2a_plugin.data.stated import plain, same, stated_labels
 from metad2a_plugin.errors import DatasetError
 
@@ -45,7 +44,7 @@ def file_bytes(value: Any) -> bytes | None:
     if isinstance(value, Mapping) and {"bytes", "path"} & set(value):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, (str, os.PathLike)):
-        return Path(value).read_bytes()
+        return image_file(Path(value))
     return bytes(value) if isinstance(value, (bytes, bytearray)) else None
 
 
@@ -58,19 +57,21 @@ def loaded(value: Any, scale: Callable[[], Scale]) -> Image.Image | bytes:
     """
     if (data := file_bytes(value)) is not None:
         return data
-    if isinstance(value, Image.Image):
-        return to_rgb(value, scale)
-    pixels = as_numpy(value)
-    return array_to_rgb(pixels, channel_axis(pixels.shape, is_tensor(value)), scale)
+    with reading():
+        if isinstance(value, Image.Image):
+            return to_rgb(value, scale)
+        pixels = as_numpy(value)
+        return array_to_rgb(pixels, channel_axis(pixels.shape, is_tensor(value)), scale)
 
 
 def deep_pixels(value: Any) -> np.ndarray | None:
     """Pixels of an image that may have more than 8 bits; None of others."""
     if (data := file_bytes(value)) is not None:
-        value = open_image(data)
-    if isinstance(value, Image.Image):
-        return deep_values(value) if is_deep(value) else None
-    pixels = as_numpy(value)
+        return in_memory(data).deep_values()
+    with reading():
+        if isinstance(value, Image.Image):
+            return deep_values(value) if is_deep(value) else None
+        pixels = as_numpy(value)
     return pixels if pixels.dtype.kind in "buif" else None  # what is no image is reported where it is met
 
 
@@ -106,7 +107,7 @@ class ItemSource(DeepSource):
             found = loaded(self.item(i)[0], self._scale)
         else:
             self._room += _bytes(found)
-        return decode(found, size, self._scale) if isinstance(found, bytes) else found
+        return found if isinstance(found, Image.Image) else in_memory(found, self._scale).rgb(size)
 
     def _scale(self) -> Scale:
         return self.scale
@@ -121,20 +122,29 @@ class ItemSource(DeepSource):
     def _deep(self, limit: int) -> Iterator[np.ndarray]:
         """Pixels of some of all items; none of images of 8 bits and of items that raise."""
         for i in spread(range(len(self.items)), limit):
-            with suppress(Exception):  # reported where the item is met
-                if (pixels := deep_pixels(self.pair(self.items[i])[0])) is not None:
+            with suppress(OSError, DatasetError):  # reported where the item is met
+                if (pixels := deep_pixels(self.item(i, of_all=True)[0])) is not None:
                     yield pixels
 
-    def item(self, i: int) -> tuple[Any, Any]:
-        """Image as it comes, and label."""
-        return self.pair(self.items[int(self.chosen[i])])
+    def item(self, i: int, *, of_all: bool = False) -> tuple[Any, Any]:
+        """Image as it comes, and label; `of_all` counts those too that are not chosen.
+
+        Raises:
+            OSError: a broken item, for which a dataset of a user's raises what it likes.
+        """
+        try:
+            return self.pair(self.items[i if of_all else int(self.chosen[i])])
+        except (ImportError, MemoryError):
+            raise
+        except Exception as error:
+            raise OSError(f"{error}" or type(error).__name__) from error
 
     def label(self, i: int) -> Any:
         """The label of item `i`; its image is kept until it is asked for, while there is room."""
         image, label = self.item(i)
         if not isinstance(image, (str, os.PathLike)) and self._room > 0:
             # What is no image is met again, and reported, where it is needed.
-            with suppress(Exception):
+            with suppress(OSError, DatasetError):
                 self._keep(i, loaded(image, self._scale))
         return plain(label)
 
@@ -228,8 +238,9 @@ class Unread:
             try:
                 labels.append(self.source.label(row))
                 good.append(row)
-            except Exception as error:  # noqa: BLE001 - a dataset of a user's raises what it likes
-                broken[self.source.key(row)] = f"{type(error).__name__}: {error}"
+            except OSError as error:
+                raised = error.__cause__ or error
+                broken[self.source.key(row)] = f"{type(raised).__name__}: {raised}"
         return good, labels, broken
 
     def _made(self, rows: list[int], labels: list[Any]) -> Reading:
@@ -300,7 +311,7 @@ def _agree(source: ItemSource, stated: list[Any], probes: set[int], known: Any) 
     for i in probes:
         try:
             label = known if i == 0 and known is not None else source.item(i)[1]
-        except Exception:  # noqa: BLE001 - reported where its image is needed
+        except OSError:  # reported where its image is needed
             continue
         if not same(label, stated[i]):
             return False

@@ -18,6 +18,9 @@ _MULTI_LABEL = (
 )
 _FILE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"))
 
+_LONGEST = 1000
+"""Characters of the name of a class."""
+
 
 def index_labels(values: Any, names: Sequence[str] | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels to ``0 .. classes-1`` in sorted order, int64 ``[n]``, and one name per class.
@@ -27,8 +30,11 @@ def index_labels(values: Any, names: Sequence[str] | None = None) -> tuple[np.nd
         names: names by integer label, or by column.
 
     Raises:
-        DatasetError: labels that are missing, negative, several an image, soft, measured values, paths or objects.
+        DatasetError: labels that are missing, negative, several an image, soft, measured values, paths, objects, or
+            longer than a name.
     """
+    if isinstance(values, (list, tuple)) and values and all(type(value) is str for value in values):
+        return _texts(values)
     array = _array(values)
     if array.ndim == 2 and 1 in array.shape and array.size:
         array = array.reshape(-1)
@@ -40,7 +46,10 @@ def index_labels(values: Any, names: Sequence[str] | None = None) -> tuple[np.nd
             + (". Masks of segmentation are no classes of images" if array.ndim > 2 else "")
         )
     if array.dtype == object:
-        array = _plain(array)
+        found = _plain(array)
+        if isinstance(found, list):
+            return _texts(found)
+        array = found
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8", "replace")
     if array.dtype.kind == "f":
@@ -60,6 +69,14 @@ def index_labels(values: Any, names: Sequence[str] | None = None) -> tuple[np.nd
     if names and numbers and numbers[0] >= 0 and numbers[-1] < len(names):
         return labels, tuple(str(names[number]) for number in numbers)
     return labels, tuple(str(v) for v in values_found)
+
+
+def _texts(values: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Of texts, not as an array, in which each takes the room of the longest."""
+    found = sorted(set(values))
+    _check_texts(found)
+    places = {text: i for i, text in enumerate(found)}
+    return np.array([places[text] for text in values], dtype=np.int64), tuple(found)
 
 
 def _array(values: Any) -> np.ndarray:
@@ -115,8 +132,8 @@ def _columns(array: np.ndarray) -> np.ndarray:
     )
 
 
-def _plain(array: np.ndarray) -> np.ndarray:
-    """Objects as texts, numbers or bytes of one kind."""
+def _plain(array: np.ndarray) -> np.ndarray | list[str]:
+    """Objects as numbers of one kind, or as texts."""
     missing = [i for i, v in enumerate(array) if v is None or (isinstance(v, float) and math.isnan(v))]
     if missing:
         raise DatasetError(_missing(missing, len(array)))
@@ -133,7 +150,7 @@ def _plain(array: np.ndarray) -> np.ndarray:
         raise DatasetError(f"labels are lists of several lengths: several classes an image, or none. {_MULTI_LABEL}")
     for kinds, kind in (((str,), str), ((bool, int, np.integer), np.int64), ((int, float, np.number), np.float64)):
         if all(isinstance(v, kinds) for v in values):
-            return np.array(values, dtype=kind)
+            return np.array(values, dtype=kind) if kind is not str else values
     kinds_found = sorted({type(v).__name__ for v in values})
     raise DatasetError(
         f"labels have dtype object and are of the types {', '.join(kinds_found)}; expected integers, or strings: "
@@ -163,7 +180,12 @@ def _whole(array: np.ndarray) -> np.ndarray:
 
 
 def _check_texts(found: list[str]) -> None:
-    """Refuse texts that are paths of files, or name several classes."""
+    """Refuse texts that are paths of files, too long for a name, or name several classes."""
+    if (longest := max(found, key=len, default="")) and len(longest) > _LONGEST:
+        raise DatasetError(
+            f"a label has {len(longest)} characters ({few([longest[:50]])}), expected the name of a class of at most "
+            f"{_LONGEST}; is it the column of something else?"
+        )
     paths = [v for v in found if os.path.splitext(v)[1].lower() in _FILE_SUFFIXES]
     if 2 * len(paths) > len(found):
         raise DatasetError(

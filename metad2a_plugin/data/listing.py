@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from metad2a_plugin.data import kinds, sources
+from metad2a_plugin.data import kinds, sources, zips
 from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.data.pixels import DatasetWarning
 from metad2a_plugin.data.tree import Parts
@@ -65,14 +65,13 @@ def list_images(
 
 
 def _zip(path: Path) -> tuple[ImageDataset, list[Folders]]:
-    entries = sources.zip_entries(path)[0]
-    with sources.zip_heads(path, entries) as head:
-        below = _images(path, entries, head)
+    entries = zips.zip_entries(path)[0]
+    below = _images(path, entries, zips.zip_heads(path, entries))
     if not below:
         raise DatasetError(f"no images in zip {str(path)!r}; image files end in .jpg, .png, .webp, ...")
     used = [entries[parts] for parts in below]
-    sources.check_entries(path, used)
-    source = sources.ZipSource(path, ["/".join(parts) for parts in below], used)
+    zips.check_entries(path, used)
+    source = zips.ZipSource(path, ["/".join(parts) for parts in below], used)
     return _dataset(source, path.stem), [parts[:-1] for parts in below]
 
 

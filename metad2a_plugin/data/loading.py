@@ -23,7 +23,7 @@ from metad2a_plugin.data.splits import split_of, training_part
 from metad2a_plugin.data.stated import is_loader, is_torch_dataset
 from metad2a_plugin.data.tables import SUFFIXES as TABLES
 from metad2a_plugin.data.walk import near_miss
-from metad2a_plugin.errors import DatasetError
+from metad2a_plugin.errors import DatasetError, said
 
 _KINDS = (
     "a folder of class folders, or of images and a CSV; a .zip or .tar of one; an .npz or .parquet file; a tuple "
@@ -62,8 +62,7 @@ def load_dataset(
             - a folder of class folders; flat images with a table of theirs (CSV, TSV, JSON lines); a ``.zip`` or
               ``.tar`` of these, or a ``.tar`` of WebDataset, read in place; the table itself;
             - an ``.npz`` with arrays such as ``images``/``labels`` or ``x_train``/``y_train``, or a dict of them;
-            - ``.parquet`` files or a folder of them (extra ``parquet``), and what ``save_to_disk`` of `datasets` wrote
-              (extra ``hf``);
+            - ``.parquet`` files or a folder of them, and what ``save_to_disk`` of `datasets` wrote (extra ``parquet``);
             - a tuple ``(images, labels)`` of numpy arrays or tensors, images ``[n, h, w]``, ``[n, h, w, c]`` or
               ``[n, c, h, w]`` with values 0..255 or 0..1, or of a list of Pillow images, arrays or paths; what
               ``load_data()`` of Keras returns;
@@ -241,12 +240,11 @@ def _read_path(source: str | Path) -> Reading | Unread:
     if not text or not os.path.exists(path):  # unlike Path.exists, never raises
         if re.match(r"[A-Za-z]\w+:", text):
             raise DatasetError(
-                f"unknown dataset {text[:300]!r}: the only built-in name is 'sklearn:digits', and nothing is "
+                f"unknown dataset {said(text)}: the only built-in name is 'sklearn:digits', and nothing is "
                 f"downloaded. Expected {_KINDS}"
             )
-        shown = text if len(text) <= 300 else text[:300] + "..."
         raise DatasetError(
-            f"no file or folder {shown!r} (working folder: {os.getcwd()}){near_miss(text)}. Expected {_KINDS}"
+            f"no file or folder {said(text)} (working folder: {os.getcwd()}){near_miss(text)}. Expected {_KINDS}"
         )
     if not os.access(path, os.R_OK):
         raise DatasetError(f"{text!r} may not be read by this user; check its permissions")

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from metad2a_plugin.plugins.encoder import TrainableEncoder
+from metad2a_plugin.utils.torch_device import refuse_other_dtypes
 
 
 class NetworkEncoder(TrainableEncoder):
@@ -19,6 +20,7 @@ class NetworkEncoder(TrainableEncoder):
 
     @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        refuse_other_dtypes()
         return self._network(images.to(self._device)).float().cpu()
 
     def network(self) -> nn.Module:

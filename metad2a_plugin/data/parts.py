@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from metad2a_plugin.data.pixels import DatasetWarning, few
+from metad2a_plugin.data.room import TooMuchWorkError
 from metad2a_plugin.data.sources import Source
 from metad2a_plugin.errors import DatasetError
 
@@ -16,7 +17,9 @@ def square(source: Source, i: int, size: int) -> np.ndarray | str:
     """Image `i` as uint8 ``[size, size, 3]``, or why it cannot be read."""
     try:
         image = source.image(i, size)
-    except Exception as error:  # noqa: BLE001 - Pillow and user datasets raise many types for broken images
+    except TooMuchWorkError:
+        raise
+    except (OSError, DatasetError) as error:
         return f"{error}" or type(error).__name__
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import io
+import struct
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from metad2a_plugin.data.kinds import is_heic, reads_heic
+from metad2a_plugin.data.tags import check_tags
 from metad2a_plugin.errors import DatasetError
 
-# Raster formats only: Pillow hands some others (EPS) to outside programs, whatever the file is called.
-Image.init()
-_KNOWN = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
 _COLOURS = ("LA", "RGB", "RGBA")
-_FORMATS = tuple(name for name in _KNOWN if name in Image.OPEN)
+LARGE = 2**22
+"""Pixels of an image beyond which it is converted in strips."""
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By the orientation that EXIF states."""
 
 
 class DatasetWarning(UserWarning):
@@ -33,8 +41,9 @@ def axes(value: Any) -> int:
 
 
 def few(names: list[str], limit: int = 3) -> str:
-    """The first names of a list, quoted, for a message."""
-    return ", ".join(repr(name) for name in names[:limit]) + (", ..." if len(names) > limit else "")
+    """The first names of a list, quoted, the beginning of long ones, for a message."""
+    shown = [repr(name if len(name) <= 200 else f"{name[:200]}...") for name in names[:limit]]
+    return ", ".join(shown) + (", ..." if len(names) > limit else "")
 
 
 # -- pixels --------------------------------------------------------------------------------------
@@ -42,50 +51,6 @@ class ToUint8(Protocol):
     """What makes pixels of more than 8 bits uint8, such as `metad2a_plugin.data.scale.Scale`."""
 
     def to_uint8(self, pixels: np.ndarray) -> np.ndarray: ...
-
-
-def open_image(data: bytes) -> Image.Image:
-    """The image of a file's bytes, of which Pillow has read no more than the header.
-
-    Raises:
-        OSError: no image, a damaged one, or one for which a package is missing.
-    """
-    if not data:
-        raise OSError("the file is empty")
-    formats = _FORMATS
-    if is_heic(data):
-        if not reads_heic():
-            raise OSError("a HEIC image; install what reads it with: pip install 'metad2a-plugin[heic]'")
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
-        formats = ("HEIF",)
-    try:
-        return Image.open(io.BytesIO(data), formats=formats)
-    except UnidentifiedImageError as error:
-        if data[:4] in (b"II*\0", b"MM\0*"):
-            raise OSError(
-                "a damaged TIFF, or one that Pillow does not read, as of 64 bits or many channels; save it with pixels "
-                "of 8 or 16 bits, or as 32-bit floats"
-            ) from error
-        raise OSError("not an image, or a damaged one") from error
-
-
-def decode(data: bytes, size: int | None, scale: Callable[[], ToUint8]) -> Image.Image:
-    """File bytes to an RGB image; with `size`, a JPEG may be decoded at a reduced scale, never below ``2 * size``.
-
-    Args:
-        data: of the file.
-        size: see above.
-        scale: asked for where the image has more than 8 bits.
-
-    Raises:
-        Exception: whatever Pillow raises for the many ways a file can be broken.
-    """
-    image = open_image(data)
-    if size is not None:
-        image.draft(None, (2 * size, 2 * size))
-    return to_rgb(image, scale)
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -102,8 +67,12 @@ def _is_signed(image: Image.Image) -> bool:
 
 def deep_values(image: Image.Image) -> np.ndarray:
     """Pixels of an image that `is_deep`, without transparency; of colours Pillow keeps the upper 8 of 16 bits."""
+    return _deep_values(image, _is_signed(image))
+
+
+def _deep_values(image: Image.Image, signed: bool) -> np.ndarray:
     values = np.asarray(image)
-    if _is_signed(image):
+    if signed:
         return values.view(np.int8)
     if values.dtype != np.uint8:
         return values
@@ -111,24 +80,59 @@ def deep_values(image: Image.Image) -> np.ndarray:
     return colours.astype(np.uint16) * np.uint16(257)
 
 
-def to_rgb(image: Image.Image, scale: Callable[[], ToUint8]) -> Image.Image:
-    """Any Pillow image, first frame, to RGB: EXIF orientation applied, transparency laid over white."""
-    deep = is_deep(image)
-    if _is_signed(image):
-        image = Image.fromarray(deep_values(image).astype(np.int32))
+def to_rgb(image: Image.Image, scale: Callable[[], ToUint8], size: int | None = None) -> Image.Image:
+    """Any Pillow image, first frame, to RGB: EXIF orientation applied, transparency laid over white.
+
+    Args:
+        image: of any mode.
+        scale: asked for where it has more than 8 bits.
+        size: if it is given, a large image is cut to its central square, of which ``2 * size`` pixels or more remain.
+    """
+    to_uint8, signed = (scale().to_uint8 if is_deep(image) else None), _is_signed(image)
     image.load()
-    # Damaged EXIF says nothing about the pixels, and Pillow raises many types for it.
-    with suppress(Exception):
-        image = ImageOps.exif_transpose(image)
-    if deep:
-        alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
-        image = Image.fromarray(scale().to_uint8(deep_values(image)))
-        if alpha is not None:
-            image.putalpha(alpha)
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return image.convert("RGB")
+    upright = _UPRIGHT.get(_orientation(image))
+
+    def plain(part: Image.Image) -> Image.Image:
+        if to_uint8 is not None:
+            alpha = part.getchannel("A") if part.mode in ("LA", "RGBA") else None
+            part = Image.fromarray(to_uint8(_deep_values(part, signed)))
+            if alpha is not None:
+                part.putalpha(alpha)
+        if part.has_transparency_data:
+            rgba = part.convert("RGBA")
+            part = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        return part.convert("RGB")
+
+    found = plain(image) if image.width * image.height <= LARGE else _in_strips(image, plain, size)
+    return found if upright is None else found.transpose(upright)
+
+
+def _in_strips(image: Image.Image, plain: Callable[[Image.Image], Image.Image], size: int | None) -> Image.Image:
+    """What `plain` makes of a large image, without copies of all of it; with `size` as in `to_rgb`."""
+    width, height, factor = image.width, image.height, 1
+    left = top = 0
+    if size is not None:
+        side = min(image.size)
+        left, top, width, height = (width - side) // 2, (height - side) // 2, side, side
+        factor = max(1, side // (2 * size))
+    found = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    rows = max(1, LARGE // 4 // width // factor) * factor
+    for y in range(0, height, rows):
+        part = plain(image.crop((left, top + y, left + width, top + min(y + rows, height))))
+        found.paste(part.reduce(factor) if factor > 1 else part, (0, y // factor))
+    return found
+
+
+def _orientation(image: Image.Image) -> int:
+    """By EXIF; 1 where it says nothing or is damaged, which says nothing about the pixels."""
+    profile = image.info.get("Raw profile type exif")
+    try:
+        blobs = [image.info.get("exif"), bytes.fromhex("".join(profile.split("\n")[3:])) if profile else None]
+        for blob in filter(None, blobs):
+            check_tags(blob.removeprefix(b"Exif\0\0"))
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except (OSError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, struct.error):
+        return 1
 
 
 def channel_axis(shape: tuple[int, ...], channels_first: bool) -> int | None:

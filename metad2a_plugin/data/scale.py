@@ -13,6 +13,7 @@ from metad2a_plugin.errors import DatasetError
 
 SAMPLE = 256
 """Images that are looked at for the range of a dataset."""
+_ROUNDING = 1e-5  # of those that scale pixels to 0..1
 _FULL = (1023.0, 4095.0, 16383.0, 65535.0)  # of 10, 12, 14 and 16 bits
 
 
@@ -105,7 +106,7 @@ def find_scale(samples: Iterable[np.ndarray], name: str, *, files: bool = False,
 
 
 def _white(high: float, floats: bool, beside_8_bit: bool) -> float:
-    if floats and high <= 1:
+    if floats and high <= 1 + _ROUNDING:
         return 1.0 if high > 1 / 8 or high <= 0 else high
     if high <= 255:
         return 255.0 if high > 255 / 8 or beside_8_bit or high <= 0 else high

@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-import bz2
 import os
 import re
+import stat
 import warnings
-import zipfile
-import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from metad2a_plugin.data import kinds, words
+from metad2a_plugin.data.decoding import ImageFile
 from metad2a_plugin.data.labels import index_labels
 from metad2a_plugin.data.layout import Layout, find_layout
 from metad2a_plugin.data.notes import FOLDER_HELP
-from metad2a_plugin.data.pixels import DatasetWarning, decode, deep_values, is_deep, open_image
+from metad2a_plugin.data.pixels import DatasetWarning
+from metad2a_plugin.data.room import LARGEST_FILE, Work
 from metad2a_plugin.data.scale import PLAIN, SAMPLE, Scale, find_scale, spread
 from metad2a_plugin.data.tree import Parts
 from metad2a_plugin.data.walk import walk
 from metad2a_plugin.errors import DatasetError
 
-_LARGEST = 2**30  # bytes an entry may unpack to
 _PROBES, _HEADERS = 32, 2048  # files whose headers are read to see whether any, and which, have more than 8 bits
 _LOOKED_AT = 4  # of 8 bits, whose pixels are read to see whether all are almost black
 
 
 class Source(ABC):
-    """Images by index, decoded on demand; safe to share between threads, forks and pickles."""
+    """Images by index, decoded on demand; safe to share between threads and pickles, and with a fork.
+
+    What a forked child does with them is its own matter: torch in it has one thread (`utils.forks`).
+    """
 
     parallel = True
     """Whether `image` may be called from several threads at once."""
@@ -49,7 +51,11 @@ class Source(ABC):
 
     @abstractmethod
     def image(self, i: int, size: int | None = None) -> Image.Image:
-        """Image `i` in RGB, at least `size` pixels on its shorter side if it has that many."""
+        """Image `i` in RGB, at least `size` pixels on its shorter side if it has that many; `size` is of its square.
+
+        Raises:
+            OSError: it cannot be read; a `DatasetError` where its values can be brought on no scale.
+        """
 
     @cached_property
     def stated_scale(self) -> Scale:
@@ -102,12 +108,29 @@ class FileSource(DeepSource):
 
     def __init__(self, path: Path, keys: list[str]) -> None:
         self.path, self.keys = path, keys
+        self._work = Work()
+
+    @abstractmethod
+    def length(self, i: int) -> int:
+        """Bytes of the file of image `i`.
+
+        Raises:
+            OSError: it cannot be read.
+        """
 
     def key(self, i: int) -> str:
         return self.keys[i]
 
     def image(self, i: int, size: int | None = None) -> Image.Image:
-        return decode(self.content(i), size, lambda: self.scale)
+        return self._file(i).rgb(size)
+
+    def _file(self, i: int) -> ImageFile:
+        length = _checked(self.length(i))
+
+        def count(pixels: int, length: int) -> None:
+            self._work.add(i, pixels, length, self.key(i))
+
+        return ImageFile(partial(self.content, i), length, lambda: self.scale, count)
 
     @cached_property
     def stated_scale(self) -> Scale:
@@ -139,58 +162,56 @@ class FileSource(DeepSource):
     def _brightest(self, i: int) -> int:
         try:
             return int(np.asarray(self.image(i)).max())
-        except Exception:  # noqa: BLE001 - a broken image is reported where it is met
+        except (OSError, DatasetError):  # reported where it is met
             return 0
 
     def _is_deep(self, i: int) -> bool:
         try:
-            return is_deep(open_image(self.content(i)))
-        except Exception:  # noqa: BLE001 - a broken image is reported where it is met
+            return self._file(i).is_deep()
+        except OSError:  # as above
             return False
 
     def _pixels(self, i: int) -> np.ndarray:
         try:
-            return deep_values(open_image(self.content(i)))
-        except Exception:  # noqa: BLE001 - as above
-            return np.empty(0, np.uint8)
+            found = self._file(i).deep_values()
+        except OSError:  # as above
+            found = None
+        return np.empty(0, np.uint8) if found is None else found
 
 
 class FolderSource(FileSource):
     """Images of files in a folder."""
 
+    def length(self, i: int) -> int:
+        return file_size(self.path / self.keys[i])
+
     def content(self, i: int) -> bytes:
-        return (self.path / self.keys[i]).read_bytes()
+        return image_file(self.path / self.keys[i])
 
 
-class ZipSource(FileSource):
-    """Entries of a zip, read in place.
+def image_file(path: Path) -> bytes:
+    """The bytes of the file of an image.
 
-    `zipfile` shares one file position between threads and forks; opening the file for each image does not.
+    Raises:
+        OSError: it cannot be read, is no regular file, or larger than an image may be.
     """
+    _checked(file_size(path))
+    with path.open("rb") as file:
+        return file.read(LARGEST_FILE)
 
-    def __init__(self, path: Path, keys: list[str], entries: list[zipfile.ZipInfo]) -> None:
-        super().__init__(path, keys)
-        self._where = [(e.header_offset, e.compress_size, e.file_size, e.compress_type, e.CRC) for e in entries]
 
-    def content(self, i: int) -> bytes:
-        offset, packed_size, size, method, crc = self._where[i]
-        if size > _LARGEST:
-            raise OSError(f"the zip entry unpacks to {size / 2**30:.1f} GiB, more than an image should")
-        with open(self.path, "rb") as file:
-            file.seek(offset)
-            header = file.read(30)
-            if header[:4] != b"PK\x03\x04":
-                raise OSError("the zip is damaged or has changed since it was opened")
-            skip = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-            file.seek(offset + 30 + skip)
-            data = file.read(packed_size)
-        if method == zipfile.ZIP_DEFLATED:
-            data = zlib.decompressobj(-15).decompress(data, size + 1)
-        elif method == zipfile.ZIP_BZIP2:
-            data = bz2.BZ2Decompressor().decompress(data, size + 1)
-        if len(data) != size or zlib.crc32(data) != crc:
-            raise OSError("damaged zip entry (wrong checksum)")
-        return data
+def _checked(length: int) -> int:
+    if length > LARGEST_FILE:
+        raise OSError(f"its file has {length >> 20} MiB, more than the {LARGEST_FILE >> 20} that an image may")
+    return length
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a file; who reads a pipe or a device may wait for ever."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError("it is no file but a pipe, a device or a folder")
+    return found.st_size
 
 
 def _parts(path: str) -> Parts | None:
@@ -249,8 +270,10 @@ def head_below(path: Path) -> Callable[[Parts], bytes]:
     """What gives the first bytes of a file below a folder; none of one that cannot be read."""
 
     def head(parts: Parts) -> bytes:
-        with suppress(OSError), path.joinpath(*parts).open("rb") as file:
-            return file.read(kinds.HEAD)
+        with suppress(OSError):
+            file_size(path.joinpath(*parts))
+            with path.joinpath(*parts).open("rb") as file:
+                return file.read(kinds.HEAD)
         return b""
 
     return head
@@ -263,85 +286,3 @@ def _with_validation(read: Callable[[Parts, dict[Parts, str]], Reading], layout:
         return reading
     validation = replace(read(layout.validation_root, layout.validation), left_out=())
     return replace(reading, validation=validation)
-
-
-def read_zip(path: Path) -> Reading:
-    """A zip of class folders; nothing is extracted, entries that point outside the zip are ignored.
-
-    Raises:
-        DatasetError: no zip, encrypted, an unsupported compression, no images, no class folders.
-    """
-    entries, folders = zip_entries(path)
-
-    def where(parts: Parts) -> str:
-        return f"{'/'.join(parts)!r} of the unpacked zip"
-
-    with zip_heads(path, entries) as head:
-        layout = _find(entries, folders, f"zip {str(path)!r}", where, head)
-    check_entries(path, [entries[member] for member in (*layout.members, *layout.validation)])
-
-    def read(root: Parts, members: dict[Parts, str]) -> Reading:
-        labels, class_names = index_labels(list(members.values()))
-        keys = ["/".join(member[len(root) :]) for member in members]
-        source = ZipSource(path, keys, [entries[member] for member in members])
-        return Reading(source, labels, class_names, path.stem, left_out=layout.left_out)
-
-    return _with_validation(read, layout)
-
-
-def zip_entries(path: Path) -> tuple[dict[Parts, zipfile.ZipInfo], list[Parts]]:
-    """Files of a zip, without what is hidden or points outside, and folders.
-
-    Raises:
-        DatasetError: it is no zip.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise DatasetError(
-            f"{str(path)!r} is not a readable zip ({error}); an interrupted download or another kind of "
-            "archive looks like this. Fetch it again, or unpack it and pass the folder"
-        ) from error
-    entries: dict[Parts, zipfile.ZipInfo] = {}
-    folders = []
-    for info in infos:
-        name = info.filename.replace("\\", "/")
-        if name.startswith("/") or ".." in name.split("/") or name[1:2] == ":":
-            continue
-        if not (parts := _parts(name)):
-            continue
-        if name.endswith("/"):
-            folders.append(parts)
-        else:
-            entries[parts] = info
-            folders.append(parts[:-1])
-
-    return entries, folders
-
-
-@contextmanager
-def zip_heads(path: Path, entries: Mapping[Parts, zipfile.ZipInfo]) -> Iterator[Callable[[Parts], bytes]]:
-    """What gives the first bytes of a file of a zip; none of one that cannot be read."""
-    with zipfile.ZipFile(path) as archive:
-
-        def head(parts: Parts) -> bytes:
-            with suppress(Exception), archive.open(entries[parts]) as file:  # a broken file is no image
-                return file.read(kinds.HEAD)
-            return b""
-
-        yield head
-
-
-def check_entries(path: Path, used: list[zipfile.ZipInfo]) -> None:
-    """Refuse files of a zip that are encrypted or packed in a way that is not read, with a `DatasetError`."""
-    if any(info.flag_bits & 1 for info in used):
-        raise DatasetError(
-            f"zip {str(path)!r} is protected by a password; unpack it and pass the folder, or zip it again without one"
-        )
-    known = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
-    if strange := sorted({info.compress_type for info in used} - set(known)):
-        raise DatasetError(
-            f"zip {str(path)!r} uses compression method {strange[0]}, expected stored, deflate or bzip2; "
-            "zip it again with the default settings, or unpack it and pass the folder"
-        )

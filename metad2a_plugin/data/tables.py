@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -23,8 +25,10 @@ from metad2a_plugin.errors import DatasetError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".txt")
 _MOST = 50
-LARGEST = 2**27
+LARGEST, LARGEST_JSON = 2**27, 2**24
 """Bytes of a table."""
+_CELLS, _ROW, _CELL = 2**28, 100, 60
+"""Bytes of memory for the cells of a table; those that a row and a cell take beside their text."""
 _IDS = ("id", "imageid", "filename", "file", "image", "img", "path", "filepath", "imagepath", "imagename", "imgname",
         "imgpath", "filenames", "filepaths", "name", "imgid", "fname", "images")  # fmt: skip
 _LABELS = ("label", "labels", "class", "category", "target", "classname", "labelname", "categoryname", "classlabel",
@@ -70,20 +74,24 @@ def parse_table(data: bytes, name: str) -> Table | None:
     >>> parse_table(b"id;label\n1;cat\n2;dog\n", "labels.csv")
     Table(name='labels.csv', header=['id', 'label'], rows=[['1', 'cat'], ['2', 'dog']])
     """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
+    if len(data) >= LARGEST:
+        raise DatasetError(f"{name!r} has {len(data) >> 20} MiB, more than the {LARGEST >> 20} that a table may have")
+    encoding = "utf-8-sig" if _is_utf8(data) else "latin-1"
     if name.lower().endswith((".json", ".jsonl")):
-        found = json_rows(text, lines=name.lower().endswith(".jsonl"))
+        if len(data) >= LARGEST_JSON:
+            _warn(f"{name!r}: JSON of {len(data) >> 20} MiB is not read; save it as CSV, if it has the labels")
+            return None
+        found = json_rows(data.decode(encoding), lines=name.lower().endswith(".jsonl"))
         return None if found is None else Table(name, *found)
-    text = text.replace("\0", "")
-    lines = [line for line in text.splitlines()[:20] if line.strip()]
-    if name.lower().endswith(".txt") and (table := _listing(text, name)) is not None:
+    if name.lower().endswith(".txt") and (table := _listing(_lines(data, encoding), name)) is not None:
         return table
+    lines = [line for line in islice(_lines(data, encoding), 20) if line.strip()]
     best: tuple[bool, int, str] | None = None
     for delimiter in ",;\t|":
-        parts = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter))
+        try:
+            parts = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter))
+        except csv.Error:
+            continue
         (width, often), *_ = parts.most_common(1) or [(0, 0)]
         way = often == len(lines), width, delimiter
         if width > 1 and often > len(lines) // 2 and (best is None or way[:2] > best[:2]):
@@ -91,22 +99,53 @@ def parse_table(data: bytes, name: str) -> Table | None:
     if best is None:
         return None
     _, width, delimiter = best
+    rows, left = [], _CELLS
     try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=delimiter)]
+        for row in csv.reader(_lines(data, encoding), delimiter=delimiter):
+            if len(row) == width:
+                rows.append([cell.strip() for cell in row])
+                left -= _ROW + sum(map(len, row)) + _CELL * width
+                if left < 0:
+                    raise DatasetError(
+                        f"{name!r} has more rows and columns than fit into memory ({len(rows)} rows of {width} cells "
+                        "fill it); leave out the columns that are neither the file nor its class"
+                    )
     except csv.Error as error:
         raise DatasetError(f"{name!r} is no readable table ({error}); save it again as CSV") from error
-    rows = [row for row in rows if len(row) == width]
     return Table(name, rows[0], rows[1:]) if len(rows) > 1 else None
 
 
-def _listing(text: str, name: str) -> Table | None:
+def _is_utf8(data: bytes) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for start in range(0, len(data), 2**20):
+            decoder.decode(data[start : start + 2**20], final=start + 2**20 >= len(data))
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _lines(data: bytes, encoding: str) -> Iterator[str]:
+    """One after the other, so that the text is not there a second time."""
+    for line in io.TextIOWrapper(io.BytesIO(data), encoding, newline=""):
+        yield line.replace("\0", "")
+
+
+def _listing(texts: Iterable[str], name: str) -> Table | None:
     """A list of ``path label``, where the label may have spaces: the first word, and all after it."""
-    lines = [line.split(None, 1) for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    if not lines or any(len(line) != 2 or line[0][-1] in ",;|" or "," in line[0] for line in lines):
-        return None
-    if any(mark in line[1] for line in lines[:20] for mark in "\t,;|"):
-        return None
-    return Table(name, [], [[first, rest.strip()] for first, rest in lines])
+    rows: list[list[str]] = []
+    for line in texts:
+        if not line.strip() or line.startswith("#"):
+            continue
+        row = [part.strip() for part in line.split(None, 1)]
+        if len(row) != 2 or row[0][-1] in ",;|" or "," in row[0]:
+            return None
+        if len(rows) < 20 and any(mark in row[1] for mark in "\t,;|"):
+            return None
+        rows.append(row)
+        if len(rows) > _CELLS // (_ROW + 2 * _CELL):
+            raise DatasetError(f"{name!r} has more than {len(rows) - 1} lines, the most that are read; take a part")
+    return Table(name, [], rows) if rows else None
 
 
 class Names:

@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import json
 import lzma
 import os
 import tarfile
 import threading
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 from metad2a_plugin.data.kinds import HEAD, SUFFIXES, suffix
 from metad2a_plugin.data.labels import index_labels
 from metad2a_plugin.data.pairs import LABEL_KEYS
-from metad2a_plugin.data.sources import _LARGEST, FileSource, Reading, _find, _parts, _with_validation
+from metad2a_plugin.data.room import MOST_NAMES, most_unpacked
+from metad2a_plugin.data.sources import FileSource, Reading, _find, _parts, _with_validation
 from metad2a_plugin.data.splits import training_names
 from metad2a_plugin.data.tables import LARGEST, labelled, read_tables
 from metad2a_plugin.data.tables import SUFFIXES as TABLES
 from metad2a_plugin.data.tree import Parts
+from metad2a_plugin.data.xz import XzFile
 from metad2a_plugin.errors import DatasetError
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_OPENERS: dict[bytes, Callable[[Path], Any]] = {
-    b"\x1f\x8b": gzip.GzipFile,
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\x00": lzma.LZMAFile,
-}
-_ERRORS = (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
+_DAMAGED = (EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError)
+"""What unpacking raises beside an `OSError`; bz2 a `RuntimeError` where it has failed before."""
+_ERRORS = (tarfile.TarError, OSError, *_DAMAGED)
+_DESCRIBED, _SMALL = 2**18, 2**26  # bytes of what stands before a member, and of all labels and tables
 
 
 class _Place(NamedTuple):
@@ -54,6 +55,8 @@ class TarSource(FileSource):
     def __init__(self, tars: Sequence[Path], keys: list[str], places: list[_Place]) -> None:
         super().__init__(tars[0], keys)
         self.tars, self.places = tuple(tars), places
+        # Threads ask in almost the order in which members lie, and going back begins anew.
+        self.parallel = not any(_opener(path) for path in self.tars)
         self._start()
 
     def _start(self) -> None:
@@ -66,18 +69,22 @@ class TarSource(FileSource):
 
     __del__ = _close
 
+    def length(self, i: int) -> int:
+        return self.places[i].size
+
     def content(self, i: int) -> bytes:
         place = self.places[i]
-        if place.size > _LARGEST:
-            raise OSError(f"the tar member has {place.size / 2**30:.1f} GiB, more than an image should")
         # A file position belongs to one reader: to no other thread, and to no fork.
         with self._lock:
             if self._open is None or self._open[:2] != (os.getpid(), place.tar):
                 self._close()
                 self._open = os.getpid(), place.tar, _opened(self.tars[place.tar])
             file = self._open[2]
-            file.seek(place.offset)
-            data = file.read(place.size)
+            try:
+                file.seek(place.offset)
+                data = file.read(place.size)
+            except _DAMAGED as error:
+                raise OSError(f"the tar is damaged here ({error})") from error
         if len(data) != place.size:
             raise OSError("the tar ends within this member; an interrupted download looks like this")
         return data
@@ -90,10 +97,22 @@ class TarSource(FileSource):
         self._start()
 
 
-def _opened(path: Path) -> IO[bytes]:
+_OPENERS: dict[bytes, Callable[[Path], Any]] = {
+    b"\x1f\x8b": gzip.GzipFile,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\x00": lambda path: io.BufferedReader(XzFile(path), 2**16),
+}
+
+
+def _opener(path: Path) -> Callable[[Path], Any] | None:
+    """What unpacks it; None where it is not compressed."""
     with open(path, "rb") as file:
         start = file.read(6)
-    opener = next((found for magic, found in _OPENERS.items() if start.startswith(magic)), None)
+    return next((found for magic, found in _OPENERS.items() if start.startswith(magic)), None)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    opener = _opener(path)
     return open(path, "rb") if opener is None else opener(path)
 
 
@@ -113,20 +132,37 @@ def read_tar(tars: Sequence[Path], name: str) -> Reading:
     what = f"tar {str(tars[0])!r}" if len(tars) == 1 else f"{name!r}, {len(tars)} tars,"
     places: dict[str, _Place] = {}
     small: dict[str, bytes] = {}
+    heads: dict[Parts, bytes] = {}
+    left = _SMALL
     try:
         for number, path in enumerate(tars):
-            with _opened(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
-                for member in archive:
+            with _opened(path) as file:
+                for count, member in enumerate(_members(file, path)):
+                    if count == MOST_NAMES:
+                        raise DatasetError(
+                            f"{what} has more than {MOST_NAMES} members, the most that are read; unpack it and "
+                            "pass the folder"
+                        )
                     key = _key(member)
                     if key is None:
                         continue
                     if len(tars) > 1:
                         key = f"{path.stem}/{key}"
                     places[key] = _Place(number, member.offset_data, member.size)
+                    if not suffix(key):
+                        file.seek(member.offset_data)
+                        heads[tuple(key.split("/"))] = file.read(min(HEAD, member.size))
                     if _is_small(key, member.size):
-                        extracted = archive.extractfile(member)
-                        small[key] = extracted.read() if extracted else b""
+                        if (left := left - member.size) < 0:
+                            raise DatasetError(
+                                f"the tables and labels of {what} have more than {_SMALL >> 20} MiB; unpack it and "
+                                "pass the folder"
+                            )
+                        file.seek(member.offset_data)
+                        small[key] = file.read(member.size)
     except _ERRORS as error:
+        if isinstance(error, DatasetError):
+            raise
         raise DatasetError(
             f"{what} is not readable ({error}); an interrupted download or another kind of archive looks like this. "
             "Fetch it again, or unpack it and pass the folder"
@@ -135,18 +171,46 @@ def read_tar(tars: Sequence[Path], name: str) -> Reading:
     if members is not None:
         return _reading(tars, places, members, name)
 
-    def head(parts: Parts) -> bytes:
-        key = "/".join(parts)
-        return TarSource(tars, [key], [places[key]]).content(0)[:HEAD]
-
     files = [tuple(key.split("/")) for key in places]
-    layout = _find(files, {f[:-1] for f in files}, what, lambda parts: f"{'/'.join(parts)!r} of the unpacked tar", head)
+    folders = {file[:-1] for file in files}
+    layout = _find(files, folders, what, lambda parts: f"{'/'.join(parts)!r} of the unpacked tar", heads.__getitem__)
 
     def read(root: Parts, members: dict[Parts, str]) -> Reading:
         found = _reading(tars, places, {"/".join(parts): label for parts, label in members.items()}, name, root)
         return replace(found, left_out=layout.left_out)
 
     return _with_validation(read, layout)
+
+
+class _Scanned:
+    """A tar of which `tarfile` reads what it says of members, and no more than that can be."""
+
+    def __init__(self, file: IO[bytes], limit: int) -> None:
+        self._file, self._limit = file, limit
+        self.left = _DESCRIBED
+        self.tell = file.tell
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        if place > self._limit:
+            raise OSError(f"it unpacks to more than {self._limit / 2**30:.1f} GiB, far more than its size")
+        return self._file.seek(place, whence)
+
+    def read(self, size: int = -1) -> bytes:
+        self.left -= size
+        if self.left < 0 or size < 0:
+            raise OSError("what it says of a member is longer than can be")
+        return self._file.read(size)
+
+
+def _members(file: IO[bytes], path: Path) -> Iterator[tarfile.TarInfo]:
+    """Of an open tar, one after the other; none is kept."""
+    packed = path.stat().st_size
+    scanned = _Scanned(file, max(packed, most_unpacked(packed)))
+    with tarfile.open(fileobj=cast(IO[bytes], scanned), mode="r:") as archive:
+        while (member := archive.next()) is not None:
+            archive.members.clear()  # type: ignore[attr-defined]
+            scanned.left = _DESCRIBED
+            yield member
 
 
 def _reading(

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from metad2a_plugin.data.network_encoder import NetworkEncoder
-from metad2a_plugin.errors import CheckpointError, ConfigError, MissingExtraError
+from metad2a_plugin.errors import CheckpointError, ConfigError, MissingExtraError, said
 from metad2a_plugin.nn.normalized import NormalizedNetwork
 from metad2a_plugin.nn.submodules import put
+from metad2a_plugin.utils.beside_torch import import_torchvision, install_beside_torch
 from metad2a_plugin.utils.checks import did_you_mean
 
 
@@ -61,14 +62,16 @@ class TorchvisionEncoder(ZooEncoder):
     """
 
     def __init__(self, model: str, device: str = "cpu", pretrained: bool = True) -> None:
+        purpose = f"the encoder {said(f'torchvision:{model}')}"
+        import_torchvision()
         try:
             from torchvision import models
         except ImportError as error:
-            raise MissingExtraError("torchvision", "torchvision", f"encoder 'torchvision:{model}'") from error
-        except RuntimeError as error:  # what torchvision raises beside a torch it was not built for
+            raise _missing("torchvision", purpose, "torchvision") from error
+        except RuntimeError as error:  # what torchvision raises beside a release of torch it was not built for
             raise ConfigError(
                 f"torchvision and torch {torch.__version__} do not fit together ({error}); "
-                "install them again in one step: pip install --upgrade torch torchvision"
+                f"install the one that does: {install_beside_torch('torchvision')}"
             ) from error
         known = models.list_models(module=models)
         if model not in known:
@@ -98,18 +101,17 @@ class TimmEncoder(ZooEncoder):
         pretrained: leave the weights out where others will be loaded; then nothing is fetched.
 
     Raises:
-        ConfigError: timm is not installed, or has no such model.
+        MissingExtraError: timm is not installed.
+        ConfigError: it has no such model.
         CheckpointError: the weights are not on this machine and cannot be downloaded.
     """
 
     def __init__(self, model: str, device: str = "cpu", pretrained: bool = True) -> None:
+        import_torchvision()  # which timm imports
         try:
             import timm
         except ImportError as error:
-            raise ConfigError(
-                f"the encoder 'timm:{model}' needs the package timm, which is not installed. "
-                "Install it with: pip install timm"
-            ) from error
+            raise _missing("timm", f"the encoder {said(f'timm:{model}')}", "timm", "torchvision") from error
         known = timm.list_models(pretrained=True)
         if model not in {name.partition(".")[0] for name in known} | set(known):
             raise ConfigError(f"timm has no weights of a model {model!r}{did_you_mean(model, known)}")
@@ -117,6 +119,10 @@ class TimmEncoder(ZooEncoder):
         look = timm.data.resolve_model_data_config(network)
         size = int(look["input_size"][-1])
         super().__init__(f"timm:{model}", network, network.num_features, size, look["mean"], look["std"], device)
+
+
+def _missing(package: str, purpose: str, *packages: str) -> MissingExtraError:
+    return MissingExtraError(package, "", purpose, line=install_beside_torch(*packages))
 
 
 def _fetched(name: str, fetch: Any) -> Any:

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import torch
 
 from metad2a_plugin.devices.fitted import FittedModel
-from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.utils.checks import did_you_mean
+from metad2a_plugin.errors import ConfigError, said
+from metad2a_plugin.utils.checks import FINITE, did_you_mean
 
 
 class DeviceModel(FittedModel):
@@ -87,6 +87,6 @@ def checked_limit(device: str, limit: Any, unit: str) -> float:
     Raises:
         ConfigError: it is not.
     """
-    if not isinstance(limit, (int, float)) or isinstance(limit, bool) or not limit > 0:
-        raise ConfigError(f"the limit for {device!r} must be a positive number of {unit}, got {limit!r}")
+    if not isinstance(limit, (int, float)) or isinstance(limit, bool) or not 0 < limit <= FINITE:
+        raise ConfigError(f"the limit for {device!r} must be a positive number of {unit}, got {said(limit)}")
     return limit

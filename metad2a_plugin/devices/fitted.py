@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 
 from metad2a_plugin.errors import CheckpointError
-from metad2a_plugin.utils.files import read_model
+from metad2a_plugin.utils.files import UNREADABLE, check_model
+from metad2a_plugin.utils.schema import anything, mapping_of, read_json, why
+from metad2a_plugin.utils.tensors import FLOATS, TensorFile
 
 Loaded = TypeVar("Loaded", bound="FittedModel")
 
@@ -40,14 +39,16 @@ class FittedModel(ABC):
         """
         directory = cls.folder if directory is None else Path(directory)
         fix = "reinstall metad2a-plugin" if directory == cls.folder else f"run {cls.script} again"
-        config_bytes, weight_bytes = read_model(directory, cls.title, fix)
+        check_model(directory, cls.title, fix)
         try:
-            model = cls._restore(load_safetensors(weight_bytes), json.loads(config_bytes))
+            config = mapping_of(anything)(read_json(directory / "config.json"), "config.json")
+            file = TensorFile(directory / "model.safetensors")
+            file.require(FLOATS)
+            model = cls._restore(file.read(), config)
             model._check()
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, SafetensorError) as error:
+        except UNREADABLE as error:
             raise CheckpointError(
-                f"the {cls.title} in {str(directory)!r} is damaged or of another kind "
-                f"({type(error).__name__}: {str(error).splitlines()[0]}): {fix}"
+                f"the {cls.title} in {str(directory)!r} is damaged or of another kind ({why(error)}): {fix}"
             ) from error
         return model
 

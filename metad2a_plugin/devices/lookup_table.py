@@ -14,7 +14,6 @@ squeeze-and-excitation, and `hs` whether activations are hard-swish. The other l
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -22,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metad2a_plugin.errors import ConfigError, require
+from metad2a_plugin.errors import ConfigError, require, said, shortened
 from metad2a_plugin.nn.channels import divisible
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.mobilenetv3.layout import (
@@ -37,10 +36,14 @@ from metad2a_plugin.spaces.mobilenetv3.layout import (
 )
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.utils.lazy import torch
+from metad2a_plugin.utils.schema import SchemaError, anything, mapping_of, number, parse_json, read_bytes, why
 
 SUFFIXES = (".json", ".yaml", ".yml")
 _STEM = re.compile(r"Conv-input:(\d+)x\1x3-output:\d+x\d+x(\d+)")
 _SPACE = MobileNetV3Space()
+_LARGEST = 2**17
+_LAYERS = mapping_of(anything)
+_ENTRY = number(0, 1e9)
 
 
 class LookUpTable:
@@ -200,7 +203,8 @@ def _layer_key(inputs: int, middle: int, kernel: int, stride: int, size: int, st
 def _files(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
-        inside = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES) if path.is_dir() else [path]
+        folder = os.path.isdir(path)  # unlike Path.is_dir, never raises
+        inside = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES) if folder else [path]
         if not inside:
             raise ConfigError(f"the folder {str(path)!r} holds no look-up table, {', '.join(SUFFIXES)}")
         files += inside
@@ -210,19 +214,18 @@ def _files(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
 def _read(path: Path) -> tuple[int, dict[str, float]]:
     """The resolution and the milliseconds of each layer."""
     if path.suffix not in SUFFIXES:
-        raise ConfigError(f"a look-up table is a file {', '.join(SUFFIXES)}, got {str(path)!r}")
+        raise ConfigError(f"a look-up table is a file {', '.join(SUFFIXES)}, got {said(str(path))}")
     if path.suffix != ".json":
         require("ofa", "reading a YAML look-up table", "yaml")
     try:
         entries = _parsed(path)
-        table = {str(name): _milliseconds(entry) for name, entry in entries.items()}
+        table = {name: _milliseconds(entry, name) for name, entry in _LAYERS(entries, "the table").items()}
     except OSError as error:
         raise ConfigError(f"cannot read the look-up table {str(path)!r}: {error.strerror}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except ValueError as error:
         raise ConfigError(
             f"{str(path)!r} is no look-up table in OFA's format, which maps names of layers to their mean "
-            f"milliseconds ({said})"
+            f"milliseconds ({why(error)})"
         ) from error
     sides = {int(found[1]) for found in map(_STEM.fullmatch, table) if found}
     if len(sides) != 1:
@@ -234,20 +237,24 @@ def _read(path: Path) -> tuple[int, dict[str, float]]:
 
 
 def _parsed(path: Path) -> Any:
-    """The values of a file; ValueError if it is damaged."""
-    text = path.read_text(encoding="utf-8")
+    """The values of a file; `SchemaError` if it is damaged."""
+    data = read_bytes(path, _LARGEST)
     if path.suffix == ".json":
-        return json.loads(text)
+        return parse_json(data)
     import yaml
 
     try:
-        return yaml.safe_load(text)
+        # Without aliases nothing is larger than it is written.
+        if b"*" in data and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data, yaml.SafeLoader)):
+            raise SchemaError("it refers to parts of itself")
+        return yaml.safe_load(data)
     except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
+        raise SchemaError(f"it is no YAML: {shortened(str(error).splitlines()[0])}") from error
+    except RecursionError:
+        raise SchemaError("it is too deep") from None
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # of PyYAML, of numbers and dates
+        raise SchemaError(f"it is no YAML of plain values ({why(error)})") from error
 
 
-def _milliseconds(entry: Any) -> float:
-    value = float(entry["mean"] if isinstance(entry, Mapping) else entry)
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{value} is no time")
-    return value
+def _milliseconds(entry: Any, name: str) -> float:
+    return _ENTRY(entry["mean"] if isinstance(entry, Mapping) and "mean" in entry else entry, name)

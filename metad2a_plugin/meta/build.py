@@ -27,7 +27,7 @@ from metad2a_plugin.data import extract_task, get_encoder
 from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.meta.config import PlanConfig, SupernetConfig
 from metad2a_plugin.meta.plan import Plan
-from metad2a_plugin.meta.rows import alone, check_folder, finished, row_files
+from metad2a_plugin.meta.rows import check_folder, finished, row_files
 from metad2a_plugin.meta.subnets import COLUMNS, SubnetAssignment, readable, without_warnings
 from metad2a_plugin.meta.supernet import LabelledImages, train_supernet
 from metad2a_plugin.meta.workers import append_rows, check_workers
@@ -35,6 +35,7 @@ from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.spaces.mobilenetv3.supernet import load_supernet, save_supernet
 from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.files import write_atomically, write_json
+from metad2a_plugin.utils.locks import alone
 from metad2a_plugin.utils.progress import Progress
 from metad2a_plugin.utils.torch_device import usable
 

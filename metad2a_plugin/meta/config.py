@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.registry import get_predictor, get_space
 from metad2a_plugin.spaces.base import SearchSpace
-from metad2a_plugin.utils.checks import BELOW_ONE, FINITE, TINY, one_of, settings
+from metad2a_plugin.utils.checks import BELOW_ONE, FINITE, TINY, NamedSettings, one_of, settings
 from metad2a_plugin.utils.lazy import torch
 
 RECIPES = ("default", "paper", "release")
@@ -35,7 +35,7 @@ _SUPERNET_RANGES: dict[str, tuple[float, float, str]] = {
 
 
 @dataclass(frozen=True)
-class PlanConfig:
+class PlanConfig(NamedSettings):
     """Settings of a meta-database.
 
     Attributes:

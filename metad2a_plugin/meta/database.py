@@ -19,16 +19,18 @@ are multiples of 0.2 percent (500 validation images), the others lie on a finer 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from metad2a_plugin.errors import ArchitectureError, ConfigError, DatasetError
-from metad2a_plugin.meta.tables import database_rows, table_file, table_rows
+from metad2a_plugin.errors import ArchitectureError, ConfigError, DatasetError, said
+from metad2a_plugin.meta.tables import database_rows, table_file, table_rows, whole_number
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.spaces.base import SearchSpace
+from metad2a_plugin.utils.schema import read_bytes, why
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,14 @@ def _class_folders(path: Path) -> dict[int, str]:
     if not path.exists():
         raise DatasetError(f"no {path.name} in {path.parent}; it maps class ids to image folders (folder id name)")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} cannot be read ({type(error).__name__}: {error}); is it damaged?") from error
+        lines = read_bytes(path).decode().splitlines()
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read ({why(error)}); is it damaged?") from error
     folders = {}
     for number, line in enumerate(lines, 1):
         parts = line.split()
-        if len(parts) < 2 or not parts[1].isdecimal():
-            raise DatasetError(f"{path.name}, line {number}: expected 'folder id name', got {line!r}")
+        if len(parts) < 2 or not re.fullmatch(r"\d{1,6}", parts[1], re.ASCII):
+            raise DatasetError(f"{path.name}, line {number}: expected 'folder id name', got {said(line)}")
         folders[int(parts[1])] = parts[0]
     return folders
 
@@ -87,13 +89,14 @@ def load_database(folder: Path | str, space: SearchSpace, *, protocol_step: floa
         ConfigError: `protocol_step` is not positive.
     """
     if protocol_step is not None and not 0 < protocol_step <= 100:
-        raise ConfigError(f"protocol_step must be a positive number of percent, such as 0.2, got {protocol_step!r}")
+        raise ConfigError(f"protocol_step must be a positive number of percent, such as 0.2, got {said(protocol_step)}")
     folder = Path(folder)
     tasks: dict[int, int] = {}
     classes: list[list[int]] = []
     for place, row in table_rows(table_file(folder, "tasks"), ("task", "class_0")):
         try:
-            task, members = int(row["task"]), [int(v) for k, v in row.items() if k.startswith("class_") and v]
+            task = whole_number(row["task"])
+            members = [whole_number(v) for k, v in row.items() if k.startswith("class_") and v]
         except ValueError as error:
             raise DatasetError(f"{place}: tasks and classes must be integers ({error})") from None
         if task in tasks:
@@ -112,16 +115,16 @@ def load_database(folder: Path | str, space: SearchSpace, *, protocol_step: floa
     architectures, accuracy, task_index, valid, protocol = [], [], [], [], []
     for place, row in database_rows(folder, ("task", "arch_str", "accuracy", "split")):
         try:
-            value, task = float(row["accuracy"]), tasks[int(row["task"])]
+            value, task = float(row["accuracy"]), tasks[whole_number(row["task"])]
         except (ValueError, KeyError) as error:
             raise DatasetError(f"{place}: bad number or unknown task ({error})") from None
         if not 0 <= value <= 100 or row["split"] not in ("train", "valid"):
             raise DatasetError(
                 f"{place}: accuracy must be 0 to 100 and split train or valid, got "
-                f"{row['accuracy']!r}, {row['split']!r}"
+                f"{said(row['accuracy'])}, {said(row['split'])}"
             )
         if row.get("protocol", "0") not in ("0", "1"):
-            raise DatasetError(f"{place}: protocol must be 0 or 1, got {row['protocol']!r}")
+            raise DatasetError(f"{place}: protocol must be 0 or 1, got {said(row['protocol'])}")
         try:
             architectures.append(space.parse(row["arch_str"]))
         except ArchitectureError as error:

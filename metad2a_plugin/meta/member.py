@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.models.ensemble import CENTER, SCALE
+from metad2a_plugin.utils.checks import NamedSettings
 
 Member = dict[str, torch.Tensor]
 """Fitted weights of one member."""
@@ -20,7 +21,7 @@ Remember = Callable[[str, Callable[[], Member]], Member]
 
 
 @dataclass(frozen=True)
-class FitConfig:
+class FitConfig(NamedSettings):
     """Settings of the default predictor.
 
     Attributes:

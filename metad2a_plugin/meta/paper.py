@@ -26,6 +26,7 @@ from metad2a_plugin.meta.paper_config import GENERATOR, PREDICTOR, PaperConfig
 from metad2a_plugin.models.generator import PaperGenerator
 from metad2a_plugin.models.predictor import PaperPredictor
 from metad2a_plugin.training.loop import Line, TrainingLoop, cosine
+from metad2a_plugin.utils.locks import alone_in
 
 _FORMAT = 1
 _WARMUP = 0.05
@@ -101,7 +102,7 @@ def train_generator(
 
     Raises:
         DatasetError: no row to train on, or none to validate on.
-        ConfigError: the loss is not finite, or `run_dir` cannot be written.
+        ConfigError: the loss is not finite, `run_dir` cannot be written, or another process is writing it.
         CheckpointError: the state in `run_dir` is damaged, or of other settings or data.
     """
     return _GeneratorRun(database, classes, config, device).result(on_epoch, run_dir)
@@ -172,7 +173,9 @@ class _Run(TrainingLoop[Line], Generic[Line, Model]):
 
     def result(self, report: Callable[[Line], None], run_dir: str | os.PathLike[str] | None) -> Model:
         """Train what is left to train."""
-        self.complete(report, None if run_dir is None else Path(run_dir))
+        folder = None if run_dir is None else Path(run_dir)
+        with alone_in(folder):
+            self.complete(report, folder)
         return (self.best if self.config.keep_best else self.model).eval()
 
     def codes(self, rows: torch.Tensor, draw: torch.Generator) -> torch.Tensor:

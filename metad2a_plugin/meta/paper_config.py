@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import ConfigError, said
 from metad2a_plugin.utils.checks import FINITE, TINY, settings
 
 _LEAST = {"epochs": 1, "batch_size": 1, "images_per_class": 1, "seed": 0}
@@ -51,7 +51,7 @@ class PaperConfig:
     def __post_init__(self) -> None:
         settings(self, _LEAST, _RANGES)
         if self.schedule not in _SCHEDULES:
-            raise ConfigError(f"schedule must be one of {_SCHEDULES}, got {self.schedule!r}")
+            raise ConfigError(f"schedule must be one of {_SCHEDULES}, got {said(self.schedule)}")
 
 
 GENERATOR = PaperConfig(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metad2a_plugin.data import ImageDataset
-from metad2a_plugin.errors import DatasetError
+from metad2a_plugin.errors import DatasetError, said
 from metad2a_plugin.meta.config import PlanConfig
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
@@ -100,6 +100,6 @@ class Plan:
         writer.writerows([task, *(classes + 1).tolist()] for task, classes in enumerate(self.task_classes))
         names = self.images.class_names
         if broken := [name for name in names if len(name.split()) != 1]:
-            raise DatasetError(f"names of classes must have no spaces, got {broken[0]!r}; rename it")
+            raise DatasetError(f"names of classes must have no spaces, got {said(broken[0])}; rename it")
         folders = "".join(f"{name} {number} {name}\n" for number, name in enumerate(names, 1))
         return {"tasks.csv": tasks.getvalue(), "map_clsloc.txt": folders}

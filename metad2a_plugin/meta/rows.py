@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import csv
 import errno
-import json
 import os
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from filelock import FileLock, Timeout
-
-from metad2a_plugin.errors import ConfigError, DatasetError
+from metad2a_plugin.errors import ConfigError, DatasetError, said
 from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.schema import anything, mapping_of, read_json, record, why
 
 
 def append(file: IO[bytes], row: Sequence[str]) -> None:
@@ -55,7 +53,7 @@ def finished(path: Path, numbers: Container[int], columns: Sequence[str]) -> set
     try:
         lines = list(csv.reader(whole.decode().splitlines()))
         found = [int(line[0]) for line in lines[1:]]
-    except (ValueError, IndexError):
+    except (csv.Error, ValueError, IndexError):
         lines, found = [], []
     if lines[:1] != [list(columns)] or len(set(found)) < len(found) or not all(n in numbers for n in found):
         raise DatasetError(
@@ -95,41 +93,20 @@ def check_folder(out: Path, made_of: Mapping[str, Any], files: Sequence[str]) ->
         return
     parts = {part: settings for part, settings in made_of.items() if isinstance(settings, dict)}
     try:
-        before = json.loads(path.read_bytes())
+        before = record(dict.fromkeys(parts, mapping_of(anything)))(read_json(path), "")
         pairs = [
             (part, name, before[part].get(name), value)
             for part, settings in parts.items()
             for name, value in settings.items()
         ]
-    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
-        raise ConfigError(f"{str(path)!r} cannot be read ({error}); choose another folder, or remove it") from error
+    except (OSError, ValueError) as error:
+        advice = "choose another folder, or remove it"
+        raise ConfigError(f"{str(path)!r} cannot be read ({why(error)}); {advice}") from error
     for part, name, was, value in pairs:
         if was != value:
             raise ConfigError(
-                f"{str(out)!r} holds a database with other {part}: {name} is {was!r} there and {value!r} here; choose "
-                "another folder, or the same settings"
+                f"{str(out)!r} holds a database with other {part}: {name} is {said(was)} there and {said(value)} here; "
+                "choose another folder, or the same settings"
             )
     if other := [name for name in held if name.startswith("rows") and name not in files]:
         raise ConfigError(f"{str(out)!r} holds {other[0]}, of another division into shards; go on with that one")
-
-
-@contextmanager
-def alone(path: Path, wait: bool = False) -> Iterator[None]:
-    """Nobody else is between these lines; the lock goes with the process that holds it.
-
-    Raises:
-        ConfigError: somebody is, and `wait` is not set; or the folder cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=-1 if wait else 0)
-        lock.acquire()
-    except Timeout:
-        written = str(path.with_suffix(""))
-        raise ConfigError(f"another process is writing {written!r}; wait for it, or stop it") from None
-    except OSError as error:
-        raise ConfigError(f"cannot write into {str(path.parent)!r}: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        lock.release()

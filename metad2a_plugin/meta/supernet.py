@@ -31,6 +31,7 @@ from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.spaces.mobilenetv3.supernet import MobileNetV3Supernet
 from metad2a_plugin.training.images import augmented
 from metad2a_plugin.training.loop import TrainingLoop, cosine
+from metad2a_plugin.utils.locks import alone_in
 from metad2a_plugin.utils.torch_device import seeded
 
 _FORMAT = 1
@@ -84,11 +85,12 @@ def train_supernet(
         The supernet on the CPU, in evaluation mode; its running statistics are those of no single network.
 
     Raises:
-        ConfigError: the loss is not finite, or `run_dir` cannot be written.
+        ConfigError: the loss is not finite, `run_dir` cannot be written, or another process is writing it.
         CheckpointError: the state in `run_dir` is damaged, or of other settings or images.
     """
     run = _Run(train, held_out, classes, config, features)
-    run.complete(on_epoch, run_dir)
+    with alone_in(run_dir):
+        run.complete(on_epoch, run_dir)
     return run.supernet.cpu().eval()
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 
 from metad2a_plugin.data import DatasetWarning, ImageDataset, extract_task, get_encoder
@@ -32,7 +31,9 @@ from metad2a_plugin.plugins.registry import get_predictor, get_space
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.utils.files import write_atomically
 from metad2a_plugin.utils.kept import kept
+from metad2a_plugin.utils.locks import alone_in
 from metad2a_plugin.utils.progress import Progress
+from metad2a_plugin.utils.tensors import TensorFile
 
 _FITS = 1  # changes whenever a kept fit could not be told from one of other code
 
@@ -154,8 +155,9 @@ def _predictor(
             tables=list(tables.values()),
             quality=_quality(config.quality, database.space, architectures),
         )
-        predictor = fitted(remember=memory)
-        twin = fitted(blind=True, remember=lambda name, fit: memory(f"twin-{name}", fit))
+        with alone_in(memory.folder):
+            predictor = fitted(remember=memory)
+            twin = fitted(blind=True, remember=lambda name, fit: memory(f"twin-{name}", fit))
         return calibrated(predictor, database, classes), twin
     recipe = PREDICTOR_RELEASE if config.recipe == "release" else PREDICTOR
     recipe = replace(recipe, seed=config.seed)
@@ -241,7 +243,7 @@ class _Memory:
 
         member = kept(
             self.folder / f"{name}.safetensors",
-            load_file,
+            lambda path: TensorFile(path).read(unchecked=("gate",)),
             fitted,
             lambda member: to_safetensors({k: v.contiguous() for k, v in member.items()}),
         )

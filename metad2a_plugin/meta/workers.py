@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Collection, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 from typing import Protocol
 
 from metad2a_plugin.errors import ConfigError, require
 from metad2a_plugin.meta.rows import append, written
 from metad2a_plugin.utils.checks import integer
-from metad2a_plugin.utils.cluster import cluster
+from metad2a_plugin.utils.cluster import pool
+from metad2a_plugin.utils.processes import end_with
 from metad2a_plugin.utils.progress import Progress
 
 
@@ -107,7 +107,7 @@ def rows_of_processes(assignment: Assignment, numbers: Sequence[int], workers: i
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start, (assignment, os.getpid()))
     left = iter(numbers)
     try:
-        with _unheard_interrupts():
+        with unheard_interrupts():
             pending: set[Future[list[str]]] = {pool.submit(_measure_here, n) for n in islice(left, 2 * workers)}
         while pending:
             finished, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -123,16 +123,18 @@ def rows_of_processes(assignment: Assignment, numbers: Sequence[int], workers: i
 
 
 @contextmanager
-def _unheard_interrupts() -> Iterator[None]:
-    """Processes started meanwhile do not hear Ctrl-C: this one does, and ends them in order."""
-    if threading.current_thread() is not threading.main_thread():
+def unheard_interrupts() -> Iterator[None]:
+    """Processes started meanwhile never hear Ctrl-C: this one does, by the end of the block, and ends them in order."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # It would unblock the signal where it starts.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _worker: Worker
@@ -140,15 +142,8 @@ _worker: Worker
 
 def _start(assignment: Assignment, parent: int) -> None:
     global _worker  # noqa: PLW0603 - what the process is for
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    end_with(parent)
     _worker = assignment.worker()
-
-
-def _die_with(parent: int) -> None:
-    """Workers of a process that was killed would wait for ever."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 def _measure_here(number: int) -> list[str]:
@@ -166,9 +161,7 @@ class _Measuring:
 
 
 def rows_of_ray(assignment: Assignment, numbers: Sequence[int], address: str) -> Rows:
-    """One actor for each CPU of the cluster that is free."""
-    with cluster(address) as ray:
-        actor = ray.remote(num_cpus=1)(_Measuring)
-        actors = [actor.remote(assignment) for _ in range(max(1, int(ray.available_resources().get("CPU", 1))))]
-        pool = ray.util.ActorPool(actors)
-        yield from pool.map_unordered(lambda actor, number: actor.measure.remote(number), numbers)
+    """Rows measured by a worker on each CPU of a cluster that is free, as they come."""
+    with pool(address, _Measuring, [assignment], gpus=False) as workers:
+        for _, row in workers.run(numbers, lambda worker, number: worker.measure.remote(number)):
+            yield row

@@ -13,35 +13,32 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import ClassVar
 
 import torch
 
-from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.models.budget_curve import SHARES, binomial, condition, percent
 from metad2a_plugin.models.budget_inputs import (
-    DATASET,
     budget_features,
-    budget_names,
     components,
     dataset_features,
     standardised,
 )
-from metad2a_plugin.models.budget_kernel import Contexts, Hyper, Networks, joined
+from metad2a_plugin.models.budget_kernel import Contexts, Networks, joined
 from metad2a_plugin.models.budget_process import Evidence, Fitted, Head
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
+from metad2a_plugin.models.states import HEADS, LONG, check_budget_shapes, check_budget_values, part
 from metad2a_plugin.plugins.budget import Budget
 from metad2a_plugin.plugins.predictor import Prediction
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.utils.last_use import LastUse
 
-HEADS = ("last", *(f"after_{share:g}" for share in SHARES))
-"""Names of the processes."""
-_LONG, _HELD_OUT = "long.", 0.25
+_HELD_OUT = 0.25
 _IMAGES = (3, 12, 50, 200, 800, 3200, 12_800, 51_200)
 """Training images for which the width of intervals is computed; between them it is interpolated."""
 _AT_ONCE = 256  # designs
@@ -116,44 +113,21 @@ class BudgetModel:
         found |= {"context": self.evidence.context, "places": self.evidence.places}
         for name, head in zip(HEADS, self.heads, strict=True):
             found |= {f"{name}.{key}": value for key, value in head.state().items()}
-        found |= {f"{_LONG}{name}": tensor for name, tensor in self.long.state_dict().items()}
+        found |= {f"{LONG}{name}": tensor for name, tensor in self.long.state_dict().items()}
         return {name: tensor.float().contiguous() for name, tensor in found.items()}
 
     @classmethod
     def from_state_dict(cls, state: dict[str, torch.Tensor], space: SearchSpace) -> BudgetModel:
-        """Raises `CheckpointError` when a tensor is missing, unknown, of another shape or of another version."""
-        long = SubspaceEnsemble.from_state_dict(_part(state, _LONG), space)
-        known = {*_TENSORS, "context", "networks.columns", "places", *(f"contexts.{n}" for n in _CONTEXTS)}
-        parts = [f"hyper.{name}" for name in Hyper.names()] + ["rows", "target", "noise", "mean", "scale"]
-        known |= {f"{head}.{part}" for head in HEADS for part in parts}
-        given = {name for name in state if not name.startswith(_LONG)}
-        if missing := sorted(known - given):
-            raise CheckpointError(f"not a predictor of budgets: {missing[0]!r} is missing")
-        if unknown := sorted(given - known):
-            raise CheckpointError(f"not a predictor of budgets: {unknown[0]!r} is unknown")
+        """Raises `SchemaError` when a tensor is missing, unknown, or not what `models.states` says of it."""
+        check_budget_shapes({name: tuple(tensor.shape) for name, tensor in state.items()}, space)
+        check_budget_values(state, space)
+        long = SubspaceEnsemble.from_state_dict(part(state, LONG), space)
         tensors = {name: state[name].double() for name in _TENSORS}
         places = state["places"].long()
-        prior = tensors["columns"]
-        described = sum(part.shape[1] for part in space.describe(space.encode([])))
-        for what, has, expected in (
-            ("features of a budget", len(tensors["budget_center"]), len(budget_names(space))),
-            ("features of a dataset", len(tensors["dataset_center"]), len(DATASET)),
-            ("descriptors of an architecture", len(tensors["descriptor_center"]), described),
-            ("rows of the descriptors' map", len(tensors["descriptor_map"]), described),
-            ("architectures", len(prior), space.size if len(prior) else 0),
-            ("trainings", len(state["context"]), len(places)),
-            ("errors' correlations", len(tensors["correlation"]), len(HEADS)),
-        ):
-            if has != expected:
-                raise CheckpointError(f"it has {has} {what}, expected are {expected}")
         ids = {name: state[f"contexts.{name}"].long() for name in ("image_set", "task", "number")}
         floats = {name: state[f"contexts.{name}"].double() for name in ("budget", "dataset")}
         contexts, context = Contexts(**floats, **ids), state["context"].long()
-        heads = tuple(Head.of(_part(state, f"{name}.")) for name in HEADS)
-        if context.max() >= len(contexts) or max(int(head.rows.max()) for head in heads) >= len(context):
-            raise CheckpointError("its trainings are of contexts that it does not have")
-        if int(places.min()) < 0 or int(places.max()) >= space.size:
-            raise CheckpointError(f"its trainings are of architectures that the space {space.name!r} does not have")
+        heads = tuple(Head.of(part(state, f"{name}.")) for name in HEADS)
         vertices = _vertices(space, places)
         features = components(space, vertices, tensors["descriptor_center"], tensors["descriptor_map"])
         kind = space.places(space.simplify(vertices))
@@ -364,7 +338,3 @@ def _vertices(space: SearchSpace, places: torch.Tensor) -> torch.Tensor:
     every = space.all_vertices()
     order[space.places(every)] = torch.arange(space.size)
     return every[order[places]]
-
-
-def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

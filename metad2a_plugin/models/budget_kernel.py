@@ -221,11 +221,12 @@ def marginal(
         known: variance known of each.
         jitter: added, so that the matrix can be factored.
     """
-    between = shared(hyper, contexts, contexts)
     # A block of rows at once, since every effect takes as much memory as the whole.
-    found = torch.cat(
-        [covariance(hyper, between, networks[rows], networks, index[rows], index) for rows in _blocks(len(networks))]
-    )
+    found = known.new_empty(len(networks), len(networks))
+    for rows in _blocks(len(networks)):
+        some, place = index[rows].unique(return_inverse=True)
+        between = shared(hyper, contexts[some], contexts)
+        found[rows] = covariance(hyper, between, networks[rows], networks, place, index)
     found.diagonal().add_(known + noise(hyper, contexts)[index] + jitter)
     return found
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.models.budget_kernel import Contexts, Hyper, Networks, covariance, marginal, noise, own, shared
 
 
@@ -71,7 +72,12 @@ class Fitted:
         index = evidence.context[head.rows]
         used, self.index = index.unique(return_inverse=True)
         self.contexts, self.networks = evidence.contexts[used], evidence.networks[head.rows]
-        self.factor = torch.linalg.cholesky(marginal(head.hyper, self.contexts, self.networks, self.index, head.noise))
+        # In place, and by columns so that it is: a further copy would be of hundreds of megabytes.
+        self.factor = marginal(head.hyper, self.contexts, self.networks, self.index, head.noise).T
+        failed = torch.zeros((), dtype=torch.int32)
+        torch.linalg.cholesky_ex(self.factor, out=(self.factor, failed))
+        if failed:
+            raise CheckpointError("a process of the predictor of budgets has no covariance: its variances are damaged")
         self.weight = torch.cholesky_solve((head.target - head.mean)[:, None], self.factor)[:, 0]
 
     def posterior(self, context: Contexts, networks: Networks) -> tuple[torch.Tensor, torch.Tensor]:

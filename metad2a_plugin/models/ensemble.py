@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
-from metad2a_plugin.errors import CheckpointError
+from metad2a_plugin.models import states
 from metad2a_plugin.models.few_images import images_of_a_class, underestimate
 from metad2a_plugin.models.set_code import EMBEDDING_SCALES, OF_CLASSES, image_separability, remoteness, task_code
 from metad2a_plugin.plugins.predictor import Prediction
@@ -107,20 +107,10 @@ class SubspaceEnsemble:
 
     @classmethod
     def from_state_dict(cls, state: dict[str, torch.Tensor], space: SearchSpace) -> SubspaceEnsemble:
-        """Raises `CheckpointError` when a tensor is missing or unknown, or of another version of the space."""
-        names = set(_tensors())
-        # Checkpoints of the first versions do not say these.
-        missing, unknown = names - set(state) - {"response", "images"}, set(state) - names
-        if missing or unknown:
-            raise CheckpointError(f"not an ensemble predictor: missing {sorted(missing)}, unknown {sorted(unknown)}")
-        found = cls(space, **{name: tensor.float() for name, tensor in state.items()})
-        described = sum(part.shape[1] for part in space.describe(space.encode([])))
-        if described != len(found.cell_center):
-            raise CheckpointError(
-                f"it reads {len(found.cell_center)} descriptors of an architecture, and the installed space "
-                f"{space.name!r} has {described}"
-            )
-        return found
+        """Raises `SchemaError` when a tensor is missing, unknown, or not what `models.states` says of it."""
+        states.check_ensemble_shapes({name: tuple(tensor.shape) for name, tensor in state.items()}, space)
+        states.check_ensemble_values(state)
+        return cls(space, **{name: tensor.float() for name, tensor in state.items()})
 
     def to(self, device: str | torch.device) -> SubspaceEnsemble:
         return SubspaceEnsemble(self.space, **{name: tensor.to(device) for name, tensor in self.state_dict().items()})

@@ -24,6 +24,11 @@ SLOPE_VARIANCE = 0.25
 _LEVEL_VARIANCE = 4.0
 _NOISE_PRIOR = (0.1, 1.5)
 """Median of the noise's variance, and deviation of its logarithm."""
+_WIDE_NOISES, _WIDE_NOISE_PRIOR = (*_NOISES, 2.0), (0.5, 1.5)
+_SLOPE_PRIOR = (-2.0, -0.5, 0.0, -0.5)
+"""Logarithms of weights of `_SLOPES` where hyper-parameters are averaged: a prediction is made to say something."""
+_LEAST = 1e-3
+"""Hyper-parameters of less than this share of the best one's weight are left out."""
 _DEVIATION_PRIOR = (2.0, 1.0)
 """Shape and rate of the inverse gamma distribution of the squared deviation; values are standardised."""
 MOST = 128
@@ -85,12 +90,43 @@ def learn(pairs: Pairs, predicted: torch.Tensor, values: torch.Tensor, structure
         values: of them, standardised, float64 ``[n]``; one or more.
         structured: whether there is a structure to share strength by.
     """
+    tried, posterior = _grid(pairs, predicted, values, structured, _NOISES, _NOISE_PRIOR)
+    return tried[int(posterior.argmax())]
+
+
+def learn_all(
+    pairs: Pairs, predicted: torch.Tensor, values: torch.Tensor, structured: bool = True
+) -> list[tuple[float, Learned]]:
+    """Hyper-parameters with their weights, which sum to one, best first: of few values the best alone is a gamble.
+
+    Noise is expected beyond that of `learn`, and the prediction to say something: where few values say little about
+    others than themselves, the prediction is left as it is.
+
+    Args:
+        pairs, predicted, values, structured: as in `learn`.
+    """
+    tried, posterior = _grid(pairs, predicted, values, structured, _WIDE_NOISES, _WIDE_NOISE_PRIOR)
+    posterior = posterior + posterior.new_tensor(_SLOPE_PRIOR).repeat(len(posterior) // len(_SLOPES))
+    weights, order = posterior.softmax(0).sort(descending=True, stable=True)
+    count = int((weights > _LEAST * weights[0]).sum())
+    weights = weights[:count] / weights[:count].sum()
+    return [(weight, tried[i]) for weight, i in zip(weights.tolist(), order[:count].tolist(), strict=True)]
+
+
+def _grid(
+    pairs: Pairs,
+    predicted: torch.Tensor,
+    values: torch.Tensor,
+    structured: bool,
+    variances: tuple[float, ...],
+    noise_prior: tuple[float, float],
+) -> tuple[list[Learned], torch.Tensor]:
+    """All hyper-parameters that are tried, and the logarithm of their posterior, up to a constant, ``[tried]``."""
     n, (shape, rate) = len(values), _DEVIATION_PRIOR
     reaches = {share: _REACHES if share else _REACHES[:1] for share in (_SHARES if structured else _SHARES[:1])}
     kinds = [(share, length, reach) for share in reaches for length in _LENGTHS for reach in reaches[share]]
-    tried = [Learned(*kind, noise, 0.0, 1.0) for kind, noise in product(kinds, _NOISES)]
     own = torch.stack([Learned(*kind, 0.0, 0.0, 1.0).covariance(pairs) for kind in kinds])
-    noises = torch.tensor(_NOISES, dtype=torch.float64)
+    noises = torch.tensor(variances, dtype=torch.float64)
     covariances = own[:, None] + noises[:, None, None] * torch.eye(n, dtype=torch.float64)
     factors = torch.linalg.cholesky(covariances.reshape(-1, n, n))
     slopes = torch.tensor(_SLOPES, dtype=torch.float64)
@@ -100,12 +136,12 @@ def learn(pairs: Pairs, predicted: torch.Tensor, values: torch.Tensor, structure
     volume = factors.diagonal(dim1=1, dim2=2).log().sum(1)
     # The deviation is integrated out: a Student-t distribution.
     likelihood = -volume[:, None] - (shape + n / 2) * (rate + squares / 2).log()
-    center, spread = _NOISE_PRIOR
+    center, spread = noise_prior
     prior = -0.5 * ((noises / center).log() / spread).square()
-    best = int((likelihood + prior.repeat(len(kinds))[:, None]).argmax())
-    found, slope = tried[best // len(_SLOPES)], _SLOPES[best % len(_SLOPES)]
-    square = float(squares.flatten()[best])
-    return found._replace(slope=slope, deviation=math.sqrt((rate + square / 2) / (shape + n / 2 - 1)))
+    posterior = (likelihood + prior.repeat(len(kinds))[:, None]).flatten()
+    deviations = ((rate + squares.flatten() / 2) / (shape + n / 2 - 1)).sqrt().tolist()
+    tried = [(*kind, noise, slope) for kind, noise, slope in product(kinds, variances, _SLOPES)]
+    return [Learned(*one, deviation) for one, deviation in zip(tried, deviations, strict=True)], posterior
 
 
 def learned_from(n: int) -> int:
@@ -121,9 +157,29 @@ def squash(values: torch.Tensor) -> torch.Tensor:
 
     One unit is the best's distance from the median; what is lower than the median by more goes by its logarithm.
     """
-    middle = values.median()
-    found = (values - middle) / (values.max() - middle).clamp(min=1e-9)
+    middle, unit = _middle_and_unit(values)
+    found = (values - middle) / unit
     return torch.where(found < -1, -1 - (-1 - found).clamp(min=0).log1p(), found)
+
+
+def _middle_and_unit(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    middle = values.median()
+    unit = values.max() - middle
+    return middle, (unit if unit > 0 else values.std(correction=0)).clamp(min=1e-9)
+
+
+def unsquash(found: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """`squash` of these values the other way round, for any numbers ``[m]``; below the lowest it goes straight on.
+
+    Args:
+        found: squashed.
+        values: that were squashed, ``[n]``.
+    """
+    middle, unit = _middle_and_unit(values)
+    lowest = squash(values).min()
+    within = found.clamp(min=lowest)
+    drawn_out = torch.where(within < -1, -1 - (-1 - within).clamp(min=0).expm1(), within)
+    return middle + unit * (drawn_out + (found - within))
 
 
 def log_improvement(mean: torch.Tensor, std: torch.Tensor, best: float) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -17,7 +18,12 @@ from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.spaces.nasbench201.cell import EDGES
 from metad2a_plugin.utils.last_use import LastUse
+from metad2a_plugin.utils.schema import SchemaError
+from metad2a_plugin.utils.tensors import Shape, finite, same_shapes, shapes_of
 
+HEADS = 4
+"""Attention heads; the tensors do not tell."""
+_WIDEST = 2**14
 _BLOCK = 256  # graphs scored at a time, so that the hidden layer of [draws, graphs] stays small
 
 
@@ -125,13 +131,34 @@ class PaperAccuracy:
 
     @classmethod
     def from_state_dict(cls, state: dict[str, torch.Tensor], space: SearchSpace) -> PaperAccuracy:
-        """Raises KeyError or RuntimeError when tensors are missing, unknown or of another shape."""
-        weights = {name.removeprefix("network."): t for name, t in state.items() if name != "scale"}
-        latent, feature_dim = weights["set_encoder.images.0.fc_q.weight"].shape
-        hidden = weights["fc.weight"].shape[0]
-        network = PaperPredictor.of_space(space, feature_dim=feature_dim, hidden=hidden, latent=latent)
-        network.load_state_dict(weights)
-        return cls(network.eval(), *state["scale"].tolist())
+        """Raises `SchemaError` when tensors are missing, unknown, of another shape, or hold no numbers."""
+        network = _build(_sizes({name: tuple(tensor.shape) for name, tensor in state.items()}, space), space)
+        for name, tensor in state.items():
+            finite(name, tensor, least=-1e6, most=1e6)
+        network.load_state_dict({name.removeprefix("network."): t for name, t in state.items() if name != "scale"})
+        center, scale, noise = state["scale"].tolist()
+        if scale <= 0 or noise < 0:
+            raise SchemaError(f"'scale' must hold a center, a positive scale and a noise, got {[center, scale, noise]}")
+        return cls(network.eval(), center, scale, noise)
 
     def to(self, device: str | torch.device) -> PaperAccuracy:
         return replace(self, network=self.network.to(device))
+
+
+def _build(sizes: Mapping[str, int], space: SearchSpace) -> PaperPredictor:
+    return PaperPredictor.of_space(space, heads=HEADS, **sizes)
+
+
+def _sizes(shapes: Mapping[str, Shape], space: SearchSpace) -> dict[str, int]:
+    """The sizes that they say; raises `SchemaError` for shapes of another model, and builds nothing."""
+    axes = {"set_encoder.images.0.fc_q.weight": 2, "fc.weight": 2}
+    found = [shapes.get(f"network.{name}", ()) for name in axes]
+    if [len(shape) for shape in found] != [2, 2] or not all(0 < n <= _WIDEST for shape in found for n in shape):
+        raise SchemaError("it has not the matrices of the paper's predictor")
+    (latent, feature_dim), (hidden, _) = found
+    sizes = {"feature_dim": feature_dim, "hidden": hidden, "latent": latent}
+    if latent % HEADS:
+        raise SchemaError(f"a latent width of {latent} does not divide into {HEADS} heads")
+    expected = {f"network.{name}": shape for name, shape in shapes_of(lambda: _build(sizes, space)).items()}
+    same_shapes(shapes, expected | {"scale": (3,)})
+    return sizes

@@ -12,19 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.models.generator import PaperGenerator
-from metad2a_plugin.models.predictor import PaperPredictor
+from metad2a_plugin.models.predictor import HEADS, PaperPredictor
 from metad2a_plugin.nn.dag import Edges, predecessors
 from metad2a_plugin.spaces.nasbench201.cell import EDGES
+from metad2a_plugin.utils.schema import why
+from metad2a_plugin.utils.tensors import FLOATS, TensorFile, load_state
 
 ACCURACY_MEAN, ACCURACY_STD = 71.57154, 6.69316
 """Mean and standard deviation, in percent, of the 4,230 accuracies the released predictor was trained on."""
-HEADS = 4
-"""Attention heads of the released set encoders; the tensors do not tell."""
 
 _SET_ENCODER = {
     f"set_encoder.{ours}.{layer}": f"{theirs}.{name}"
@@ -107,16 +106,18 @@ def _read(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"no checkpoint file at {os.fspath(path)!r}; give the path of a state dict")
     try:
         if Path(path).suffix == ".safetensors":
-            state = load_file(path)
+            file = TensorFile(path)
+            file.require(FLOATS)
+            state = file.read()
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = load_state(path)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{os.fspath(path)!r} holds pickled objects or is damaged, and pickles can run code, so it is not read; "
             "save the weights alone, with torch.save(model.state_dict(), path)"
         ) from error
     except Exception as error:  # readers of damaged files fail in many ways
-        raise CheckpointError(f"{os.fspath(path)!r} cannot be read as a state dict: {error}") from error
+        raise CheckpointError(f"{os.fspath(path)!r} cannot be read as a state dict: {why(error)}") from error
     if not isinstance(state, dict) or not all(isinstance(t, torch.Tensor) for t in state.values()):
         raise CheckpointError(
             f"{os.fspath(path)!r} is not a state dict of named tensors; "

@@ -7,6 +7,7 @@ predictions are believed, how much noise there is and who learns from whom is le
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -16,9 +17,11 @@ from metad2a_plugin.models.evidence import (
     Learned,
     Pairs,
     learn,
+    learn_all,
     learned_from,
     log_improvement,
     squash,
+    unsquash,
 )
 from metad2a_plugin.spaces.base import SearchSpace
 
@@ -37,17 +40,30 @@ def structure_of(space: SearchSpace, vertices: torch.Tensor) -> Describe:
         vertices: simplified, encoded architectures, int64 ``[m, vertices]``.
     """
     known = space.describe(vertices).structure.double()
-    center, scale = known.mean(0), known.std(0, correction=0)
+    scale = known.std(0, correction=0)
     told = scale > 1e-9  # what is the same for all of them tells nothing
+    return _Structure(space, known.mean(0)[told], scale[told], told)
 
-    def describe(vertices: torch.Tensor) -> torch.Tensor:
-        return ((space.describe(vertices).structure.double() - center) / scale)[:, told]
 
-    return describe
+@dataclass(frozen=True)
+class _Structure:
+    """A function that can be pickled: see `structure_of`."""
+
+    space: SearchSpace
+    center: torch.Tensor
+    scale: torch.Tensor
+    told: torch.Tensor
+
+    def __call__(self, vertices: torch.Tensor) -> torch.Tensor:
+        return (self.space.describe(vertices).structure.double()[:, self.told] - self.center) / self.scale
 
 
 class ResidualProcess:
     """Posterior of values, given some of them and predictions of all.
+
+    Made so that few values do no harm to the order of a good prediction. Their low tail is drawn in (`squash`, twice):
+    a single bad network would else weigh more than the order of all good ones. And answers are averaged over
+    hyper-parameters (`learn_all`), of which few values do not tell the right ones.
 
     Args:
         told: simplified, encoded architectures, int64 ``[n, vertices]``; at least two.
@@ -57,8 +73,7 @@ class ResidualProcess:
         describe: of `structure_of`, to share strength between architectures of similar structure; None does not.
 
     Attributes:
-        center, scale: mean and standard deviation of the values: ``center + scale * mean`` is in their unit.
-        learned: the hyper-parameters.
+        learned: the hyper-parameters that are likeliest.
         slope: of standardised values on standardised predictions, as it is expected now: the weight of the prediction.
     """
 
@@ -72,28 +87,60 @@ class ResidualProcess:
     ) -> None:
         self._frame = _Frame.of(everything, describe)
         self._told = self._frame.points(told, predicted)
-        self.center, self.scale = values.mean(), values.std().clamp(min=1e-9)
-        self.learned = _learn(self._told, values)
-        covariance = self.learned.covariance(self._told.pairs(self._told))
-        self._factor = torch.linalg.cholesky(covariance + self.learned.noise * torch.eye(len(told)))
-        residual = (values - self.center) / self.scale - self.learned.slope * self._told.predicted
-        self._residual = torch.linalg.solve_triangular(self._factor, residual[:, None], upper=False)
-        weights = torch.linalg.solve_triangular(self._factor.T, self._residual, upper=True)[:, 0]
-        self.slope = self.learned.slope + SLOPE_VARIANCE * float(self._told.predicted @ weights)
+        self._values, squashed = values, squash(squash(values))
+        self._center, self._scale = squashed.mean(), squashed.std().clamp(min=1e-9)
+        standard = _standard(squashed)
+        first = self._told.first(learned_from(len(values)))
+        start = _standard(squashed[: len(first.predicted)])
+        every = learn_all(first.pairs(first), first.predicted, start, first.structure.shape[1] > 0)
+        self.learned = every[0][1]
+        pairs, self.slope = self._told.pairs(self._told), 0.0
+        self._members: list[_Member] = []
+        for weight, learned in every:
+            factor = torch.linalg.cholesky(learned.covariance(pairs) + learned.noise * torch.eye(len(told)))
+            residual = (standard - learned.slope * self._told.predicted)[:, None]
+            weights = torch.cholesky_solve(residual, factor)[:, 0]
+            slope = learned.slope + SLOPE_VARIANCE * float(self._told.predicted @ weights)
+            self.slope += weight * slope
+            self._members.append(_Member(weight, learned, factor, weights))
 
     def posterior(self, vertices: torch.Tensor, predicted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of standardised values, float64 ``[m]`` each.
+        """Mean and standard deviation of values that are squashed and standardised, float64 ``[m]`` each.
 
         Args:
             vertices: simplified, encoded architectures, int64 ``[m, vertices]``.
             predicted: of the same, float64 ``[m]``.
         """
         points = self._frame.points(vertices, predicted)
-        cross = self.learned.covariance(self._told.pairs(points))
-        whitened = torch.linalg.solve_triangular(self._factor, cross, upper=False)
-        variance = self.learned.variance(points.predicted) - whitened.square().sum(0)
-        mean = self.learned.slope * points.predicted + (whitened.T @ self._residual)[:, 0]
-        return mean, self.learned.deviation * variance.clamp(min=0).sqrt()
+        pairs = self._told.pairs(points)
+        mean = square = torch.zeros(len(vertices), dtype=torch.float64)
+        for weight, learned, factor, weights in self._members:
+            cross = learned.covariance(pairs)
+            whitened = torch.linalg.solve_triangular(factor, cross, upper=False)
+            variance = (learned.variance(points.predicted) - whitened.square().sum(0)).clamp(min=0)
+            own = learned.slope * points.predicted + weights @ cross
+            mean = mean + weight * own
+            square = square + weight * (own.square() + learned.deviation**2 * variance)
+        return mean, (square - mean.square()).clamp(min=0).sqrt()
+
+    def predict(self, vertices: torch.Tensor, predicted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Median, and half of the width of the middle 68%, in the unit of the values; arguments as of `posterior`."""
+        mean, std = self.posterior(vertices, predicted)
+        once = squash(self._values)
+        low, median, high = (
+            unsquash(unsquash(self._center + self._scale * one, once), self._values)
+            for one in (mean - std, mean, mean + std)
+        )
+        return median, (high - low) / 2
+
+
+class _Member(NamedTuple):
+    """What a process of some hyper-parameters needs to answer: factor ``[n, n]``, weights of the told ones ``[n]``."""
+
+    weight: float
+    learned: Learned
+    factor: torch.Tensor
+    weights: torch.Tensor
 
 
 class GrowingProcess:
@@ -117,14 +164,19 @@ class GrowingProcess:
     ) -> None:
         self._frame = _Frame.of(predicted, describe)
         self._candidates = self._frame.points(candidates, predicted)
+        self._squashed = squashed
+        self.forget()
+
+    def forget(self) -> None:
+        """Be as before the first value."""
+        size = len(self._candidates.vertices)
         self._told = self._candidates.first(0)
         self._values = torch.empty(0, dtype=torch.float64)
-        self._squashed = squashed
         self._learned: Learned | None = None
         self._learned_from = self._rows = 0
         self._factor = torch.zeros(0, 0, dtype=torch.float64)
-        self._whitened = torch.empty(0, len(candidates), dtype=torch.float64)
-        self._variance = torch.empty(len(candidates), dtype=torch.float64)
+        self._whitened = torch.empty(0, size, dtype=torch.float64)
+        self._variance = torch.empty(size, dtype=torch.float64)
 
     def __len__(self) -> int:
         return len(self._values)
@@ -137,7 +189,18 @@ class GrowingProcess:
             predicted: what was predicted of it.
             value: what was measured.
         """
-        point = self._frame.points(architecture[None], torch.tensor([predicted], dtype=torch.float64))
+        self._hear(self._frame.points(architecture[None], torch.tensor([predicted], dtype=torch.float64)), value)
+
+    def tell_of(self, candidate: int, value: float) -> None:
+        """Hear the value of a candidate, which is known already; the same as `tell`, but faster.
+
+        Args:
+            candidate: its number.
+            value: what was measured.
+        """
+        self._hear(_Points(*(part[candidate : candidate + 1] for part in self._candidates)), value)
+
+    def _hear(self, point: _Points, value: float) -> None:
         self._told = _Points(*(torch.cat(pair) for pair in zip(self._told, point, strict=True)))
         self._values = torch.cat((self._values, self._values.new_tensor([value])))
 

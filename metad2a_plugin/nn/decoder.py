@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import ConfigError, said
 from metad2a_plugin.nn.dag import Edges, MessageCell, predecessors
 
 INPUT, OUTPUT = 0, 1
@@ -36,7 +37,7 @@ class DagDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self._sources = predecessors(edges)
-        self._type_mask = type_mask or _any_inner_type(num_types)
+        self._type_mask = type_mask or partial(_any_inner_type, num_types=num_types)
         inner = range(len(self._sources) - 1)
         # The inner vertex that hears last of each vertex; -1 where none does.
         self._last_reader = [max((t for t in inner if u in self._sources[t]), default=-1) for u in inner]
@@ -178,7 +179,7 @@ class DagDecoder(nn.Module):
     def _check(self, temperature: float, tilt: torch.Tensor | None) -> None:
         if not temperature > 0:
             raise ConfigError(
-                f"temperature must be positive, got {temperature!r}; values near 0 give the likeliest type"
+                f"temperature must be positive, got {said(temperature)}; values near 0 give the likeliest type"
             )
         shape = (len(self._sources), self.cell.gru.input_size)
         if tilt is not None and (tilt.shape != shape or not tilt.isfinite().all()):
@@ -205,11 +206,8 @@ class DagDecoder(nn.Module):
         return state, pairs
 
 
-def _any_inner_type(num_types: int) -> TypeMask:
-    def mask(prefix: torch.Tensor) -> torch.Tensor:
-        return (torch.arange(num_types, device=prefix.device) > OUTPUT).expand(len(prefix), -1)
-
-    return mask
+def _any_inner_type(prefix: torch.Tensor, num_types: int) -> torch.Tensor:
+    return (torch.arange(num_types, device=prefix.device) > OUTPUT).expand(len(prefix), -1)
 
 
 def keys_below(key: torch.Tensor, child_log_p: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:

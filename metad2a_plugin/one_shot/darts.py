@@ -14,43 +14,65 @@ import torch
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from metad2a_plugin.one_shot.loop import Batch, GradientSearch
+from metad2a_plugin.one_shot.bilevel import Batch
+from metad2a_plugin.one_shot.loop import GradientSearch
 
 Tensors = Sequence[torch.Tensor]
 Loss = Callable[[Tensors, Tensors], torch.Tensor]
 """Of the upper variables (here alpha) and the lower ones (here w), a scalar."""
 
 
-def next_weights(loss: Loss, upper: Tensors, optimizer: torch.optim.SGD) -> list[torch.Tensor]:
+def next_weights(
+    loss: Loss, upper: Tensors, optimizer: torch.optim.SGD, differentiable: bool = False
+) -> list[torch.Tensor]:
     """The lower variables after the optimiser's next step, which is not taken.
 
     w' = w - xi * d loss(alpha, w) / dw, of section 2.3, with the momentum and the weight decay of the optimiser.
+
+    Args:
+        loss: what the step descends.
+        upper: variables that the loss depends on.
+        optimizer: of the lower ones.
+        differentiable: whether the step is part of their graph, so that its derivative by `upper` can be taken.
     """
     [group] = optimizer.param_groups
     lower: list[torch.Tensor] = group["params"]
-    gradients = torch.autograd.grad(loss(upper, lower), lower, materialize_grads=True)
+    gradients = torch.autograd.grad(loss(upper, lower), lower, create_graph=differentiable, materialize_grads=True)
     moved = []
     for w, gradient in zip(lower, gradients, strict=True):
         change = gradient + group["weight_decay"] * w.detach()
         # Not optimizer.state[w], which would make an empty entry.
         momentum = optimizer.state.get(w, {}).get("momentum_buffer")
         if momentum is not None:
-            change += group["momentum"] * momentum
+            change = change + group["momentum"] * momentum
+        # One whose step does not depend on `upper` is a leaf.
         moved.append((w.detach() - group["lr"] * change).requires_grad_())
     return moved
 
 
-def unrolled_gradient(
-    inner: Loss, outer: Loss, upper: Tensors, lower: Tensors, moved: Tensors, lr: float, difference: float = 0.01
-) -> list[torch.Tensor]:
-    """Gradient of ``outer(upper, moved)``, where `moved` is `lower` after a step of size `lr` down ``inner``.
+def unrolled_gradient(outer: Loss, upper: Tensors, moved: Tensors) -> list[torch.Tensor]:
+    """The exact gradient of ``outer(upper, moved)`` by `upper`; `moved` is of a differentiable `next_weights`.
 
-    With alpha for `upper`, w for `lower` and w' for `moved`, by the chain rule (eq. 7):
+    With alpha for `upper`, w for the lower variables and w' for `moved`, by the chain rule (eq. 7):
 
         d outer(alpha, w'(alpha)) / d alpha
             = d outer(alpha, w') / d alpha - lr * [d^2 inner(alpha, w) / d alpha dw] v,  v = d outer(alpha, w') / dw'.
 
-    The product with v is a difference of gradients at w +- eps * v, with eps = difference / ||v|| (eq. 8).
+    Autograd takes the product with v by differentiating the step once more; ReLUs, which are linear on both sides of
+    zero, have a second derivative of 0 there.
+
+    Returns:
+        One tensor for each of `upper`.
+    """
+    return list(torch.autograd.grad(outer(upper, moved), upper, materialize_grads=True))
+
+
+def differenced_gradient(
+    inner: Loss, outer: Loss, upper: Tensors, lower: Tensors, moved: Tensors, lr: float, difference: float = 0.01
+) -> list[torch.Tensor]:
+    """As `unrolled_gradient`, with the product with v as a difference of gradients at w +- eps * v (eq. 8).
+
+    eps is difference / ||v||. On small networks that crosses many kinks of their ReLUs, and is mostly noise.
 
     Args:
         inner: what the step descends; terms without `upper` may be left out here.
@@ -98,7 +120,8 @@ class DARTS(GradientSearch):
             batch: images and labels.
         """
         given = dict(zip(self._names, weights, strict=True))
-        logits = functional_call(self.supernet, given, (batch.images, alpha[0].softmax(1)))
+        inputs = batch.images, alpha[0].softmax(1)
+        logits = functional_call(self.supernet, given, inputs, tie_weights=self._tied)
         return F.cross_entropy(logits, batch.labels, reduction="none")
 
     def loss(
@@ -114,16 +137,31 @@ class DARTS(GradientSearch):
 
     def _step_alpha(self, train: Batch, bank: Batch, selection: torch.Tensor | None = None) -> Tensors:
         """Algorithm 1, line 1; returns w', which for first order is w (xi = 0)."""
-        inner, outer = partial(self.loss, batch=train), partial(self.loss, batch=bank, selection=selection)
-        moved: Tensors = self._weights
-        if self.config.order == 1:
-            [self.alpha.grad] = torch.autograd.grad(outer([self.alpha], moved), [self.alpha])
-        else:
-            moved = next_weights(inner, [self.alpha], self.optimizer)
-            lr = self.optimizer.param_groups[0]["lr"]
-            [self.alpha.grad] = unrolled_gradient(inner, outer, [self.alpha], self._weights, moved, lr)
+        moved, self.alpha.grad = self.alpha_gradient(train, bank, self.config.second_order, selection)
         self.alpha_optimizer.step()
         return moved
+
+    def alpha_gradient(
+        self, train: Batch, bank: Batch, second_order: str, selection: torch.Tensor | None = None
+    ) -> tuple[Tensors, torch.Tensor]:
+        """w', and the gradient that alpha descends, ``[decisions, operations]``; nothing is changed.
+
+        Args:
+            train, bank: batches of the two halves.
+            second_order: as in `SearchConfig`.
+            selection: see `loss`.
+        """
+        inner, outer = partial(self.loss, batch=train), partial(self.loss, batch=bank, selection=selection)
+        alpha: Tensors = [self.alpha]
+        moved: Tensors = self._weights
+        if second_order != "none":
+            moved = next_weights(inner, alpha, self.optimizer, differentiable=second_order == "exact")
+        if second_order == "finite-differences":
+            lr = self.optimizer.param_groups[0]["lr"]
+            [gradient] = differenced_gradient(inner, outer, alpha, self._weights, moved, lr)
+        else:
+            [gradient] = unrolled_gradient(outer, alpha, moved)
+        return [weight.detach() for weight in moved], gradient
 
     def _step_weights(self, train: Batch) -> torch.Tensor:
         """Algorithm 1, line 2."""

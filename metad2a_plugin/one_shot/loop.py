@@ -1,4 +1,4 @@
-"""What the searches by gradients share: the two halves of the data, the schedule, the log and the state."""
+"""What DARTS and Learning by Passing Tests share: the supernet and its mixture, the schedule and the log."""
 
 from __future__ import annotations
 
@@ -6,58 +6,31 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from metad2a_plugin.data.dataset import ImageDataset
-from metad2a_plugin.data.streamed import Pixels
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.one_shot.bilevel import Batch, BilevelSearch
 from metad2a_plugin.one_shot.config import SearchConfig
 from metad2a_plugin.one_shot.outcome import SearchEpoch, SearchOutcome, best_cell
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space
 from metad2a_plugin.spaces.base import SearchSpace
-from metad2a_plugin.spaces.interfaces import weight_sharing
-from metad2a_plugin.training.config import TrainConfig
-from metad2a_plugin.training.images import TrainingData, augmented, prepare
-from metad2a_plugin.training.loop import TrainingLoop, cosine
-from metad2a_plugin.utils.kept import digest
-from metad2a_plugin.utils.torch_device import seeded, usable
+from metad2a_plugin.spaces.interfaces import WeightSharing, weight_sharing
+from metad2a_plugin.training.images import TrainingData
+from metad2a_plugin.training.loop import cosine
+from metad2a_plugin.utils.torch_device import seeded
 
-_FORMAT = 1
 _EVALUATION_BATCH = 512
 
 
-class Batch(NamedTuple):
-    """Normalised images float32 ``[b, 3, size, size]`` and labels int64 ``[b]``."""
-
-    images: torch.Tensor
-    labels: torch.Tensor
-
-
-def halves(dataset: ImageDataset, config: SearchConfig) -> TrainingData:
-    """Decode a dataset and split it, class by class, into the training half and the architecture half.
-
-    The latter is called the validation part in what is returned.
-
-    Raises:
-        DatasetError: no class has two images; or too many images are broken.
-    """
-    split = TrainConfig(input_size=config.input_size, validation=0.5, split_seed=config.split_seed)
-    return prepare(dataset.alone(), split)
-
-
-class GradientSearch(TrainingLoop[SearchEpoch]):
-    """A search in progress; its state is the `parts`, with the architecture parameters, and the history.
+class GradientSearch(BilevelSearch[SearchEpoch]):
+    """A `BilevelSearch` in a supernet; its state is the `parts`, with the architecture parameters, and the history.
 
     Args:
-        dataset: images, or the result of `halves` with the same settings.
+        dataset, run_dir: as of `BilevelSearch`.
         config: settings; None takes the defaults.
-        run_dir: after each epoch the state is saved in a folder in it that is named by method, data and settings; an
-            interrupted search goes on from there, a finished one is not repeated.
         space: whose architectures share the weights, `WeightSharing`; None takes the default one.
 
     Raises:
@@ -66,11 +39,9 @@ class GradientSearch(TrainingLoop[SearchEpoch]):
         DatasetError: see `halves`.
     """
 
-    name: str
     config: SearchConfig
     line = SearchEpoch
-    FILES = ("search.pt", "epochs.csv")
-    RESTART = "remove it to search from the start"
+    space: WeightSharing
 
     def __init__(
         self,
@@ -79,23 +50,19 @@ class GradientSearch(TrainingLoop[SearchEpoch]):
         run_dir: str | os.PathLike[str] | None = None,
         space: SearchSpace | None = None,
     ) -> None:
-        self.space = weight_sharing(get_space(DEFAULT_SPACE) if space is None else space)
+        sharing = weight_sharing(get_space(DEFAULT_SPACE) if space is None else space)
         config = config or SearchConfig()
-        config = replace(config, options=self.space.all_options(config.options))
-        super().__init__(config, usable(config.device), "the supernet")
-        self.data = dataset if isinstance(dataset, TrainingData) else halves(dataset, config)
-        if self.data.split != (config.input_size, 0.5, config.split_seed):
-            raise ConfigError(
-                f"the data were prepared with (input_size, validation, split_seed) = {self.data.split}, the search "
-                f"needs {(config.input_size, 0.5, config.split_seed)}; call halves() with the same settings"
-            )
+        config = replace(config, options=sharing.all_options(config.options))
+        super().__init__(dataset, config, run_dir, sharing, "the supernet")
         with seeded((config.seed,), self.device):
-            self.supernet = self.space.supernet(len(self.data.class_names), **config.options)
+            self.supernet = sharing.supernet(len(self.data.class_names), **config.options)
         self.supernet.to(self.device)
         self._names = [name for name, _ in self.supernet.named_parameters()]
         self._weights = list(self.supernet.parameters())
+        # Looking for tied weights anew in each call would take a tenth of a step.
+        self._tied = len(list(self.supernet.named_parameters(remove_duplicate=False))) > len(self._names)
         # Zeros, so that at first all operations have equal weight (Liu et al., appendix A.1).
-        self.alpha = nn.Parameter(torch.zeros(len(self.space.options), len(self.space.operations), device=self.device))
+        self.alpha = nn.Parameter(torch.zeros(len(sharing.options), len(sharing.operations), device=self.device))
         self.optimizer = torch.optim.SGD(self._weights, config.lr, config.momentum, weight_decay=config.weight_decay)
         self.alpha_optimizer = torch.optim.Adam(
             [self.alpha], config.alpha_lr, (0.5, 0.999), weight_decay=config.alpha_weight_decay
@@ -106,8 +73,6 @@ class GradientSearch(TrainingLoop[SearchEpoch]):
             "optimizer": self.optimizer,
             "alpha_optimizer": self.alpha_optimizer,
         }
-        self.batches = -(-len(self.data.labels) // config.batch_size)
-        self.dir = None if run_dir is None else Path(run_dir) / f"{self.name}-{self.key}"
 
     @abstractmethod
     def _step(self, step: int, train: Batch, bank: Batch) -> torch.Tensor:
@@ -121,41 +86,26 @@ class GradientSearch(TrainingLoop[SearchEpoch]):
         return {}
 
     def run(self, on_epoch: Callable[[SearchEpoch], None] = lambda epoch: None) -> SearchOutcome:
-        """Search what is left to search.
-
-        The same arguments give the same result on the CPU (with the same number of threads), interrupted or not.
+        """`search`, and what was found.
 
         Args:
             on_epoch: called with each new line of the log.
 
         Raises:
-            ConfigError: the loss is not finite, or `run_dir` cannot be written.
-            CheckpointError: the state in `run_dir` is damaged.
+            ConfigError, CheckpointError: as of `search`.
         """
-        self.complete(on_epoch, self.dir)
+        self.search(on_epoch)
         return SearchOutcome(
             self.space, self.alpha.detach().cpu().clone(), tuple(self.history), self.config.allow_none
         )
 
-    def batch(self, images: Pixels, labels: torch.Tensor, chosen: torch.Tensor) -> Batch:
-        """Some of the images, normalised by mean and deviation of the training half."""
-        return Batch(self._normalised(images[chosen]), labels[chosen].to(self.device))
-
-    def _normalised(self, images: torch.Tensor) -> torch.Tensor:
-        mean, std = (torch.tensor(v, device=self.device)[:, None, None] for v in (self.data.mean, self.data.std))
-        return (images.to(self.device).float() / 255 - mean) / std
-
     def _epoch(self, index: int) -> SearchEpoch:
-        config, data = self.config, self.data
-        order = torch.randperm(len(data.labels)).tensor_split(self.batches)
-        bank = draws(len(data.validation_labels), self.batches, len(order[0]))
-        images = augmented(data.images[:], config.flip) if config.augment else data.images
+        config = self.config
         self._begin(index)
         losses = []
-        for step, (train, held_out) in enumerate(zip(order, bank, strict=True)):
+        for step, (train, bank) in enumerate(self.pairs()):
             lr = cosine(self.optimizer, config.lr, index * self.batches + step, self.batches * config.epochs)
-            tested = self.batch(data.validation_images, data.validation_labels, held_out)
-            losses.append(self._step(step, self.batch(images, data.labels, train), tested))
+            losses.append(self._step(step, train, bank))
         loss = float(torch.stack(losses).mean())
         cell = best_cell(self.space, self.alpha, config.allow_none)
         mixture = self.alpha.detach().softmax(1)
@@ -193,18 +143,3 @@ class GradientSearch(TrainingLoop[SearchEpoch]):
         self.supernet.train()
         right = logits.argmax(1) == labels[order]
         return float(F.cross_entropy(logits, labels[order])), 100 * right.double().mean().item()
-
-    @property
-    def key(self) -> str:
-        space = {} if self.space.name == DEFAULT_SPACE else {"space": self.space.name}
-        return digest((_FORMAT, self.name, self.config.to_dict() | {"device": ""} | space, self.data.fingerprint))
-
-
-def draws(count: int, batches: int, size: int) -> list[torch.Tensor]:
-    """So many batches of indices below `count`, in random order, which begins anew where it ends.
-
-    Draws come from the global CPU generator.
-    """
-    order = torch.randperm(count)
-    steps = torch.arange(batches * min(size, count)).view(batches, -1) % count
-    return list(order[steps])

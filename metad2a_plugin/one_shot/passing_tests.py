@@ -10,7 +10,9 @@ s(x) = softmax(V(E(x)))_1. The selected images are the test. Three stages depend
     3. alpha descends  L_test = sum of s(x) loss(alpha, W; x) / sum of s(x),  and V descends
        lambda * loss(E, C; tester's validation part) - L_test: a test should be hard, and worth learning from.
 
-Each is solved by one step, through which the later stages differentiate. The learner's training half and the bank
+Each is solved by one step, through which the later stages differentiate, by finite differences or exactly as
+`SearchConfig.second_order` says. V hears of the tester's validation only through the step of E and C: with ``"none"``,
+which takes W as it is, V differentiates exactly. The learner's training half and the bank
 are DARTS's two halves, so that the learner sees what it sees in DARTS. The tester trains on one half of the training
 half and is validated on the other: neither meets the bank.
 """
@@ -27,9 +29,16 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from metad2a_plugin.data.dataset import ImageDataset
+from metad2a_plugin.one_shot.bilevel import Batch, draws
 from metad2a_plugin.one_shot.config import SearchConfig
-from metad2a_plugin.one_shot.darts import DARTS, Tensors, next_weights, unrolled_gradient, weighted_mean
-from metad2a_plugin.one_shot.loop import Batch, draws
+from metad2a_plugin.one_shot.darts import (
+    DARTS,
+    Tensors,
+    differenced_gradient,
+    next_weights,
+    unrolled_gradient,
+    weighted_mean,
+)
 from metad2a_plugin.spaces.base import SearchSpace
 from metad2a_plugin.training.images import TrainingData
 from metad2a_plugin.utils.checks import FINITE, TINY, settings
@@ -156,7 +165,7 @@ class PassingTests(DARTS):
 
     def _answers(self, tester: Tensors, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         found: tuple[torch.Tensor, torch.Tensor] = functional_call(
-            self.tester, dict(zip(self._tester_names, tester, strict=True)), (batch.images,)
+            self.tester, dict(zip(self._tester_names, tester, strict=True)), (batch.images,), tie_weights=False
         )
         return found
 
@@ -176,7 +185,8 @@ class PassingTests(DARTS):
         selector, tester = list(self.selector.parameters()), self._tester_weights
         stage_two = partial(self.stage_two, batch=learned, bank=bank)
         # (E', C') = (E, C) - lr * d L_tester / d(E, C).
-        moved = next_weights(stage_two, selector, self.tester_optimizer)
+        exact = self.config.second_order != "finite-differences"
+        moved = next_weights(stage_two, selector, self.tester_optimizer, differentiable=exact)
         with torch.no_grad():
             selection = self.selection(selector, moved, bank)
         # alpha, with the s(x) of V and E' held fixed and W' = W - xi * dL(alpha, W) / dW, L on the training half:
@@ -188,9 +198,11 @@ class PassingTests(DARTS):
         with torch.no_grad():
             losses = self.losses([self.alpha], weights, bank)
         stage_three = partial(self.stage_three, validation=validation, bank=bank, losses=losses)
-        gradients = unrolled_gradient(
-            partial(self.bank_loss, bank=bank), stage_three, selector, tester, moved, self.config.tester_lr
-        )
+        if exact:
+            gradients = unrolled_gradient(stage_three, selector, moved)
+        else:
+            inner = partial(self.bank_loss, bank=bank)
+            gradients = differenced_gradient(inner, stage_three, selector, tester, moved, self.config.tester_lr)
         for parameter, gradient in zip(selector, gradients, strict=True):
             parameter.grad = gradient
         self.selector_optimizer.step()

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
 from metad2a_plugin.data.dataset import ImageDataset
-from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.errors import CheckpointError, ConfigError, said
 from metad2a_plugin.nn.normalized import NormalizedNetwork
 from metad2a_plugin.plugins.registry import DEFAULT_SPACE, get_space
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
@@ -26,8 +25,25 @@ from metad2a_plugin.spaces.interfaces import WeightSharing, weight_sharing
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.fit import Epoch, Fit
 from metad2a_plugin.training.images import TrainingData, prepare
-from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.files import UNREADABLE, write_atomically
 from metad2a_plugin.utils.kept import digest
+from metad2a_plugin.utils.locks import alone_in
+from metad2a_plugin.utils.schema import (
+    SchemaError,
+    anything,
+    flag,
+    integer,
+    list_of,
+    mapping_of,
+    number,
+    one_of,
+    optional,
+    parse_json,
+    record,
+    text,
+    why,
+)
+from metad2a_plugin.utils.tensors import FLOATS, INTEGERS, TensorFile, same_shapes, shapes_of
 from metad2a_plugin.utils.torch_device import usable
 
 FORMAT = "metad2a-supernet-1"
@@ -110,11 +126,13 @@ class SharedWeights(Fit):
             run_dir: after each epoch the state is saved in it, and an interrupted training goes on from there.
 
         Raises:
-            ConfigError: the loss is not finite.
+            ConfigError: the loss is not finite, or another process trains the same in `run_dir`.
             CheckpointError: the state in `run_dir` is damaged.
         """
         self.path.choices = None
-        self.complete(report, None if run_dir is None else Path(run_dir) / f"supernet-{self.key}")
+        folder = None if run_dir is None else Path(run_dir) / f"supernet-{self.key}"
+        with alone_in(folder):
+            self.complete(report, folder)
 
     def evaluate(self, architecture: Architecture) -> float:
         """Train one epoch along the path of an architecture, as long as the schedule lasts; then its accuracy.
@@ -195,17 +213,27 @@ class SharedWeights(Fit):
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     try:
-        with safe_open(path, "pt") as file:
-            found = file.metadata() or {}
-            if found.get("format") != FORMAT:
-                raise ValueError(f"its format is {found.get('format')!r}")
-            about: dict[str, Any] = json.loads(found["supernet"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            about.setdefault("space", DEFAULT_SPACE)
-            space, options = weight_sharing(get_space(about["space"])), TrainConfig.from_dict(about["config"]).options
-            space.supernet(len(about["class_names"]), **options).load_state_dict(tensors)
-            return tensors, about | {"data": str(about["data"])}
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        file = TensorFile(path)
+        if file.metadata.get("format") != FORMAT:
+            raise SchemaError(f"its format is {said(file.metadata.get('format'))}")
+        about = _ABOUT({"space": DEFAULT_SPACE, **_OBJECT(parse_json(file.metadata.get("supernet", "")), "")}, "")
+        space, options = weight_sharing(get_space(about["space"])), TrainConfig.from_dict(about["config"]).options
+        file.require((*FLOATS, *INTEGERS))
+        same_shapes(file.shapes, shapes_of(lambda: space.supernet(len(about["class_names"]), **options)))
+        return file.read(), about
+    except UNREADABLE as error:
         raise CheckpointError(
-            f"{str(path)!r} is no supernet ({error}); write one with metad2a train-supernet"
+            f"{str(path)!r} is no supernet ({why(error)}); write one with metad2a train-supernet"
         ) from error
+
+
+_OBJECT = mapping_of(anything)
+_SETTING = optional(one_of(flag, integer(-(2**31), 2**31), number(-1e9, 1e9), text(most=10_000)))
+_ABOUT = record(
+    {
+        "class_names": list_of(text(most=10_000), 1, 100_000),
+        "data": text(1, 1000),
+        "config": mapping_of(_SETTING),
+        "space": text(1, 200),
+    }
+)

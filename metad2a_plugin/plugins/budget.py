@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeAlias, Union
 
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import ConfigError, said
 from metad2a_plugin.utils import files
-from metad2a_plugin.utils.checks import FINITE, TINY, integer, settings
+from metad2a_plugin.utils.checks import FINITE, TINY, NamedSettings, integer, settings
 
 VALIDATION = 0.2
 """Share of a dataset's images that a training holds out unless told."""
@@ -26,7 +26,7 @@ AnyBudget: TypeAlias = Union["Budget", Mapping[str, Any], None]
 
 
 @dataclass(frozen=True)
-class Budget:
+class Budget(NamedSettings):
     """How long, on what and in which size a network is trained; in its place None means long training.
 
     Attributes:
@@ -54,11 +54,11 @@ class Budget:
     def __post_init__(self) -> None:
         settings(self, _LEAST, _RANGES)
         if not isinstance(self.flip, bool):
-            raise ConfigError(f"flip must be true or false, got {self.flip!r}")
+            raise ConfigError(f"flip must be true or false, got {said(self.flip)}")
         if self.images is not None:
             integer("images", self.images, 1)
         if not isinstance(self.options, Mapping):
-            raise ConfigError(f"options must be options of the network by name, got {self.options!r}")
+            raise ConfigError(f"options must be options of the network by name, got {said(self.options)}")
         object.__setattr__(self, "options", dict(self.options))
         if clash := self.options.keys() & self.names():
             raise ConfigError(f"{min(clash)} is a setting of the budget, no option of the network; give it by itself")
@@ -81,7 +81,8 @@ class Budget:
         if given is None or isinstance(given, Budget):
             return given
         if not isinstance(given, Mapping):
-            raise ConfigError(f"budget must be a Budget or settings by name, such as {{'epochs': 30}}, got {given!r}")
+            example = {"epochs": 30}
+            raise ConfigError(f"budget must be a Budget or settings by name, such as {example}, got {said(given)}")
         return cls.from_dict(given)
 
     def to_dict(self) -> dict[str, Any]:

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from metad2a_plugin.plugins.budget import Budget
 from metad2a_plugin.spaces.base import Architectures, SearchSpace
+from metad2a_plugin.utils.checks import instance
 from metad2a_plugin.utils.lazy import torch
+from metad2a_plugin.utils.parameters import Parameterized
 
 if TYPE_CHECKING:
     from metad2a_plugin.plugins.task import Task
@@ -55,8 +57,8 @@ class Prediction:
         return Prediction(torch.cat([self.mean, other.mean]), std, self.percent and other.percent)
 
 
-class Predictor(ABC):
-    """Ranks architectures.
+class Predictor(Parameterized, ABC):
+    """Ranks architectures; has `get_params` and `set_params`, can be pickled and cloned by scikit-learn.
 
     Attributes:
         name: the registry name it was made by; else that of the class.
@@ -85,6 +87,7 @@ class Predictor(ABC):
     budget: Budget | None = None
 
     def __init__(self, space: SearchSpace) -> None:
+        instance("space", space, SearchSpace, "a search space, such as get_space('nasbench201')")
         self.space = space
         self.name = self.name or type(self).__name__
 

@@ -28,12 +28,12 @@ from numbers import Integral, Real
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import ConfigError, said
 from metad2a_plugin.plugins.budget import AnyBudget, Budget, refused
 from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import SearchSpace
-from metad2a_plugin.utils.checks import did_you_mean
+from metad2a_plugin.utils.checks import did_you_mean, instance
 
 if TYPE_CHECKING:
     from metad2a_plugin.plugins.classes import EncoderClass, PredictorClass, StrategyClass
@@ -53,6 +53,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "strategies": {
         "area": "metad2a_plugin.strategies.area:AREA",
         "darts": "metad2a_plugin.strategies.one_shot:DARTSStrategy",
+        "fuse": "metad2a_plugin.strategies.fuse:FUSEStrategy",
         "local-search": "metad2a_plugin.strategies.local_search:LocalSearch",
         "lpt": "metad2a_plugin.strategies.one_shot:LPTStrategy",
         "mdenas": "metad2a_plugin.strategies.mdenas:MDENAS",
@@ -134,7 +135,7 @@ class Entry:
             ) from error
         base = _imported(_BASES[self.kind])
         if not (isinstance(loaded, type) and issubclass(loaded, base)):
-            raise ConfigError(f"{where}, must be a subclass of {base.__module__}.{base.__name__}, got {loaded!r}")
+            raise ConfigError(f"{where}, must be a subclass of {base.__module__}.{base.__name__}, got {said(loaded)}")
         return loaded
 
     @property
@@ -168,7 +169,7 @@ class Entry:
         for parameter in self.parameters:
             if parameter.name in options and not _fits(parameter, value := options[parameter.name]):
                 expected = " or ".join(_PLAIN[kind][1] for kind in _kinds(parameter))
-                raise ConfigError(f"{parameter.name} must be {expected}, got {value!r}, for {self.name!r}")
+                raise ConfigError(f"{parameter.name} must be {expected}, got {said(value)}, for {self.name!r}")
         return partial(kind, **options)
 
 
@@ -222,6 +223,7 @@ def entry(kind: str, name: str) -> Entry:
     Raises:
         ConfigError: no such kind or name, or two distributions offer it.
     """
+    instance(f"a name among the {kind}", name, str, "text")
     if name in _built_in(kind):
         return Entry(kind, name)
     points = _plug_ins(kind).get(name, [])
@@ -294,7 +296,7 @@ def _imported(path: str) -> Any:
 
 
 def _built_in(kind: str) -> dict[str, str]:
-    if kind not in BUILT_IN:
+    if not isinstance(kind, str) or kind not in BUILT_IN:
         raise ConfigError(f"unknown kind {kind!r}; the kinds are {', '.join(BUILT_IN)}")
     return BUILT_IN[kind]
 

@@ -12,14 +12,16 @@ A whole plug-in::
 
 from __future__ import annotations
 
+import inspect
 import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.errors import CheckpointError, ConfigError, said
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.utils.checks import instance, integer
 from metad2a_plugin.utils.progress import Progress
 
 
@@ -38,6 +40,8 @@ class Strategy(ABC):
     network_settings: tuple[str, ...] = ()
 
     def __init__(self, space: SearchSpace, *, seed: int = 0) -> None:
+        instance("space", space, SearchSpace, "a search space, such as get_space('nasbench201')")
+        integer("seed", seed, 0)
         self.space = space
         self.seed = seed
         self.rng = random.Random(seed)
@@ -57,6 +61,14 @@ class Strategy(ABC):
         """
         return False
 
+    @classmethod
+    def taken_from_training(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """What `train_search` hands on to the strategy, made with these options, unless they are given with them.
+
+        These are its `network_settings`, and ``run_dir`` if it has such an argument.
+        """
+        return (*cls.network_settings, *["run_dir"] * ("run_dir" in inspect.signature(cls).parameters))
+
     def prepare(self, progress: Progress = lambda stage, done, total, note: None) -> None:  # noqa: B027 - most need none
         """Do what takes long before the first `ask`, which does it otherwise, without a word.
 
@@ -71,7 +83,7 @@ class Strategy(ABC):
             ConfigError: `n` is not a positive integer.
         """
         if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-            raise ConfigError(f"ask(n) needs a positive integer, got {n!r}")
+            raise ConfigError(f"ask(n) needs a positive integer, got {said(n)}")
         return self._ask(n)
 
     def tell(self, architecture: Architecture, value: float) -> None:
@@ -170,7 +182,7 @@ def _finite(what: str, value: Any, advice: str = "") -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise ConfigError(f"{what} needs a finite number (higher is better), got {value!r}{advice}")
+        raise ConfigError(f"{what} needs a finite number (higher is better), got {said(value)}{advice}")
     return number
 
 
@@ -185,6 +197,11 @@ def maximize(
         queries: architectures that values are asked of.
         batch: how many together.
     """
+    instance("strategy", strategy, Strategy, "a strategy, such as get_strategy('random')(space)")
+    if not callable(values):
+        raise ConfigError(f"values must be a function of a list of architectures, got {type(values).__name__}")
+    integer("queries", queries, 0)
+    integer("batch", batch, 1)
     done = 0
     while done < queries and (asked := strategy.ask(min(batch, queries - done))):
         for architecture, value in zip(asked, values(asked), strict=True):

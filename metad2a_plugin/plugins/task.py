@@ -47,7 +47,7 @@ class Task:
 
     def __post_init__(self) -> None:
         given = self.__dict__["features"]
-        if isinstance(given, (torch.Tensor, np.ndarray)):
+        if not hasattr(given, "dim") or isinstance(given, (torch.Tensor, np.ndarray)):
             features = _features(given, self.name)
             object.__setattr__(self, "features", features)
             object.__setattr__(self, "_rows", features)
@@ -156,7 +156,13 @@ def class_means(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def _features(given: torch.Tensor | np.ndarray, name: str) -> torch.Tensor:
-    features = torch.as_tensor(given).detach()
+    try:
+        features = torch.as_tensor(given).detach()
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise DatasetError(
+            f"a task needs features [images, dim], numbers, got {type(given).__name__} for {name!r} ({error}); make a "
+            "task of images with extract_task(load_dataset(...))"
+        ) from None
     if features.ndim != 2:
         raise DatasetError(f"a task needs features [images, dim], got shape {list(features.shape)} for {name!r}")
     if features.is_complex() or features.dtype == torch.bool:
@@ -170,7 +176,13 @@ def _features(given: torch.Tensor | np.ndarray, name: str) -> torch.Tensor:
 
 
 def _classes(given: torch.Tensor | np.ndarray, name: str) -> torch.Tensor:
-    labels = torch.as_tensor(given).detach().cpu()
+    try:
+        labels = torch.as_tensor(given).detach().cpu()
+    except (RuntimeError, TypeError, ValueError):
+        raise DatasetError(
+            f"labels of {name!r} are {type(given).__name__}; expected the class of each image, whole numbers from 0 to "
+            "classes-1 [images]"
+        ) from None
     whole = labels.ndim == 1 and not labels.is_complex() and bool((labels == labels.long()).all())
     if not whole or (len(labels) and int(labels.min()) < 0):
         raise DatasetError(

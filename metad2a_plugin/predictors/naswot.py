@@ -20,7 +20,7 @@ from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.spaces.base import Architecture, Architectures, SearchSpace
 from metad2a_plugin.utils.checks import integer
 from metad2a_plugin.utils.progress import stages
-from metad2a_plugin.utils.torch_device import seeded, usable
+from metad2a_plugin.utils.torch_device import refuse_other_dtypes, seeded, usable
 
 BLOCKS = 4
 """The matrix is symmetric: of so many rows and columns of blocks, those below the diagonal are left out."""
@@ -167,6 +167,7 @@ class NASWOTPredictor(Predictor):
             )
         if input_size is not None:
             integer("input_size", input_size, 1)
+        refuse_other_dtypes()
         self.seed, self.progress, self.network = seed, progress, options
         self.device = usable(device)
         try:
@@ -180,6 +181,7 @@ class NASWOTPredictor(Predictor):
         self.images = minibatch(images, batch_size, size, seed).to(self.device, memory_format=torch.channels_last)
 
     def predict(self, task: Task | None, architectures: Architectures) -> Prediction:
+        refuse_other_dtypes()
         asked = [self.space.validate(architecture) for architecture in self.space.decode(architectures)]
         wanted, scores = dict.fromkeys(asked), dict[Architecture, float]()
         with stages(self.progress, brief=True) as report:

@@ -21,7 +21,7 @@ from metad2a_plugin.candidates.find import CANDIDATES, EXHAUSTIVE, random_draw
 from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.candidates.pool import Pool
 from metad2a_plugin.candidates.speed import Speed, workload_of
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import ConfigError, said
 from metad2a_plugin.plugins.budget import Budget
 from metad2a_plugin.plugins.predictor import Prediction
 from metad2a_plugin.plugins.task import Task
@@ -192,7 +192,7 @@ def find_designs(
     begin = time.perf_counter()
     integer("top", top, 1)
     if not isinstance(minutes, (int, float)) or not 0 < minutes < float("inf"):
-        raise ConfigError(f"minutes must be a positive number, such as 20, got {minutes!r}")
+        raise ConfigError(f"minutes must be a positive number, such as 20, got {said(minutes)}")
     space, limits = searcher.space, limits or Limits(searcher.space)
     given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
     decided = Budget(lr=lr, flip=flip, **{name: value for name, value in given.items() if value is not None})

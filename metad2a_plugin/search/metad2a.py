@@ -1,9 +1,6 @@
 """From a dataset to ranked architectures: `MetaD2A.search`.
 
->>> from metad2a_plugin import MetaD2A
 >>> result = MetaD2A.from_pretrained("nasbench201").search("sklearn:digits", top=3)  # doctest: +SKIP
->>> result.best.architecture_str  # doctest: +SKIP
-'|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|'
 """
 
 from __future__ import annotations
@@ -11,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from copy import copy
 from functools import cache, partial
 from typing import Any
 
@@ -18,7 +16,7 @@ import torch
 
 from metad2a_plugin.candidates.chains import Chains
 from metad2a_plugin.candidates.find import Effort
-from metad2a_plugin.candidates.generate import Draw
+from metad2a_plugin.candidates.generate import Draw, of_part
 from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.data import ImageDataset, Task, extract_task, get_encoder, load_dataset
 from metad2a_plugin.data.checks import check_scale
@@ -34,16 +32,18 @@ from metad2a_plugin.search.predictor import CheckpointPredictor
 from metad2a_plugin.search.ranking import Origin, Ranking, rank
 from metad2a_plugin.search.result import SearchResult
 from metad2a_plugin.search.scoring import task_of
+from metad2a_plugin.search.sharing import SharedModel
 from metad2a_plugin.spaces.base import Architectures, SearchSpace
-from metad2a_plugin.utils.checks import integer, one_of
+from metad2a_plugin.spaces.restricted import RestrictedSpace
+from metad2a_plugin.utils.checks import instance, integer, one_of
 from metad2a_plugin.utils.last_use import LastUse
-from metad2a_plugin.utils.torch_device import usable
+from metad2a_plugin.utils.torch_device import refuse_other_dtypes, usable
 
 TASK_OPTIONS = ("batch_size", "cache_dir", "max_images_per_class")
 """Of `extract_task`, that are not arguments of `MetaD2A.task` already."""
 
 
-class MetaD2A:
+class MetaD2A(SharedModel):
     """A meta-trained generator and predictor, ready for datasets; make one with `from_pretrained`.
 
     A dataset that cannot be used is a `DatasetError`, wherever one is given; limits that leave no architecture, and
@@ -58,36 +58,44 @@ class MetaD2A:
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
+        refuse_other_dtypes()
         self.device = str(usable(device))
+        instance("checkpoint", checkpoint, Checkpoint, "a Checkpoint; MetaD2A.from_pretrained(name) reads one")
         self.checkpoint = checkpoint.to(self.device)
         self.space: SearchSpace = get_space(checkpoint.space)
         self.predictor = CheckpointPredictor(self.space, self.checkpoint)
         self._checked: LastUse[Task, None] = LastUse()
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str] = "nasbench201", device: str = "cpu") -> MetaD2A:
-        """Load a shipped checkpoint by name, or one that ``metad2a meta-train`` wrote by its folder.
+    def from_pretrained(
+        cls, name: str | os.PathLike[str] = "nasbench201", device: str = "cpu", *, local_files_only: bool = False
+    ) -> MetaD2A:
+        """Load a shipped checkpoint by name, one by its folder, or one of the hub; see `load_checkpoint`.
 
         Raises:
             CheckpointError: no such checkpoint, or its files are damaged.
         """
-        return cls(load_checkpoint(name), device)
+        return cls(load_checkpoint(name, local_files_only=local_files_only), device)
 
     @classmethod
     def of_space(cls, space: SearchSpace, model: str | MetaD2A | None = None, *, budgeted: bool = False) -> MetaD2A:
         """A model that must be of that space: itself, by name or folder, or the one of `default_model`.
 
+        Of a `RestrictedSpace` it ranks that part only.
+
         Raises:
             CheckpointError: it cannot be read.
         """
-        if model is None:
-            model = default_model(space.name, budgeted)
+        model = default_model(space.name, budgeted) if model is None else model
         made = model if isinstance(model, MetaD2A) else cls.from_pretrained(model)
         if made.space.name != space.name:
             raise ConfigError(
                 f"the model {made.checkpoint.name!r} is of the space {made.space.name!r}, not {space.name!r}; give a "
                 f"model of {space.name!r}"
             )
+        if isinstance(space, RestrictedSpace):
+            made = copy(made)
+            made.space = space
         return made
 
     # -- dataset -----------------------------------------------------------------------------
@@ -105,6 +113,7 @@ class MetaD2A:
         """
         for name in options:
             one_of("option", name, TASK_OPTIONS)
+        refuse_other_dtypes()
         checkpoint, dim = self.checkpoint, self.checkpoint.predictor.feature_dim
         if isinstance(dataset, Task):
             if dataset.encoder != checkpoint.encoder or dataset.dim != dim:
@@ -139,7 +148,7 @@ class MetaD2A:
 
     def _budgeted(self, budget: AnyBudget) -> CheckpointPredictor:
         """The checkpoint's predictor for a budget; a `ConfigError` where it knows none."""
-        return self.predictor if budget is None else CheckpointPredictor(self.space, self.checkpoint, budget)
+        return self.predictor if budget is None else CheckpointPredictor(self.predictor.space, self.checkpoint, budget)
 
     def generate(self, task: Task, n: int, *, seed: int = 0, tilt: torch.Tensor | None = None) -> torch.Tensor:
         """Up to `n` different encoded architectures for a dataset, int64 ``[m, vertices]``, likeliest kinds first.
@@ -288,7 +297,7 @@ class MetaD2A:
         def draw(n: int, tilt: torch.Tensor | None) -> torch.Tensor:
             return self._distinct(latent(), n, seed, None if tilt is None else chains.ahead(tilt))
 
-        return draw
+        return of_part(draw, self.space)
 
 
 def search_space(
@@ -354,6 +363,7 @@ def pareto_space(
 
 
 def _space(space: SearchSpace | str) -> SearchSpace:
+    instance("space", space, (str, SearchSpace), "a search space or its name, such as 'nasbench201'")
     return get_space(space) if isinstance(space, str) else space
 
 

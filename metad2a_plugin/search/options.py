@@ -12,6 +12,7 @@ from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.budget import AnyBudget, Budget
 from metad2a_plugin.plugins.registry import option_names
 from metad2a_plugin.spaces.base import SearchSpace
+from metad2a_plugin.utils.checks import instance
 
 
 def requested(
@@ -26,6 +27,9 @@ def requested(
     Raises:
         ConfigError: both the object and options are given, it is of another space, or an option is wrong or not known.
     """
+    for what, given, kind in (("limits", limits, Limits), ("effort", effort, Effort)):
+        if given is not None:
+            instance(what, given, kind, f"a {kind.__name__}, or its settings by name as arguments")
     names = [field.name for field in fields(Effort)]
     of_effort = {name: value for name, value in options.items() if name in names}
     for name in of_effort:

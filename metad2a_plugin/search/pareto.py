@@ -16,7 +16,7 @@ from metad2a_plugin.candidates.chains import Chains
 from metad2a_plugin.candidates.find import EXHAUSTIVE, Effort
 from metad2a_plugin.candidates.front import best_within, ratios, spaced, sweep
 from metad2a_plugin.candidates.limits import Limits
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import ConfigError, said
 from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.search.ranking import Origin, Ranking, rank
 from metad2a_plugin.search.result import Candidate, SearchResult, Source
@@ -116,7 +116,7 @@ def costed(limits: Limits, cost: str) -> Limits:
     except ConfigError as error:
         if "device" not in str(error):
             raise
-        raise ConfigError(f"the cost must be {', '.join(COSTS)} or a device, got {cost!r}: {error}") from None
+        raise ConfigError(f"the cost must be {', '.join(COSTS)} or a device, got {said(cost)}: {error}") from None
 
 
 def front(limits: Limits, predictor: Predictor, cost: str, effort: Effort, origin: Origin) -> Front:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, cast
 
 from metad2a_plugin.data.pixels import DatasetWarning
+from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.models.checkpoint import Checkpoint
 from metad2a_plugin.models.unexplained import Explained, explained
 from metad2a_plugin.plugins.budget import AnyBudget, Budget, budget_model, refused
@@ -14,6 +15,7 @@ from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.spaces.base import Architectures, SearchSpace
 from metad2a_plugin.utils.last_use import LastUse
+from metad2a_plugin.utils.torch_device import refuse_other_dtypes
 
 if TYPE_CHECKING:
     import torch
@@ -77,6 +79,7 @@ class CheckpointPredictor(Predictor):
 
     Raises:
         ConfigError: there is a budget, and the model knows none; or the space has no such network.
+        CheckpointError: of `predict`, the model's weights give no numbers.
     """
 
     quantity, unit = "accuracy", "%"
@@ -98,11 +101,21 @@ class CheckpointPredictor(Predictor):
             self.notes = (f"Networks are ranked for long training{advice}.",)
 
     def predict(self, task: Task | None, architectures: Architectures) -> Prediction:
-        vertices = self.space.encode(architectures)
+        refuse_other_dtypes()
+        vertices, model = self.space.encode(architectures), self.checkpoint.predictor
         if self.budget is None:
-            return self.checkpoint.predictor.predict_task(task, vertices)
-        budget = self.budget.resolved(None if task is None else task.images)
-        return cast(BudgetedModel, self.checkpoint.predictor).predict_task(task, vertices, budget)
+            prediction = model.predict_task(task, vertices)
+        else:
+            budget = self.budget.resolved(None if task is None else task.images)
+            prediction = cast(BudgetedModel, model).predict_task(task, vertices, budget)
+        for values in (prediction.mean, prediction.std):
+            # Weights that are finite each can still overflow together.
+            if values is not None and not values.isfinite().all():
+                raise CheckpointError(
+                    f"the model {self.name!r} gives accuracies that are no numbers: its weights are not those of a "
+                    "trained model; make it again"
+                )
+        return prediction
 
     def distance(self, task: Task) -> float | None:
         model = self.checkpoint.predictor

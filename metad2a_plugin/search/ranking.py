@@ -89,7 +89,7 @@ class Ranking:
         return SearchResult(
             candidates=tuple(self._candidates(chosen, unknown is None)),
             dataset=None if self.origin.dataset is None else self.origin.dataset.name,
-            num_classes=self.origin.classes(limits.space),
+            num_classes=limits.num_classes or self.origin.classes(limits.space),
             space=limits.space.name,
             model=self.origin.model,
             predictor=predictor.name,

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from metad2a_plugin.data import ImageDataset
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import ConfigError, said
 from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.similarity.backbones import TaskNetwork
 from metad2a_plugin.similarity.card import card
@@ -30,7 +30,9 @@ from metad2a_plugin.training.run import train_many
 from metad2a_plugin.utils.files import write_atomically
 from metad2a_plugin.utils.installed import version
 from metad2a_plugin.utils.kept import digest, kept
+from metad2a_plugin.utils.locks import alone_in
 from metad2a_plugin.utils.progress import Progress
+from metad2a_plugin.utils.tensors import TensorFile
 
 
 def build_library(
@@ -55,22 +57,24 @@ def build_library(
         progress: told the stage, what is done of how much, and a note.
 
     Raises:
-        ConfigError: there is no dataset, a name has a slash, or the folder cannot be written.
+        ConfigError: there is no dataset, a name has a slash, a folder cannot be written, or another process is
+            writing `run_dir`.
         DatasetError: a dataset cannot be used.
     """
     config, cells = config or TaskConfig(), cells or CellConfig()
     for name in datasets:
         if not name or "/" in name:
-            raise ConfigError(f"a task's name must be a word without slashes, got {name!r}")
+            raise ConfigError(f"a task's name must be a word without slashes, got {said(name)}")
     if not datasets:
         raise ConfigError("a library needs at least one dataset; give themes or datasets")
     runs, parts = Path(run_dir), {name: task_data(dataset, config) for name, dataset in datasets.items()}
     networks = {}
-    for done, (name, data) in enumerate(parts.items(), 1):
-        networks[name] = _network(data, config, runs / "networks")
-        progress("networks", done, len(parts), name)
-    distances = _distances(networks, parts, config, progress)
-    trained = {name: _train(dataset, cells, config, runs, name, progress) for name, dataset in datasets.items()}
+    with alone_in(runs):
+        for done, (name, data) in enumerate(parts.items(), 1):
+            networks[name] = _network(data, config, runs / "networks")
+            progress("networks", done, len(parts), name)
+        distances = _distances(networks, parts, config, progress)
+        trained = {name: _train(dataset, cells, config, runs, name, progress) for name, dataset in datasets.items()}
     tasks = tuple(
         KnownTask(
             name,
@@ -120,7 +124,7 @@ def _network(data: TrainingData, config: TaskConfig, folder: Path) -> TaskNetwor
 
     def read(path: Path) -> TaskNetwork:
         network = TaskNetwork(config.backbone, len(data.class_names), config.init_seed)
-        network.load_state_dict(load_file(path))
+        network.load_state_dict(TensorFile(path).read())
         return network.eval()
 
     return kept(

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.training.config import TrainConfig
-from metad2a_plugin.utils.checks import FINITE, TINY, integer, one_of, settings
+from metad2a_plugin.utils.checks import FINITE, TINY, NamedSettings, integer, one_of, settings
 
 _LEAST = {"input_size": 8, "images": 4, "steps": 1, "batch_size": 2, "fisher_images": 1, "seed": 0, "init_seed": 0}
 _RANGES: dict[str, tuple[float, float, str]] = {"lr": (TINY, FINITE, "a positive number, such as 0.01")}
 
 
 @dataclass(frozen=True)
-class TaskConfig:
+class TaskConfig(NamedSettings):
     """How tasks are compared: networks of one configuration can be compared, no others.
 
     Attributes:
@@ -60,7 +60,7 @@ class TaskConfig:
 
 
 @dataclass(frozen=True)
-class CellConfig:
+class CellConfig(NamedSettings):
     """Which cells are trained on each task, and how; `TrainConfig` says the rest.
 
     Attributes:

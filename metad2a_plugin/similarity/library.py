@@ -7,7 +7,6 @@ precision; neither can run code. `build.build_library` writes such folders; one 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,16 +14,28 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 
-from metad2a_plugin.errors import CheckpointError, ConfigError, MetaD2AError
+from metad2a_plugin.errors import CheckpointError, ConfigError, said
 from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.similarity.backbones import TaskNetwork
 from metad2a_plugin.similarity.config import TaskConfig
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.utils.files import read_model, write_atomically, write_json
+from metad2a_plugin.utils.files import UNREADABLE, check_model, write_atomically, write_json
+from metad2a_plugin.utils.schema import (
+    SchemaError,
+    anything,
+    integer,
+    list_of,
+    mapping_of,
+    number,
+    read_json,
+    record,
+    refuse,
+    text,
+    why,
+)
+from metad2a_plugin.utils.tensors import FLOATS, TensorFile, file_digest
 
 FORMAT = "metad2a-tasks-1"
 SHIPPED = Path(__file__).parents[1] / "pretrained" / "tasks"
@@ -139,19 +150,59 @@ def load_library(path: str | os.PathLike[str] | None = None) -> TaskLibrary:
         CheckpointError: there is none, or its files are damaged or of another kind.
     """
     folder = SHIPPED if path is None else Path(os.path.expanduser(path))
-    text, weights = read_model(folder, "library of tasks", "write one with metad2a build-tasks")
+    check_model(folder, "library of tasks", "write one with metad2a build-tasks")
     try:
-        found = json.loads(text)
-        if found["format"] != FORMAT:
-            raise ValueError(f"format {found['format']!r}, expected {FORMAT!r}")
-        if hashlib.sha256(weights).hexdigest() != found["sha256"]:
-            raise ValueError("model.safetensors is not the file that config.json was written with")
-        return _library(found, from_safetensors(weights))
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError, MetaD2AError) as error:
+        plain = mapping_of(anything)(read_json(folder / "config.json"), "config.json")
+        if plain.get("format") != FORMAT:
+            raise SchemaError(f"format {said(plain.get('format'))}, expected {FORMAT!r}")
+        found = _LIBRARY(plain, "")
+        if file_digest(folder / "model.safetensors") != found["sha256"]:
+            raise SchemaError("model.safetensors is not the file that config.json was written with")
+        if not found["tasks"]:
+            raise SchemaError("it has no tasks")
+        file = TensorFile(folder / "model.safetensors")
+        file.require(FLOATS)
+        return _library(found, file.read())
+    except UNREADABLE as error:
         raise CheckpointError(
-            f"the library {str(folder)!r} cannot be read ({type(error).__name__}: {error}); write it again with "
-            "metad2a build-tasks"
+            f"the library {str(folder)!r} cannot be read ({why(error)}); write it again with metad2a build-tasks"
         ) from error
+
+
+_PERCENT = number(0, 100)
+_INTERVAL = list_of(_PERCENT, 2, 2)
+
+
+def _cell(value: Any, where: str) -> Cell:
+    if not isinstance(value, list) or len(value) != 3:
+        return refuse(where, "a list of architecture, accuracy and interval", value)
+    low, high = _INTERVAL(value[2], where)
+    return Cell(text(1)(value[0], where), _PERCENT(value[1], where), (low, high))
+
+
+_TASK = record(
+    {
+        "name": text(1, 1000),
+        "description": text(most=10_000),
+        "class_names": list_of(text(most=1000), 1, 10_000),
+        "fingerprint": text(1, 1000),
+        "accuracy": _PERCENT,
+        "majority_accuracy": _PERCENT,
+        "cells": list_of(_cell, 1, 10_000),
+    },
+    others=False,
+)
+_LIBRARY = record(
+    {
+        "config": mapping_of(anything),
+        "space": text(1, 200),
+        "good": integer(1, 10_000),
+        "tasks": list_of(_TASK, most=10_000),
+        "distances": mapping_of(list_of(list_of(number(0), most=10_000), most=10_000)),
+        "provenance": mapping_of(anything),
+        "sha256": text(64, 64),
+    }
+)
 
 
 def _library(found: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> TaskLibrary:
@@ -162,11 +213,11 @@ def _library(found: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> T
         prefix = f"{entry['name']}/"
         state = {k.removeprefix(prefix): v.float() for k, v in weights.items() if k.startswith(prefix)}
         network.load_state_dict(state)
-        cells = tuple(Cell(text, float(value), (low, high)) for text, value, (low, high) in entry["cells"])
-        for cell in cells:
+        for cell in entry["cells"]:
             space.parse(cell.architecture)
-        plain = entry | {"class_names": tuple(entry["class_names"]), "cells": cells}
+        plain = entry | {"class_names": tuple(entry["class_names"]), "cells": tuple(entry["cells"])}
         tasks.append(KnownTask(**plain, network=network.eval()))
-    if not tasks:
-        raise ValueError("it has no tasks")
+    for name, rows in found["distances"].items():
+        if len(rows) != len(tasks) or any(len(row) != len(tasks) for row in rows):
+            raise SchemaError(f"its distances {said(name)} are not of each two of {len(tasks)} tasks")
     return TaskLibrary(config, space.name, found["good"], tuple(tasks), found["distances"], found["provenance"])

@@ -147,5 +147,5 @@ def heat_map(matrix: Sequence[Sequence[float]], sources: Sequence[str], targets:
     axes.set_xlabel("to the task (framed: its nearest)")
     axes.set_ylabel("from the network of")
     axes.set_title(title)
-    figure.colorbar(picture, ax=axes)
+    figure.colorbar(picture, ax=axes, label="distance (0: alike; lighter is nearer)")
     return figure

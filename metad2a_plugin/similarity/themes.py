@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
 from metad2a_plugin.data import ImageDataset, load_dataset
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import ConfigError, said
+from metad2a_plugin.utils.schema import mapping_of, read_json, text, why
 
 _SIZE = 64  # pixels that a theme's images are kept at
 
@@ -30,7 +29,7 @@ def theme_datasets(images: ImageDataset, themes: Mapping[str, Mapping[str, str]]
     datasets = {}
     for theme, names in themes.items():
         if not isinstance(names, Mapping) or not all(isinstance(v, str) for v in names.values()):
-            raise ConfigError(f"the theme {theme!r} must map classes of the images to names, got {names!r}")
+            raise ConfigError(f"the theme {theme!r} must map classes of the images to names, got {said(names)}")
         if missing := sorted(names.keys() - index.keys()):
             raise ConfigError(f"the theme {theme!r} names the class {missing[0]!r}, which {images.name!r} has not")
         called = {index[name]: title for name, title in names.items()}
@@ -47,11 +46,8 @@ def read_themes(path: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
         ConfigError: it cannot be read.
     """
     try:
-        found: dict[str, dict[str, str]] = json.loads(Path(path).read_bytes())
-        if not isinstance(found, dict):
-            raise TypeError(f"a {type(found).__name__}, expected an object")
-    except (OSError, ValueError, TypeError) as error:
+        return mapping_of(mapping_of(text(1, 1000)))(read_json(path), "the themes")
+    except (OSError, ValueError) as error:
         raise ConfigError(
-            f"cannot read themes from {str(path)!r} ({error}); it must be JSON {{theme: {{class: name}}}}"
+            f"cannot read themes from {str(path)!r} ({why(error)}); it must be JSON {{theme: {{class: name}}}}"
         ) from None
-    return found

@@ -5,17 +5,17 @@ from __future__ import annotations
 import inspect
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial, wraps
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import ConfigError, said
 from metad2a_plugin.spaces import notations
 from metad2a_plugin.spaces.architecture import Architecture as Architecture
 from metad2a_plugin.spaces.architecture import Notation as Notation
-from metad2a_plugin.utils.checks import integer
+from metad2a_plugin.spaces.given import check_size, of_classes, of_several
 from metad2a_plugin.utils.lazy import torch
 
 if TYPE_CHECKING:
@@ -91,6 +91,12 @@ class SearchSpace(ABC):
                 return notations.read(self, partial(own, self), text)
 
             cls.parse = parse  # type: ignore[method-assign]
+        for name in ("encode", "decode"):
+            if isinstance(method := vars(cls).get(name), FunctionType):
+                setattr(cls, name, of_several(method))
+        for name, place in (("build", 2), ("supernet", 1)):
+            if isinstance(method := vars(cls).get(name), FunctionType):
+                setattr(cls, name, of_classes(method, place))
 
     # -- points ------------------------------------------------------------------------------
     @abstractmethod
@@ -223,6 +229,32 @@ class SearchSpace(ABC):
         mask[:, :2] = False
         return mask
 
+    # -- decisions by name, for hosts that search over named choices -------------------------
+    @property
+    def decisions(self) -> Mapping[str, tuple[str | int, ...]]:
+        """Options of each decision by its name, in an order in which they can be made; a `ChoiceSpace` has them.
+
+        Raises:
+            ConfigError: the decisions of the space have no names.
+        """
+        raise ConfigError(
+            f"the decisions of the space {self.name!r} have no names; a space that overrides decisions, decide and "
+            "decided can be searched by named choices"
+        )
+
+    def decide(self, choose: Callable[[str], Any]) -> Architecture:
+        """The architecture of what `choose` answers to the name of each decision; it need not be asked for all.
+
+        Raises:
+            ArchitectureError: an answer is none of the decision's options.
+            ConfigError: as of `decisions`.
+        """
+        raise ConfigError(f"the decisions of the space {self.name!r} have no names")
+
+    def decided(self, architecture: Architecture) -> dict[str, str | int]:
+        """Inverse of `decide`: the options taken, by the names of the decisions that the architecture makes."""
+        raise ConfigError(f"the decisions of the space {self.name!r} have no names")
+
     # -- graphs and networks -----------------------------------------------------------------
     def canonical(self, architecture: Architecture) -> str:
         """A key that is equal for two architectures exactly when their networks are; unless overridden, the text."""
@@ -273,15 +305,20 @@ class SearchSpace(ABC):
             kind = type(known.get(name))
             allowed = (int, float) if kind is float else (kind,)
             if kind in (bool, int, float, str) and type(value) not in allowed:
-                raise ConfigError(f"{name} must be of type {kind.__name__}, such as {known[name]!r}, got {value!r}")
+                raise ConfigError(f"{name} must be of type {kind.__name__}, such as {known[name]!r}, got {said(value)}")
         return dict(options)
+
+    def all_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of `build`, checked, in the order of its signature; what is not given has its default."""
+        named = list(inspect.signature(self.build).parameters.values())[2:]
+        return {p.name: p.default for p in named if p.default is not p.empty} | self.check_options(options)
 
     def cost_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Checked options of `cost`: `num_classes` and `input_size`, or the space's own, and those of `build`."""
         network = dict(options)
         sizes = {name: network.pop(name, getattr(self, name)) for name in ("num_classes", "input_size")}
         for name, value in sizes.items():
-            integer(name, value, 1)
+            check_size(name, value)
         return sizes | self.check_options(network)
 
     def cost(self, architecture: Architecture, **options: Any) -> Cost:

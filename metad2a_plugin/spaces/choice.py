@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from itertools import accumulate, product
+from typing import Any
 
-from metad2a_plugin.errors import ArchitectureError
+from metad2a_plugin.errors import ArchitectureError, said
 from metad2a_plugin.spaces.base import Architecture, Architectures, SearchSpace
 from metad2a_plugin.utils.lazy import torch
 
@@ -28,6 +29,8 @@ class ChoiceSpace(SearchSpace):
     operations: tuple[str, ...] = ()
     """Names of the options, where all decisions choose among the same: then vertices share their types. Left empty,
     each option of each decision is a type of its own."""
+    decision_names: tuple[str, ...] = ()
+    """Names of the decisions for hosts; left empty, their numbers from 0."""
 
     @cached_property
     def allowed(self) -> tuple[tuple[int, ...], ...]:
@@ -72,7 +75,7 @@ class ChoiceSpace(SearchSpace):
     def validate(self, architecture: Architecture) -> Architecture:
         if not isinstance(architecture, Architecture) or architecture.space != self.name:
             raise ArchitectureError(
-                f"expected an Architecture of space {self.name!r}, got {architecture!r}; read strings with parse()"
+                f"expected an Architecture of space {self.name!r}, got {said(architecture)}; read strings with parse()"
             )
         choices, counts = architecture.choices, self.options
         legal = isinstance(choices, tuple) and len(choices) == len(counts)
@@ -80,7 +83,7 @@ class ChoiceSpace(SearchSpace):
             most = str(counts[0] - 1) if len(set(counts)) == 1 else f"one less than {counts}"
             named = f" (an index into {self.operations})" if self.operations else ""
             raise ArchitectureError(
-                f"a {self.name} architecture has {len(counts)} choices, each 0 to {most}{named}, got {choices!r}"
+                f"a {self.name} architecture has {len(counts)} choices, each 0 to {most}{named}, got {said(choices)}"
             )
         return architecture
 
@@ -105,6 +108,8 @@ class ChoiceSpace(SearchSpace):
         Raises:
             ArchitectureError: not an integer tensor ``[n, num_vertices]``, or a row that is no architecture.
         """
+        if not isinstance(vertices, torch.Tensor):
+            raise ArchitectureError(f"expected encoded architectures, as encode() gives them, got {vertices!r}")
         if vertices.ndim != 2 or vertices.shape[1] != self.num_vertices or vertices.is_floating_point():
             raise ArchitectureError(
                 f"expected integer vertex types of shape [n, {self.num_vertices}], "
@@ -130,6 +135,27 @@ class ChoiceSpace(SearchSpace):
         mask[:, [self._first_types[decision] + option for option in self.allowed[decision]]] = True
         return mask
 
+    # -- decisions by name -------------------------------------------------------------------
+    @cached_property
+    def decisions(self) -> Mapping[str, tuple[str | int, ...]]:
+        """As of every space; options are those of `operations`, else numbers from 0."""
+        names = self.decision_names or tuple(map(str, range(len(self.options))))
+        taken = ((self.operations[o] if self.operations else o for o in options) for options in self.allowed)
+        return {name: tuple(options) for name, options in zip(names, taken, strict=True)}
+
+    def decide(self, choose: Callable[[str], Any]) -> Architecture:
+        chosen = []
+        for (name, options), allowed in zip(self.decisions.items(), self.allowed, strict=True):
+            chosen.append(allowed[option_of(name, options, choose(name))])
+        return Architecture(self.name, tuple(chosen))
+
+    def decided(self, architecture: Architecture) -> dict[str, str | int]:
+        choices = self.validate(architecture).choices
+        return {
+            name: options[allowed.index(choice)]
+            for (name, options), allowed, choice in zip(self.decisions.items(), self.allowed, choices, strict=True)
+        }
+
     # -- private -----------------------------------------------------------------------------
     @cached_property
     def _first_types(self) -> tuple[int, ...]:
@@ -142,3 +168,18 @@ class ChoiceSpace(SearchSpace):
     def _bounds(self) -> torch.Tensor:
         """The type of each decision's option 0, and how many options it has, int64 ``[2, decisions]``."""
         return torch.tensor([self._first_types, self.options])
+
+
+def option_of(name: str, options: tuple[str | int, ...], value: Any) -> int:
+    """The index of a value among the options of a decision.
+
+    Raises:
+        ArchitectureError: it is none of them.
+
+    >>> option_of("0_1", ("none", "skip_connect"), "skip_connect")
+    1
+    """
+    # True is 1 for Python, but no option.
+    if isinstance(value, (str, int)) and not isinstance(value, bool) and value in options:
+        return options.index(value)
+    raise ArchitectureError(f"{name} must be one of {', '.join(map(str, options))}, got {said(value)}")

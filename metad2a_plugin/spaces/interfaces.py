@@ -7,11 +7,9 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +84,6 @@ class WeightSharing(ChoiceSpace):
         the path, or a float tensor ``[decisions, operations]``, the weight of each operation in each decision, and then
         computes all, differentiably; output ``[batch, num_classes]``.
         """
-
-    def all_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of `build`, checked, in the order of its signature; what is not given has its default."""
-        named = inspect.signature(self.build).parameters.values()
-        return {p.name: p.default for p in named if p.default is not p.empty} | self.check_options(options)
 
 
 class Transferable(SearchSpace):

@@ -13,9 +13,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
-from metad2a_plugin.errors import ArchitectureError
+from metad2a_plugin.errors import ArchitectureError, said
 from metad2a_plugin.spaces.architecture import Architecture
-from metad2a_plugin.spaces.values import LONGEST, plain, said, values_of
+from metad2a_plugin.spaces.values import LONGEST, plain, values_of
 
 _LONGEST_MESSAGE = 600
 _KEYS = ("architecture", "arch_str")

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from metad2a_plugin.errors import ArchitectureError, ConfigError
+from metad2a_plugin.errors import ArchitectureError, ConfigError, said
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.choice import ChoiceSpace
 from metad2a_plugin.utils.lazy import torch
@@ -57,6 +57,7 @@ class RestrictedSpace(ChoiceSpace):
             )
         self.whole, self.allowed = space, _checked(space, allowed)
         self.name, self.options, self.operations, self.edges = space.name, space.options, space.operations, space.edges
+        self.decision_names = space.decision_names
         self.type_parts, self.input_size, self.num_classes = space.type_parts, space.input_size, space.num_classes
 
     def __getattr__(self, name: str) -> Any:
@@ -78,6 +79,14 @@ class RestrictedSpace(ChoiceSpace):
     def __contains__(self, architecture: Architecture) -> bool:
         """Whether an architecture of the whole space is of this part."""
         return all(c in options for c, options in zip(architecture.choices, self.allowed, strict=True))
+
+    def outside(self) -> torch.Tensor:
+        """Whether a vertex of this part never has a type, bool ``[vertices, types]``; of the inner vertices only."""
+        found = torch.zeros(self.num_vertices, len(self.vertex_types), dtype=torch.bool)
+        for vertex in range(1, self.num_vertices - 1):
+            [allowed] = self.type_mask(torch.zeros(1, vertex, dtype=torch.int64))
+            found[vertex] = ~allowed
+        return found
 
     def validate(self, architecture: Architecture) -> Architecture:
         if self.whole.validate(architecture) not in self:
@@ -106,7 +115,7 @@ class RestrictedSpace(ChoiceSpace):
     build, cost, host_config = map(_of_inside, ("build", "cost", "host_config"))
     canonical_ids, dead_mask, describe = map(_of_whole, ("canonical_ids", "dead_mask", "describe"))
     costs, vertex_costs = map(_of_whole, ("costs", "vertex_costs"))
-    check_options, visit_relus = map(_of_whole, ("check_options", "visit_relus"))
+    check_options, all_options, visit_relus = map(_of_whole, ("check_options", "all_options", "visit_relus"))
 
 
 def options_of(architectures: Iterable[Architecture]) -> tuple[tuple[int, ...], ...]:
@@ -124,7 +133,7 @@ def _checked(space: ChoiceSpace, allowed: Iterable[Iterable[int]]) -> tuple[tupl
     known = space.allowed
     if len(given) != len(known) or not all(given):
         raise ConfigError(
-            f"{space.name!r} has {len(known)} decisions, give one or more options for each, got {given!r}"
+            f"{space.name!r} has {len(known)} decisions, give one or more options for each, got {said(given)}"
         )
     for i, options in enumerate(given):
         for option in options:

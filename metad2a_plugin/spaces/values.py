@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from metad2a_plugin.errors import ArchitectureError
+from metad2a_plugin.errors import ArchitectureError, said
 
 LONGEST = 100_000
 """Characters of a text, bytes of a file and values in one network, at most; all real ones are much smaller."""
@@ -111,12 +111,3 @@ def _ends(token: str) -> bool:
 
 def _begins(token: str) -> bool:
     return token != "" and token not in "]},:"
-
-
-def said(value: Any) -> str:
-    """What a value looks like, for messages: short, whatever it is."""
-    try:
-        text = repr(value)
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):  # a number of thousands of digits
-        return f"an object of type {type(value).__name__}"
-    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -7,9 +7,9 @@ from typing import Any
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.spaces.visited import Visited
 from metad2a_plugin.strategies.regularized_evolution import RegularizedEvolution
 from metad2a_plugin.strategies.shortlist import Shortlist
-from metad2a_plugin.strategies.visited import Visited
 from metad2a_plugin.utils.checks import integer
 
 

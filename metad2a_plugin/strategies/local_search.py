@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import ConfigError, said
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.strategies.visited import Visited
+from metad2a_plugin.spaces.visited import Visited
 
 
 class LocalSearch(Strategy):
@@ -34,7 +34,7 @@ class LocalSearch(Strategy):
     ) -> None:
         super().__init__(space, seed=seed)
         if improvement not in ("steepest", "first"):
-            raise ConfigError(f"improvement must be 'steepest' or 'first', got {improvement!r}")
+            raise ConfigError(f"improvement must be 'steepest' or 'first', got {said(improvement)}")
         self.improvement = improvement
         self._visited = Visited(space, dedupe)
         self._values: dict[Hashable, float] = {}

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.errors import CheckpointError, ConfigError, said
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.utils.checks import one_of
 
 RECORDS = ("mean", "last")
 _TIE = 1e-12  # far below what a comparison moves
+_WIDTHS = (1, 32, 1024)  # of the search for a live architecture, each tried where the one before has none
 
 
 class MDENAS(Strategy):
@@ -30,7 +30,8 @@ class MDENAS(Strategy):
     architecture, so that every search space will do.
 
     `recommendation` is the likeliest operation of each edge, which need not have been asked for (section 3.4), and of
-    equally likely ones the more accurate; `best` stays the best told.
+    equally likely ones the more accurate; `best` stays the best told. Where these operations together are dead, it is
+    the likeliest live architecture near them, then the best live one told; None where all of these are dead.
 
     Args:
         space: the search space.
@@ -48,7 +49,8 @@ class MDENAS(Strategy):
         super().__init__(space, seed=seed)
         number = isinstance(learning_rate, (int, float)) and not isinstance(learning_rate, bool)
         if not number or not 0 < learning_rate <= 100:
-            raise ConfigError(f"learning_rate must be a positive number up to 100, such as 0.01, got {learning_rate!r}")
+            expected = "a positive number up to 100, such as 0.01"
+            raise ConfigError(f"learning_rate must be {expected}, got {said(learning_rate)}")
         self.learning_rate = learning_rate
         self.record = one_of("record", record, RECORDS)
         shape = space.num_vertices - 2, len(space.vertex_types)
@@ -69,19 +71,44 @@ class MDENAS(Strategy):
             return None
         # At first many are equally likely: then the better of those that were drawn.
         order = self._known_accuracy.nan_to_num(nan=-math.inf).argsort(1).argsort(1)
-        return self._decide(self._probabilities + _TIE * order, lambda scores: int(scores.argmax()))
+        scores = self._probabilities + _TIE * order
+        for width in _WIDTHS:
+            found = self._likeliest(scores, width)
+            live = (~self.space.dead_mask(found)).nonzero()[:, 0]
+            if len(live):
+                return self.space.decode(found[live[:1]])[0]
+        told = [pair for pair in self.history if not self.space.is_dead(pair[0])]
+        return max(told, key=lambda pair: pair[1])[0] if told else None
+
+    def _likeliest(self, scores: torch.Tensor, width: int) -> torch.Tensor:
+        """Encoded architectures, the likeliest first, of the `width` likeliest beginnings at every vertex.
+
+        With a width of one it is the likeliest operation of each.
+        """
+        prefix, chance = torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, dtype=torch.float64)
+        for row in scores:
+            allowed = self._allowed(prefix, row)
+            chances = (chance[:, None] + (allowed / allowed.sum(1, keepdim=True)).log()).flatten()
+            best = chances.argsort(descending=True, stable=True)[:width]
+            best = best[chances[best].isfinite()]
+            prefix = torch.cat([prefix[best // len(row)], (best % len(row))[:, None]], dim=1)
+            chance = chances[best]
+        return torch.cat([prefix, torch.ones(len(prefix), 1, dtype=torch.int64)], dim=1)
 
     def _ask(self, n: int) -> list[Architecture]:
-        return [self._decide(self._probabilities, self._draw) for _ in range(n)]
+        return [self._sample() for _ in range(n)]
 
-    def _decide(self, tables: torch.Tensor, choose: Callable[[torch.Tensor], int]) -> Architecture:
-        """An architecture whose vertices are chosen one after the other by their scores ``[vertices - 2, types]``."""
+    def _sample(self) -> Architecture:
         prefix = torch.zeros(1, 1, dtype=torch.int64)
-        for scores in tables:
-            # What an earlier choice leaves may have lost all of its probability.
-            allowed = torch.where(self.space.type_mask(prefix)[0], scores.clamp(min=_TIE), 0)
-            prefix = torch.cat([prefix, torch.tensor([[choose(allowed)]])], dim=1)
+        for row in self._probabilities:
+            drawn = self._draw(self._allowed(prefix, row)[0])
+            prefix = torch.cat([prefix, torch.tensor([[drawn]])], dim=1)
         return self.space.decode(torch.cat([prefix, torch.ones(1, 1, dtype=torch.int64)], dim=1))[0]
+
+    def _allowed(self, prefix: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """The scores ``[types]`` of the next vertex, 0 for types that it may not have, ``[n, types]``."""
+        # What an earlier choice leaves may have lost all of its probability.
+        return torch.where(self.space.type_mask(prefix), scores.clamp(min=_TIE), 0)
 
     def _draw(self, scores: torch.Tensor) -> int:
         return self.rng.choices(range(len(scores)), weights=scores.tolist())[0]

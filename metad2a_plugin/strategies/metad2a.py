@@ -76,7 +76,7 @@ class MetaD2AStrategy(Strategy):
         return MetaD2A.of_space(space, model).predictor.knows_budgets
 
     def _ask(self, n: int) -> list[Architecture]:
-        score = self._score()
+        score = self._score.clone()
         score[sorted(self._asked)] = -torch.inf
         chosen = score.argsort(descending=True, stable=True)[: min(n, len(score) - len(self._asked))]
         self._asked |= set(chosen.tolist())
@@ -87,12 +87,15 @@ class MetaD2AStrategy(Strategy):
         if place is not None:
             self._asked.add(place)
         if self.adapt:
-            self._process.tell(simplest, self._predicted(simplest, place), value)
+            self._learn(simplest, place, value)
 
-    def _predicted(self, simplest: torch.Tensor, place: int | None) -> float:
+    def _learn(self, simplest: torch.Tensor, place: int | None, value: float) -> None:
         if place is not None:
-            return float(self._accuracy[place])
-        return float(self._ranking.predictor.predict(self._ranking.task, simplest[None]).mean[0])
+            self._process.tell_of(place, value)
+        else:
+            predicted = self._ranking.predictor.predict(self._ranking.task, simplest[None]).mean[0]
+            self._process.tell(simplest, float(predicted), value)
+        self.__dict__.pop("_score", None)
 
     def _should_stop(self, architecture: Architecture, curve: list[float]) -> bool:
         if not self.stopping or self._curves is None or self.best is None:
@@ -108,7 +111,7 @@ class MetaD2AStrategy(Strategy):
             return
         self._partial.append((len(self.history), architecture, curve))
         if self.adapt:
-            self._process.tell(simplest, self._predicted(simplest, place), self._curves.forecast(simplest, curve).mean)
+            self._learn(simplest, place, self._curves.forecast(simplest, curve).mean)
 
     @cached_property
     def _curves(self) -> CurveReader | None:
@@ -123,10 +126,11 @@ class MetaD2AStrategy(Strategy):
         [simplest] = self.space.simplify(self.space.encode([architecture]))
         return simplest, self._index.get(tuple(simplest.tolist()))
 
+    @cached_property
     def _score(self) -> torch.Tensor:
-        """Of every ranked network, ``[networks]``; higher is better."""
+        """Of every ranked network, ``[networks]``, until something is told; higher is better."""
         if not self.adapt or len(self.history) < LEARN_FROM:
-            return self._accuracy.clone()
+            return self._accuracy
         return self._process.improvement()
 
     @cached_property
@@ -152,7 +156,9 @@ class MetaD2AStrategy(Strategy):
             raise CheckpointError(f"this state is of a search for {found}, not for {own}; give that budget")
         super().load_state_dict(state)
         self._asked.clear()
-        self.__dict__.pop("_process", None)
+        if "_process" in self.__dict__:
+            self._process.forget()
+        self.__dict__.pop("_score", None)
         # By the network, not by its place: another seed or limit ranks others.
         for text in state["asked"]:
             _, place = self._find(self.space.parse(text))

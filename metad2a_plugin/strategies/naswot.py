@@ -8,8 +8,8 @@ from typing import Any
 from metad2a_plugin.plugins.predictor import Predictor
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.spaces.visited import Visited
 from metad2a_plugin.strategies.shortlist import Shortlist
-from metad2a_plugin.strategies.visited import Visited
 
 
 class NASWOTStrategy(Strategy):

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import torch
 
-from metad2a_plugin.data import ImageDataset, load_dataset
-from metad2a_plugin.errors import CheckpointError, ConfigError
-from metad2a_plugin.one_shot.config import SearchConfig
+from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.one_shot.config import BilevelConfig, SearchConfig
 from metad2a_plugin.one_shot.darts import DARTS
 from metad2a_plugin.one_shot.loop import GradientSearch
 from metad2a_plugin.one_shot.outcome import SearchEpoch, rank_cells
 from metad2a_plugin.one_shot.passing_tests import PassingTests, PassingTestsConfig
-from metad2a_plugin.plugins.strategy import Strategy
-from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.interfaces import weight_sharing
-from metad2a_plugin.utils.checks import one_of
+from metad2a_plugin.strategies.bilevel import BilevelStrategy
 from metad2a_plugin.utils.progress import Progress
 
 _RANKED = 10**6  # most architectures of a space, all of which are listed to be ranked
 
 
-class DARTSStrategy(Strategy):
+class DARTSStrategy(BilevelStrategy):
     """Asks for architectures in the order of their probability under the mixture that DARTS finds on a dataset.
 
     The search in the supernet runs at the first `ask`, or when `search` is called. What is told does not change the
@@ -51,32 +47,15 @@ class DARTSStrategy(Strategy):
 
     method: type[GradientSearch] = DARTS
     config_class: type[SearchConfig] = SearchConfig
-    network_settings = ("batch_size", "options", "flip", "input_size", "device")
+    config: SearchConfig
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        *,
-        seed: int = 0,
-        dataset: Any = None,
-        run_dir: str | os.PathLike[str] | None = None,
-        **settings: Any,
-    ) -> None:
-        super().__init__(space, seed=seed)
-        whole = weight_sharing(space)
+    _alpha: torch.Tensor | None = None
+
+    def _options(self, config: BilevelConfig) -> dict[str, Any]:
+        whole = weight_sharing(self.space)
         if whole.size > _RANKED:
             raise ConfigError(f"{whole.name!r} has {whole.size:.1e} architectures; at most {_RANKED:,} can be ranked")
-        known = (self.config_class().to_dict() | whole.all_options({})).keys() - {"seed"}
-        for name in settings:
-            one_of("setting", name, sorted(known))
-        config = self.config_class.from_dict(settings | {"seed": seed})
-        self.config = replace(config, options=whole.all_options(config.options))
-        if dataset is None:
-            raise ConfigError("a search in a supernet trains it on images: give a dataset")
-        self._dataset: ImageDataset = load_dataset(dataset)
-        self._run_dir = run_dir
-        self._alpha: torch.Tensor | None = None
-        self._asked: set[int] = set()
+        return whole.all_options(config.options)
 
     def search(self, on_epoch: Callable[[SearchEpoch], None] = lambda epoch: None) -> torch.Tensor:
         """Search in the supernet, unless that was done.
@@ -136,28 +115,10 @@ class DARTSStrategy(Strategy):
 
     def state_dict(self) -> dict[str, Any]:
         alpha = None if self._alpha is None else self._alpha.tolist()
-        searched = {"settings": self._key(), "dataset": self._dataset.content_hash}
-        return super().state_dict() | {"alpha": alpha, "asked": sorted(self._asked), **searched}
-
-    def _key(self) -> dict[str, Any]:
-        """What a search depends on, but the seed, which a state brings, and the device."""
-        return {name: value for name, value in self.config.to_dict().items() if name not in ("seed", "device")}
+        return super().state_dict() | {"alpha": alpha, "asked": sorted(self._asked)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`; what had been searched is not searched again.
-
-        Raises:
-            CheckpointError: the state is of another strategy, search space or dataset, or of other settings.
-        """
         super().load_state_dict(state)
-        settings = self._key()
-        if other := {name: value for name, value in state["settings"].items() if settings.get(name) != value}:
-            own = {name: settings.get(name) for name in other}
-            raise CheckpointError(f"this state is of a search with {other}, not {own}; load it where it was saved from")
-        if state["dataset"] != self._dataset.content_hash:
-            raise CheckpointError(
-                f"this state is of a search on other images than those of {self._dataset.name!r}; give the same dataset"
-            )
         self._alpha = None if state["alpha"] is None else torch.tensor(state["alpha"])
         self._asked = set(state["asked"])
         self.__dict__.pop("_ranking", None)

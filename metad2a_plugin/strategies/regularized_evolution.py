@@ -7,7 +7,7 @@ from typing import Any
 from metad2a_plugin.errors import ConfigError
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
-from metad2a_plugin.strategies.visited import Visited
+from metad2a_plugin.spaces.visited import Visited
 from metad2a_plugin.utils.checks import integer
 
 

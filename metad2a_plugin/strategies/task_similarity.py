@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metad2a_plugin.errors import ConfigError
-from metad2a_plugin.plugins.registry import available, bind_strategy, entry
+from metad2a_plugin.plugins.registry import Entry, available, bind_strategy, entry
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.similarity.library import TaskLibrary
 from metad2a_plugin.similarity.similar import similar_tasks
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.restricted import RestrictedSpace, options_of
 from metad2a_plugin.utils.checks import one_of
+from metad2a_plugin.utils.progress import Progress
 
 _WHOLE = ("darts", "lpt", "metad2a", "task-similarity")  # rank, or restrict, a whole space themselves
+_DEFAULT = "regularized-evolution"
 
 
 class TaskSimilarityStrategy(Strategy):
@@ -23,7 +25,7 @@ class TaskSimilarityStrategy(Strategy):
 
     The nearest task is found by Fisher information (`metad2a_plugin.similarity`), and what is searched is every cell
     that has, on each edge, an operation which one of the task's good cells has there. The paper searches such a space
-    by a weight-sharing supernet (FUSE); here any strategy does. A value told of an architecture outside is kept in the
+    by FUSE, here the strategy ``fuse``, but any will do. A value told of an architecture outside is kept in the
     history, but the inner strategy does not hear of it.
 
     Args:
@@ -52,7 +54,7 @@ class TaskSimilarityStrategy(Strategy):
         *,
         seed: int = 0,
         dataset: Any = None,
-        strategy: str = "regularized-evolution",
+        strategy: str = _DEFAULT,
         library: TaskLibrary | str | os.PathLike[str] | None = None,
         nearest: int = 1,
         distance: str = "frechet",
@@ -61,8 +63,7 @@ class TaskSimilarityStrategy(Strategy):
         super().__init__(space, seed=seed)
         if dataset is None:
             raise ConfigError("task-similarity looks for known tasks like yours: give a dataset")
-        names = [name for name in available("strategies") if name not in _WHOLE]
-        if entry("strategies", one_of("inner strategy", strategy, names)).takes("dataset"):
+        if _inner(strategy).takes("dataset"):
             options["dataset"] = dataset
         self._make = bind_strategy(strategy, seed=seed, **options)
         found = similar_tasks(dataset, library, distance=distance, seed=seed)
@@ -72,6 +73,16 @@ class TaskSimilarityStrategy(Strategy):
     def _restrict(self, allowed: Sequence[Sequence[int]]) -> None:
         self.part = RestrictedSpace(self.space, allowed)
         self._inner = self._make(self.part)
+
+    @classmethod
+    def taken_from_training(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        inner = _inner(options.get("strategy", _DEFAULT))
+        given = {name: value for name, value in options.items() if name in inner.options}
+        kind: type[Strategy] = inner.load()
+        return kind.taken_from_training(given)
+
+    def prepare(self, progress: Progress = lambda stage, done, total, note: None) -> None:
+        self._inner.prepare(progress)
 
     def _ask(self, n: int) -> list[Architecture]:
         return self._inner.ask(n)
@@ -97,3 +108,8 @@ class TaskSimilarityStrategy(Strategy):
         self.tasks = tuple(state["tasks"])
         self._restrict(state["allowed"])
         self._inner.load_state_dict(state["inner"])
+
+
+def _inner(name: str) -> Entry:
+    """What is registered under the name of a strategy that searches a part."""
+    return entry("strategies", one_of("inner strategy", name, [n for n in available("strategies") if n not in _WHOLE]))

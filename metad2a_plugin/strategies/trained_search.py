@@ -5,26 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from metad2a_plugin.data import load_dataset
-from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.errors import CheckpointError, ConfigError, require
 from metad2a_plugin.one_shot.shared_weights import SharedWeights
 from metad2a_plugin.plugins.registry import entry, get_predictor
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 from metad2a_plugin.spaces.interfaces import weight_sharing
+from metad2a_plugin.training.at_once import train_each, trainers
 from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.training.fit import Callback, checked_callbacks
 from metad2a_plugin.training.images import TrainingData, prepare
 from metad2a_plugin.training.result import TrainResult
 from metad2a_plugin.training.run import train_architecture
 from metad2a_plugin.utils.checks import integer
-from metad2a_plugin.utils.files import write_atomically
+from metad2a_plugin.utils.files import UNREADABLE, write_atomically
+from metad2a_plugin.utils.locks import alone_in
 from metad2a_plugin.utils.progress import Progress
+from metad2a_plugin.utils.schema import anything, mapping_of, read_json, why
 
 QUERIES = 20
 """Architectures that a strategy asks for, unless told otherwise."""
@@ -57,6 +61,8 @@ def train_search(
     options: Mapping[str, Any] | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     progress: Progress = lambda stage, done, total, note: None,
+    callbacks: Iterable[Callback] = (),
+    ray: str | None = None,
 ) -> TrainedSearch:
     """Train what a strategy asks for, tell it the validation accuracies, and train what it recommends.
 
@@ -74,8 +80,13 @@ def train_search(
             and one that uses a budget that of `config`.
         run_dir: where everything is kept, so that the same call goes on after an interruption.
         progress: called after each query, and with what the strategy does before the first.
+        callbacks: told after every epoch of a network that is trained on its own, see `training.Callback`.
+        ray: address of a Ray cluster, ``"local"`` for a new one on this machine. As many queries are asked for and
+            trained at once as it has GPUs, or CPUs where it has none; none is stopped. All its machines must see
+            `run_dir`.
 
     Raises:
+        MissingExtraError: Ray is not installed.
         ConfigError: an option is wrong, the space has no shared weights, a loss is not finite, or nothing that the
             strategy asked for could be trained.
         DatasetError: see `prepare`.
@@ -83,6 +94,13 @@ def train_search(
     """
     config, options = config or TrainConfig(), dict(options or {})
     integer("queries", queries, 1)
+    callbacks = checked_callbacks(callbacks)
+    if ray is not None:
+        require("ray", "training at once", "ray")
+        if callbacks:
+            raise ConfigError("callbacks are told of trainings in this process; leave them out, or ray")
+        if shared_weights:
+            raise ConfigError("a supernet is trained query by query; leave out shared weights, or ray")
     make = _maker(space, strategy, config, options, shared_weights, run_dir)
     data = dataset if isinstance(dataset, TrainingData) else prepare(load_dataset(dataset), config, stream=True)
     searching = make(data)
@@ -97,13 +115,19 @@ def train_search(
     trained: list[TrainResult] = []
     if shared_weights:
         search_by_shared_weights(searching, data, config, queries, run_dir=run_dir, settings=options, report=report)
+    elif ray is not None:
+        trained = search_at_once(ray, searching, data, config, queries, run_dir=run_dir, report=report)
     else:
-        trained = search_by_training(searching, data, config, queries, run_dir=run_dir, report=report)
+        trained = search_by_training(
+            searching, data, config, queries, run_dir=run_dir, report=report, callbacks=callbacks
+        )
     recommended = searching.recommendation
     if recommended is None:
         raise ConfigError("the strategy asked for nothing that could be trained")
     own = next((result for result in trained if result.architecture == recommended), None)
-    own = own or train_architecture(space, recommended, data, config, run_dir=run_dir, progress=progress)
+    own = own or train_architecture(
+        space, recommended, data, config, run_dir=run_dir, progress=progress, callbacks=callbacks
+    )
     return TrainedSearch(own, tuple(trained), data, searching)
 
 
@@ -120,15 +144,16 @@ def _maker(
     for given in ("seed", "dataset"):
         if given in options:
             raise ConfigError(f"leave the option {given!r} out: the strategy has that of its training")
-    # A search of its own goes on where the trainings do, unless it is kept elsewhere.
-    keeps = registered.takes("run_dir") and "run_dir" not in options
+    kind: type[Strategy] = registered.load()
+    handed = kind.taken_from_training(options)
     if shared_weights:
         weight_sharing(space)
-        if keeps:
-            raise ConfigError("this strategy searches in a supernet of its own; shared weights are for others")
+        if "run_dir" in handed:
+            own = hasattr(getattr(kind, "config_class", None), "shared_weights")
+            advice = "give its option shared_weights=true instead" if own else "shared weights are for others"
+            raise ConfigError(f"the strategy {name!r} trains weights of its own; {advice}")
     bound = registered.bind(seed=config.seed, **options)  # refuses what is no option of it
     looks = registered.takes("dataset")
-    kind: type[Strategy] = registered.load()
     budgeted = "budget" not in options and kind.uses_budget(space, options)
     if not looks:
         bound(space)
@@ -138,11 +163,12 @@ def _maker(
         settled = config.resolved(len(data.labels))
         if budgeted:
             given["budget"] = replace(settled.budget, images=len(data.labels))
-        if keeps:
+        if "run_dir" in handed:
+            # A search of its own goes on where the trainings do, unless it is kept elsewhere.
             given["run_dir"] = run_dir
         predictor = options.get("predictor")
         if predictor is None or (isinstance(predictor, str) and get_predictor(predictor).network is not None):
-            given |= settled.part(kind.network_settings)
+            given |= settled.part([setting for setting in handed if setting != "run_dir"])
         return bound(space, **given | dict(options))
 
     return make
@@ -171,6 +197,7 @@ def search_by_training(
     *,
     run_dir: str | os.PathLike[str] | None = None,
     report: _Report = lambda query: None,
+    callbacks: Iterable[Callback] = (),
 ) -> list[TrainResult]:
     """Train each architecture that a strategy asks for and tell it the validation accuracy.
 
@@ -183,6 +210,7 @@ def search_by_training(
         queries: architectures to train; fewer if the strategy is exhausted.
         run_dir: where runs are kept, see `train_architecture`.
         report: called after each.
+        callbacks: as of `train_search`.
 
     Returns:
         Different architectures that were trained to the end, best first.
@@ -191,6 +219,7 @@ def search_by_training(
         ConfigError: a loss is not finite, or `queries` is not positive.
     """
     integer("queries", queries, 1)
+    callbacks = checked_callbacks(callbacks)
     results: dict[Architecture, TrainResult] = {}
     for number in range(1, queries + 1):
         asked = strategy.ask()
@@ -200,7 +229,14 @@ def search_by_training(
         if architecture not in results:
             stop = partial(strategy.should_stop, architecture)
             results[architecture] = train_architecture(
-                strategy.space, architecture, data, config, run_dir=run_dir, progress=False, stop=stop
+                strategy.space,
+                architecture,
+                data,
+                config,
+                run_dir=run_dir,
+                progress=False,
+                stop=stop,
+                callbacks=callbacks,
             )
         found = results[architecture]
         if found.stopped:
@@ -210,6 +246,37 @@ def search_by_training(
         report(Query(number, architecture, found.accuracy, found.stopped))
     whole = [result for result in results.values() if not result.stopped]
     return sorted(whole, key=lambda result: -result.accuracy)
+
+
+def search_at_once(
+    address: str,
+    strategy: Strategy,
+    data: TrainingData,
+    config: TrainConfig,
+    queries: int,
+    *,
+    run_dir: str | os.PathLike[str] | None = None,
+    report: _Report = lambda query: None,
+) -> list[TrainResult]:
+    """As `search_by_training`, as many at a time as a Ray cluster has devices; no training is stopped.
+
+    The strategy is told in the order of its asks, so that the same cluster gives the same search.
+
+    Args:
+        address: of the cluster.
+    """
+    integer("queries", queries, 1)
+    results: dict[Architecture, TrainResult] = {}
+    done = 0
+    with trainers(address, strategy.space, data, config, run_dir, queries) as at_once:
+        while done < queries and (asked := strategy.ask(min(at_once.count, queries - done))):
+            new = [one for one in dict.fromkeys(asked) if one not in results]
+            results |= zip(new, train_each(at_once, new), strict=True)
+            for number, architecture in enumerate(asked, done + 1):
+                strategy.tell(architecture, results[architecture].accuracy)
+                report(Query(number, architecture, results[architecture].accuracy))
+            done += len(asked)
+    return sorted(results.values(), key=lambda result: -result.accuracy)
 
 
 def search_by_shared_weights(
@@ -239,22 +306,24 @@ def search_by_shared_weights(
         report: called after each query.
 
     Raises:
-        ConfigError: another search space, the loss is not finite, or `queries` is not positive.
+        ConfigError: another search space, the loss is not finite, `queries` is not positive, or another process is in
+            the same search in `run_dir`.
         CheckpointError: the state in `run_dir` is damaged.
     """
     integer("queries", queries, 1)
     shared = SharedWeights(data, replace(config, epochs=queries), strategy.space)
     saved = None if run_dir is None else _Saved(Path(run_dir), strategy, shared, settings or {})
-    if saved is not None:
-        saved.resume()
-    for number in range(len(strategy.history) + 1, queries + 1):
-        asked = strategy.ask()
-        if not asked:
-            break
-        strategy.tell(asked[0], shared.evaluate(asked[0]))
+    with alone_in(None if saved is None else saved.dir):
         if saved is not None:
-            saved.save()
-        report(Query(number, *strategy.history[-1]))
+            saved.resume()
+        for number in range(len(strategy.history) + 1, queries + 1):
+            asked = strategy.ask()
+            if not asked:
+                break
+            strategy.tell(asked[0], shared.evaluate(asked[0]))
+            if saved is not None:
+                saved.save()
+            report(Query(number, *strategy.history[-1]))
     return shared
 
 
@@ -271,11 +340,10 @@ class _Saved:
         return self.dir / f"supernet-{len(self.strategy.history)}.pt"
 
     def save(self) -> None:
-        earlier = list(self.dir.glob("supernet-*.pt"))
         write_atomically(self._weights(), self.shared.state())
         # Only now do they count: a search killed in between goes on from the query before.
         write_atomically(self.dir / "search.json", json.dumps(self.strategy.state_dict()).encode())
-        for path in earlier:
+        for path in set(self.dir.glob("supernet-*.pt")) - {self._weights()}:
             path.unlink()
 
     def resume(self) -> None:
@@ -283,11 +351,10 @@ class _Saved:
         if not path.exists():
             return
         try:
-            state: dict[str, Any] = json.loads(path.read_bytes())
-            self.strategy.load_state_dict(state)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.strategy.load_state_dict(mapping_of(anything)(read_json(path), ""))
+        except UNREADABLE as error:
             raise CheckpointError(
-                f"{str(path)!r} cannot be read ({type(error).__name__}: {error}); remove the folder {str(self.dir)!r} "
+                f"{str(path)!r} cannot be read ({why(error)}); remove the folder {str(self.dir)!r} "
                 "to search again from the start"
             ) from error
         self.shared.load_state(self._weights())

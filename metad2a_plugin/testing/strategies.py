@@ -85,7 +85,7 @@ class StrategyConformance:
 
     def test_resumes_from_a_json_state(self) -> None:
         space = self.make_space()
-        for cut in (0, 1, 2, 3, 5, self.rounds // 2, self.rounds):
+        for cut in sorted({0, 1, 2, 5, self.rounds // 2, self.rounds}):
             strategy = self.make(space, 0)
             self._drive(strategy, cut)
             pending = strategy.ask(2)
@@ -177,7 +177,7 @@ class StrategyConformance:
 
     def test_a_space_can_run_out(self) -> None:
         strategy = self._fresh()
-        for _ in range(2 * min(strategy.space.size, 200)):
+        for _ in range(2 * min(strategy.space.size, 6 * self.rounds)):
             batch = strategy.ask(2)
             assert len(batch) <= 2
             self._tell(strategy, batch)

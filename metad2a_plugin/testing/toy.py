@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from metad2a_plugin.errors import ArchitectureError
+from metad2a_plugin.errors import ArchitectureError, said
 from metad2a_plugin.spaces.base import Architecture, Cost
 from metad2a_plugin.spaces.choice import ChoiceSpace
 
@@ -36,7 +36,7 @@ class ToySpace(ChoiceSpace):
     def parse(self, text: Any) -> Architecture:
         ops = text.split(">") if isinstance(text, str) else []
         if len(ops) != self.length or not set(ops) <= set(self.operations):
-            raise ArchitectureError(f"expected {self.length} of {self.operations} joined by '>', got {text!r}")
+            raise ArchitectureError(f"expected {self.length} of {self.operations} joined by '>', got {said(text)}")
         return Architecture(self.name, tuple(map(self.operations.index, ops)))
 
     def format(self, architecture: Architecture) -> str:

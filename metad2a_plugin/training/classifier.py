@@ -10,13 +10,15 @@ import torch
 from torch import nn
 
 from metad2a_plugin.data.pixels import DatasetWarning
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import ConfigError, said
 from metad2a_plugin.nn.normalized import NormalizedNetwork
 from metad2a_plugin.spaces.base import Cost, Notation, SearchSpace
+from metad2a_plugin.training.stored import FILE, stored
 from metad2a_plugin.utils.installed import version
+from metad2a_plugin.utils.sharing import Card, Shareable
 
 
-class Classifier(nn.Module):
+class Classifier(Shareable, nn.Module):
     """A network on raw pixels that knows its classes; `training.files` writes and reads it.
 
     Called with RGB ``[batch, 3, height, width]``, see `pixels`, it gives logits ``[batch, classes]``.
@@ -80,6 +82,26 @@ class Classifier(nn.Module):
             "version": version(),
         }
 
+    def card(self) -> Card:
+        described = self.metadata()
+        names, made = self.class_names, described.get("architecture") or described.get("encoder")
+        return Card(
+            title=f"Image classifier of {len(names)} classes",
+            about=f"The network `{made}` as metad2a-plugin trains it: {self.cost.params:.3f} M parameters, "
+            f"{self.cost.flops:.1f} M multiply-accumulates an image. It takes RGB of {self.input_size} x "
+            f"{self.input_size} pixels, 0 to 255; the normalisation is inside.",
+            use='from metad2a_plugin import load_network, predict_images\n\nnetwork = load_network("NAME")\n'
+            'print(predict_images(network, "path/to/images").best(0))',
+            saw={"classes": list(names), "side of images, in pixels": self.input_size},
+            measured={},
+            terms="Those of the images that it was trained on, and of the weights that it began with, if any.",
+            tags=("image-classification", "neural-architecture-search"),
+            task="image-classification",
+        )
+
+    def files(self) -> dict[str, bytes]:
+        return {FILE: stored(self.network, self.metadata())}
+
 
 class ImageClassifier(NormalizedNetwork, Classifier):
     """The network of an architecture together with what it takes to use it on raw pixels.
@@ -131,7 +153,7 @@ class ImageClassifier(NormalizedNetwork, Classifier):
         if len(names) != num_classes:
             raise ConfigError(f"{len(names)} class names were given for {num_classes} classes")
         if len(mean) != 3 or len(std) != 3 or not all(s > 0 for s in std):
-            raise ConfigError(f"mean and std are three numbers each, std positive; got {mean!r} and {std!r}")
+            raise ConfigError(f"mean and std are three numbers each, std positive; got {said(mean)} and {std!r}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = space.build(architecture, num_classes, **options)

@@ -6,11 +6,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, TypeVar
 
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import ConfigError, said
 from metad2a_plugin.plugins.budget import VALIDATION, Budget
-from metad2a_plugin.utils.checks import BELOW_ONE, FINITE, TINY, settings
+from metad2a_plugin.utils.checks import BELOW_ONE, FINITE, TINY, NamedSettings, instance, settings
 
 _LEAST = {"epochs": 1, "input_size": 8, "seed": 0, "split_seed": 0}
+EDGE = "edge"
+"""A `TrainConfig.padding`."""
 LEAST_BATCH = 16
 _BATCHES = (LEAST_BATCH, 32, 64, 128)
 _STEPS_PER_EPOCH = 25
@@ -43,7 +45,7 @@ def batch_size_for(images: int) -> int:
     return max((batch for batch in _BATCHES if images >= batch * _STEPS_PER_EPOCH), default=LEAST_BATCH)
 
 
-class NetworkConfig:
+class NetworkConfig(NamedSettings):
     """What settings have in common, of dataclasses with `augment`, `flip` and the `options` of networks."""
 
     augment: bool
@@ -55,8 +57,13 @@ class NetworkConfig:
     """Settings that came later: they are not written where they are not given."""
 
     def __post_init__(self) -> None:
+        for name in ("augment", "flip"):
+            instance(name, getattr(self, name), bool, "True or False")
+        instance("options", self.options, Mapping, "options of the network by name")
         if self.flip and not self.augment:
             raise ConfigError("flip=True needs augment=True; set both, or neither")
+        if not isinstance(self.options, Mapping):
+            raise ConfigError(f"options must be options of the network by name, got {said(self.options)}")
         object.__setattr__(self, "options", dict(self.options))
         if clash := self.options.keys() & self.names():
             raise ConfigError(f"{min(clash)} is a setting of the training, no option of the network; give it by itself")
@@ -104,6 +111,7 @@ class TrainConfig(NetworkConfig):
         warmup: share of all steps in which the learning rate rises linearly.
         label_smoothing: of the cross-entropy.
         augment: random crops of the image padded by an eighth of its side.
+        padding: of these: ``"edge"`` continues the border of the image; None is black.
         flip: also mirror images at random. Off by default, because mirrored digits, letters or signs are other
             objects; turn it on for photographs.
         input_size: side of the square images, in pixels.
@@ -122,7 +130,7 @@ class TrainConfig(NetworkConfig):
 
     # As they were when they were settings: files of then are found and read.
     WRITTEN = dict.fromkeys(("channels", "cells", "width"))
-    LATER = ("weights",)
+    LATER = ("weights", "padding")
 
     epochs: int = 30
     batch_size: int | None = None
@@ -136,12 +144,15 @@ class TrainConfig(NetworkConfig):
     input_size: int = 32
     options: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
+    padding: str | None = None
     validation: float = VALIDATION
     seed: int = 0
     split_seed: int = 0
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        if self.padding not in (None, EDGE):
+            raise ConfigError(f"padding must be {EDGE!r} or None for black, got {self.padding!r}")
         settings(self, _LEAST if self.batch_size is None else {**_LEAST, "batch_size": 2}, _RANGES)
         super().__post_init__()
 

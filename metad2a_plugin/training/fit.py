@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
 
+from metad2a_plugin.errors import ConfigError, said
 from metad2a_plugin.nn.lean import lean
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.images import TrainingData, augmented, check_split
@@ -39,8 +41,51 @@ class Epoch(NamedTuple):
 Report = Callable[[Epoch], None]
 
 
+@dataclass(frozen=True)
+class Training:
+    """What a callback is told an epoch of.
+
+    Attributes:
+        name: of the training, the same when it goes on after an interruption; that of its folder in a ``run_dir``.
+        architecture: what is trained, in the field's string; of `train_network` the network's class.
+        config: its settings.
+    """
+
+    name: str
+    architecture: str
+    config: TrainConfig
+
+
+class Callback(Protocol):
+    """What trainings tell of themselves: any object with this method, see `training.loggers` for some."""
+
+    def on_epoch_end(self, epoch: Epoch, training: Training, /) -> None:
+        """Called after every epoch, once it is saved; what it raises ends the training, which can go on later."""
+
+
+def reporter(callbacks: Iterable[Callback], training: Training) -> Report:
+    """What tells all of them."""
+    callbacks = checked_callbacks(callbacks)
+
+    def report(epoch: Epoch) -> None:
+        for callback in callbacks:
+            callback.on_epoch_end(epoch, training)
+
+    return report
+
+
+def checked_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
+    """Refuse what is no callback before anything is trained."""
+    found = tuple(callbacks) if isinstance(callbacks, Iterable) else None
+    known = [callable(getattr(one, "on_epoch_end", None)) and not isinstance(one, type) for one in found or ()]
+    if found is None or not all(known):
+        wrong = callbacks if found is None else found[known.index(False)]
+        raise ConfigError(f"callbacks is a list of objects with on_epoch_end(epoch, training), got {said(wrong)}")
+    return found
+
+
 def train_network(
-    network: nn.Module, data: TrainingData, config: TrainConfig, report: Report = lambda epoch: None
+    network: nn.Module, data: TrainingData, config: TrainConfig, callbacks: Iterable[Callback] = ()
 ) -> tuple[Epoch, ...]:
     """Train any network in place, by the recipe of `train_architecture`.
 
@@ -49,7 +94,7 @@ def train_network(
             to the device of the config.
         data: of `prepare`, with the same config.
         config: its `options` have no meaning here, its `seed` is that of order and augmentation.
-        report: called after each epoch.
+        callbacks: told after each epoch.
 
     Returns:
         One `Epoch` each.
@@ -58,7 +103,9 @@ def train_network(
         ConfigError: the loss is not finite, or the data were prepared with another config.
     """
     check_split(data, config)
-    fit = Fit(network, data, config, usable(config.device), type(network).__name__)
+    name = type(network).__name__
+    report = reporter(callbacks, Training(name, name, config))
+    fit = Fit(network, data, config, usable(config.device), name)
     fit.complete(report)
     return tuple(fit.history)
 
@@ -108,7 +155,7 @@ class Fit(TrainingLoop[Epoch]):
         for step, batch in enumerate(torch.randperm(len(data.labels)).tensor_split(batches), index * batches):
             lr = cosine(self.optimizer, config.lr, step, steps, (step + 1) / warmup)
             images = data.images[batch].to(self.device)
-            logits = self.network(augmented(images, config.flip) if config.augment else images)
+            logits = self.network(augmented(images, config.flip, config.padding) if config.augment else images)
             loss = nn.functional.cross_entropy(
                 logits, data.labels[batch].to(self.device), label_smoothing=config.label_smoothing
             )

@@ -14,7 +14,7 @@ from metad2a_plugin.data.dataset import ImageDataset
 from metad2a_plugin.data.pixels import few
 from metad2a_plugin.data.streamed import Pixels, StreamedPixels
 from metad2a_plugin.errors import ConfigError, DatasetError
-from metad2a_plugin.training.config import TrainConfig
+from metad2a_plugin.training.config import EDGE, TrainConfig
 from metad2a_plugin.training.soft import SoftLabels
 
 IN_MEMORY = 3 << 27
@@ -92,7 +92,7 @@ def prepare(
     if own is not None:
         check_classes(own, dataset)
     dataset = dataset.verified() if streams and not verified else dataset
-    parts = _split(dataset, config, streams) if own is None else _given(dataset, own, size, streams)
+    parts = _split(dataset, config, streams) if own is None else _given(dataset, own, size, streams, verified)
     train, images, held_out, validation_images = parts
     some = torch.linspace(0, len(images) - 1, min(len(images), _FEW)).long() if streams else slice(None)
     mean, std = pixel_statistics(images[some])
@@ -137,12 +137,12 @@ def _split(dataset: ImageDataset, config: TrainConfig, streams: bool) -> _Parts:
     return train, pixels[: len(train)], validation, pixels[len(train) :]
 
 
-def _given(dataset: ImageDataset, validation: ImageDataset, size: int, streams: bool) -> _Parts:
+def _given(dataset: ImageDataset, validation: ImageDataset, size: int, streams: bool, verified: bool) -> _Parts:
     """All images for training, and others to validate with."""
     train, images = _decoded(dataset.alone(), size, streams)
     # Classes none of whose training images can be read are gone.
     validation = validation.of_classes(train.class_names)
-    validation = validation.verified() if streams else validation
+    validation = validation.verified() if streams and not verified else validation
     held_out, validation_images = _decoded(validation, size, streams)
     return train, images, held_out.of_classes(train.class_names), validation_images
 
@@ -182,26 +182,30 @@ def pixel_statistics(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[flo
     return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
 
-def augmented(images: torch.Tensor, flip: bool) -> torch.Tensor:
-    """Random crops of images padded with black by an eighth of their side, and mirrored with chance 1/2.
+def augmented(images: torch.Tensor, flip: bool, padding: str | None = None) -> torch.Tensor:
+    """Random crops of images padded by an eighth of their side, and mirrored with chance 1/2.
 
     Draws come from the global CPU generator, so they do not depend on the device.
 
     Args:
         images: uint8 ``[n, 3, size, size]``.
         flip: whether to mirror.
+        padding: as in `TrainConfig`.
 
     Returns:
         The same shape and type.
     """
     n, size = len(images), images.shape[-1]
     pad = size // 8
-    side = size + 2 * pad
     rows, columns = (torch.randint(2 * pad + 1, (n, 1)) + torch.arange(size) for _ in range(2))
     if flip:
         columns = torch.where(torch.rand(n, 1) < 0.5, columns.flip(1), columns)
     # Rows of a table of pixels: torch picks those several times as fast as by three indices.
-    pixels = nn.functional.pad(images, (pad, pad, pad, pad)).permute(0, 2, 3, 1).reshape(-1, images.shape[1])
+    if padding == EDGE:
+        rows, columns, side = (rows - pad).clamp(0, size - 1), (columns - pad).clamp(0, size - 1), size
+    else:
+        images, side = nn.functional.pad(images, (pad, pad, pad, pad)), size + 2 * pad
+    pixels = images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
     first = torch.arange(n)[:, None, None] * side**2
     chosen = (first + rows[:, :, None] * side + columns[:, None, :]).flatten().to(images.device)
     crops = pixels.index_select(0, chosen).view(n, size, size, -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import math
 import time
@@ -16,6 +17,7 @@ from torch import nn
 from metad2a_plugin.errors import CheckpointError, ConfigError
 from metad2a_plugin.utils.files import UNREADABLE, write_atomically
 from metad2a_plugin.utils.kept import unreadable
+from metad2a_plugin.utils.tensors import load_state
 from metad2a_plugin.utils.torch_device import seeded
 
 Part = nn.Module | torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler
@@ -125,6 +127,7 @@ class TrainingLoop(ABC, Generic[Line]):
         Args:
             report: called with each new line of the log, after it was saved.
             folder: holds the two `FILES`, the state and the log, saved after each epoch; training goes on from there.
+                The caller sees to it that no other process writes them, see `utils.locks`.
             stop: given the history before each epoch but the first, whether to leave the others out.
 
         Raises:
@@ -138,8 +141,9 @@ class TrainingLoop(ABC, Generic[Line]):
             line = self.step()
             if state and log:
                 rows = [line._asdict() for line in self.history]
-                texts = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows), ""]
-                write_atomically(log, "\n".join(texts).encode())
+                text = io.StringIO()
+                csv.writer(text, lineterminator="\n").writerows([rows[0], *(map(str, row.values()) for row in rows)])
+                write_atomically(log, text.getvalue().encode())
                 # Last of all, so that the log of a finished run is complete.
                 write_atomically(state, self.state())
             report(line)
@@ -158,7 +162,7 @@ class TrainingLoop(ABC, Generic[Line]):
             CheckpointError: the file is damaged, or of other settings or data.
         """
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+            state = load_state(path, self.device)
             key = state["key"]
             if key == self.key:
                 for name, part in self.parts.items():

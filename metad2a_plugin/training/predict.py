@@ -8,7 +8,6 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +16,11 @@ import torch
 from metad2a_plugin.data import ImageDataset, load_dataset
 from metad2a_plugin.data.listing import is_listed, list_images
 from metad2a_plugin.data.pixels import DatasetWarning, few
-from metad2a_plugin.errors import DatasetError
+from metad2a_plugin.errors import CheckpointError, DatasetError
 from metad2a_plugin.training.classifier import Classifier
 from metad2a_plugin.training.files import load_network
 from metad2a_plugin.training.result import wilson_interval
+from metad2a_plugin.utils.checks import path_like
 from metad2a_plugin.utils.files import write_atomically
 from metad2a_plugin.utils.progress import stages
 from metad2a_plugin.utils.rows import data_frame
@@ -148,22 +148,21 @@ def predict_images(
     """Classify images with a trained network.
 
     Args:
-        network: a file of `export_network`, as `train_architecture` and `auto` write, or the folder in which they wrote
-            it as ``network.safetensors``; or what `load_network` returned.
+        network: a file, a folder or a place on the hub, see `load_network`; or what it returned.
         images: a folder or a zip of images, at any depth; a file, or a list of files; or anything else that
             `load_dataset` reads. An image whose folder has the name of a class of the network has that label.
         device: where the network runs.
         progress: show a progress bar where stderr is a terminal.
 
     Raises:
-        CheckpointError: the network cannot be read.
+        CheckpointError: the network cannot be read, or its answers are no numbers.
         DatasetError: there is no image, or none can be read.
         ConfigError: the device cannot be used.
     """
     where = usable(device)
     if not isinstance(network, Classifier):
-        inside = Path(network) / "network.safetensors"
-        network = load_network(inside if inside.is_file() else network)
+        path_like("network", network)
+        network = load_network(network)
     classifier = network
     dataset, told = _read(images, classifier.class_names)
     was = next(classifier.parameters()).device, classifier.training
@@ -190,8 +189,11 @@ def predict_images(
         if not rows:
             raise DatasetError(f"{text}; give images that can")
         warnings.warn(f"{text}; they are left out", DatasetWarning, stacklevel=2)
+    answers = torch.cat(rows)
+    if not answers.isfinite().all():
+        raise CheckpointError("the network's answers are no numbers: its weights are not those of a trained network")
     names = tuple(dataset.key(i) for i in kept)
-    return ImagePredictions(names, classifier.class_names, torch.cat(rows).clone(), told[torch.tensor(kept)], broken)
+    return ImagePredictions(names, classifier.class_names, answers.clone(), told[torch.tensor(kept)], broken)
 
 
 def _read(images: Any, class_names: Sequence[str]) -> tuple[ImageDataset, torch.Tensor]:

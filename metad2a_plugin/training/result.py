@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +11,44 @@ from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.training.classifier import ImageClassifier
 from metad2a_plugin.training.fit import Epoch
 from metad2a_plugin.utils.rows import data_frame, html_table
+from metad2a_plugin.utils.schema import integer, list_of, number, record, text
+from metad2a_plugin.utils.sharing import Card, Shareable
 
 if TYPE_CHECKING:
     import pandas
 
 
+_PERCENT, _TIME = number(0, 100), number(0, 1e12)
+_EPOCH = record(
+    {
+        "epoch": integer(1),
+        "lr": number(),
+        "loss": number(),
+        "accuracy": _PERCENT,
+        "balanced_accuracy": _PERCENT,
+        "seconds": _TIME,
+    },
+    others=False,
+)
+FINISHED = record(
+    {
+        "space": text(1, 200),
+        "architecture": text(1),
+        "accuracy": _PERCENT,
+        "interval": list_of(_PERCENT, 2, 2),
+        "params_m": number(0),
+        "flops_m": number(0),
+        "validation_images": integer(1),
+        "device": text(1, 100),
+        "seconds": _TIME,
+        "history": list_of(_EPOCH, 1),
+    }
+)
+"""What ``result.json`` of a finished training holds; see `TrainResult.to_dict`."""
+
+
 @dataclass(frozen=True)
-class TrainResult:
+class TrainResult(Shareable):
     """A trained architecture; accuracies in percent.
 
     Attributes:
@@ -102,6 +133,19 @@ class TrainResult:
             f"most frequent class reaches {self.majority_accuracy:.1f}%."
         )
         return html_table(self.architecture_str, names, [row], [note])
+
+    def card(self) -> Card:
+        card, (low, high) = self.network.card(), self.interval
+        saw = {"training images": self.train_images, "validation images": self.validation_images}
+        measured = {
+            "validation accuracy": f"{self.accuracy:.1f}% (95% interval {low:.1f} to {high:.1f})",
+            "mean of the classes": f"{self.balanced_accuracy:.1f}%",
+            "the most frequent class": f"{self.majority_accuracy:.1f}%",
+        }
+        return replace(card, saw={**card.saw, **saw, "epochs": len(self.history)}, measured=measured)
+
+    def files(self) -> dict[str, bytes]:
+        return self.network.files()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without the weights."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -19,13 +19,15 @@ from metad2a_plugin.spaces.base import Architecture, Notation, SearchSpace
 from metad2a_plugin.training.classifier import ImageClassifier
 from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.files import export_network, load_network
-from metad2a_plugin.training.fit import Epoch, Fit, Report
+from metad2a_plugin.training.fit import Callback, Epoch, Fit, Report, Training, checked_callbacks, reporter
 from metad2a_plugin.training.images import TrainingData, check_split, prepare
-from metad2a_plugin.training.result import TrainResult, wilson_interval
+from metad2a_plugin.training.result import FINISHED, TrainResult, wilson_interval
 from metad2a_plugin.training.starting import check_weights, new_classifier, weights_digest
 from metad2a_plugin.utils.files import write_atomically
 from metad2a_plugin.utils.kept import digest, unreadable
+from metad2a_plugin.utils.locks import alone_in, remove_lock
 from metad2a_plugin.utils.progress import Progress, stages
+from metad2a_plugin.utils.schema import read_json
 from metad2a_plugin.utils.torch_device import usable
 
 _FORMAT = 1
@@ -43,6 +45,7 @@ def train_architecture(
     run_dir: str | os.PathLike[str] | None = None,
     progress: bool | Progress = True,
     stop: Stop = lambda curve: False,
+    callbacks: Iterable[Callback] = (),
 ) -> TrainResult:
     """Train one architecture on the training part of a dataset and validate it on the rest.
 
@@ -59,14 +62,19 @@ def train_architecture(
         progress: whether to say on stderr how far it is, see `utils.progress.stages`; or what to tell it.
         stop: asked before each epoch but the first. A run that was stopped stays in `run_dir` as one that was
             interrupted.
+        callbacks: told after every epoch that is trained, once it is saved, see `Callback`.
 
     Raises:
         ArchitectureError: it is none of the space.
-        ConfigError: the loss is not finite, an option does not fit the space, or `run_dir` cannot be written.
+        ConfigError: the loss is not finite, an option does not fit the space, `run_dir` cannot be written, or another
+            process is training the same in it.
         DatasetError: see `prepare`.
         CheckpointError: a file in `run_dir` is damaged.
     """
-    return train_many(space, [architecture], dataset, config, run_dir, progress=progress, stop=stop)[0]
+    [result] = train_many(
+        space, [architecture], dataset, config, run_dir, progress=progress, stop=stop, callbacks=callbacks
+    )
+    return result
 
 
 def train_many(
@@ -78,10 +86,11 @@ def train_many(
     *,
     progress: bool | Progress = True,
     stop: Stop = lambda curve: False,
+    callbacks: Iterable[Callback] = (),
 ) -> list[TrainResult]:
     """`train_architecture` for several, on the same split; results in the order given."""
     config = config or TrainConfig()
-    device = usable(config.device)
+    device, callbacks = usable(config.device), checked_callbacks(callbacks)
     space.check_options(config.options)
     read = [space.parse(architecture) for architecture in architectures]  # fail before hours of training, not after
     if config.weights is not None:
@@ -92,7 +101,7 @@ def train_many(
     with stages(progress) if isinstance(progress, bool) else nullcontext(progress) as shown:
         return [
             _Run(space, architecture, data, config, device, run_dir).result(
-                _report(shown, f"network {number}/{len(read)}, epoch", config.epochs), stop
+                _report(shown, f"network {number}/{len(read)}, epoch", config.epochs), stop, callbacks
             )
             for number, architecture in enumerate(read, 1)
         ]
@@ -120,24 +129,39 @@ class _Run(Fit):
     ) -> None:
         self.space, self.config, self.data, text = space, config, data, space.format(architecture)
         self._key = self._digest(text)
-        self.dir = None if run_dir is None else Path(run_dir) / f"{space.name}-{self.key}"
+        self.training = Training(f"{space.name}-{self.key}", text, config)
+        self.dir = None if run_dir is None else Path(run_dir) / self.training.name
         trained = self.dir is not None and any((self.dir / name).exists() for name in ("result.json", self.FILES[0]))
         network = new_classifier(space, architecture, data, config, trained=trained)
         super().__init__(network, data, config, device, text)
 
-    def result(self, report: Report, stop: Stop) -> TrainResult:
+    def result(self, report: Report, stop: Stop, callbacks: Sequence[Callback]) -> TrainResult:
         """Train what is left to train, unless it is stopped."""
-        if self.dir and (self.dir / "result.json").exists():
-            self._load_finished(self.dir)
-            report(self.history[-1])
-            return self._result()
-        self.complete(report, self.dir, lambda history: stop([epoch.accuracy for epoch in history]))
+        if not self._is_finished():
+            with alone_in(self.dir):
+                if not self._is_finished():  # by a process that was writing just now
+                    return self._trained(report, stop, reporter(callbacks, self.training))
+        assert self.dir is not None  # or nothing is finished
+        self._load_finished(self.dir)
+        report(self.history[-1])
+        return self._result()
+
+    def _is_finished(self) -> bool:
+        return self.dir is not None and (self.dir / "result.json").exists()
+
+    def _trained(self, report: Report, stop: Stop, tell: Report) -> TrainResult:
+        def told(epoch: Epoch) -> None:
+            report(epoch)
+            tell(epoch)
+
+        self.complete(told, self.dir, lambda history: stop([epoch.accuracy for epoch in history]))
         result = self._result()
         if self.dir and not result.stopped:
             export_network(self.dir / "network.safetensors", result.network)
             # Last of all: its presence says that the run is complete.
             write_atomically(self.dir / "result.json", json.dumps(result.to_dict(), indent=1).encode())
             (self.dir / self.FILES[0]).unlink(missing_ok=True)
+            remove_lock(self.dir)
         return result
 
     def _result(self) -> TrainResult:
@@ -178,9 +202,9 @@ class _Run(Fit):
     def _load_finished(self, folder: Path) -> None:
         path = folder / "result.json"
         try:
-            found = json.loads(path.read_bytes())
+            found = FINISHED(read_json(path), "")
             self.history, self.device = ([Epoch(**line) for line in found["history"]], torch.device(found["device"]))
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise unreadable(path, error, self.RESTART) from error
         if len(self.history) != self.config.epochs:
             wrong = ValueError(f"{len(self.history)} epochs, expected {self.config.epochs}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from metad2a_plugin.training.config import TrainConfig
 from metad2a_plugin.training.images import TrainingData
 from metad2a_plugin.utils.files import PRETRAINED
 from metad2a_plugin.utils.kept import unreadable
+from metad2a_plugin.utils.schema import integer, list_of, mapping_of, number, one_of, read_json, record
 
 SHIPPED = "shipped"
 """In place of a file: the weights that this package brings for the space."""
@@ -117,8 +117,8 @@ def shipped_sizes(space: SearchSpace) -> tuple[Mapping[str, Any], ...]:
     if not isinstance(whole, Transferable) or not (path := _shipped(whole) / "config.json").is_file():
         return ()
     try:
-        return tuple(dict(size) for size in json.loads(path.read_bytes())["sizes"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        return tuple(_SIZES(read_json(path), "")["sizes"])
+    except (OSError, ValueError) as error:
         raise unreadable(path, error, "reinstall metad2a-plugin") from error
 
 
@@ -126,6 +126,7 @@ def _shipped(space: Transferable) -> Path:
     return PRETRAINED / f"{space.name}-weights"
 
 
+_SIZES = record({"sizes": list_of(mapping_of(one_of(integer(1, 10_000), number(0, 1e4))))})
 _KNOWN: dict[tuple[str, str, int], nn.Module] = {}
 
 

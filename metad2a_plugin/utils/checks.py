@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import difflib
-import json
+import inspect
 import math
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import ConfigError, said
+from metad2a_plugin.utils.schema import SchemaError, parse_json
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 TINY = math.ulp(0.0)
 BELOW_ONE = math.nextafter(1, 0)
 FINITE = sys.float_info.max
+LARGEST = 2**62
+"""Of integers: larger ones fit in no tensor."""
 _LONGEST_NAME = 100
 
 
@@ -61,14 +69,38 @@ def one_of(what: str, name: str, known: Iterable[str]) -> str:
     """`name` if it is one of `known`; the error names those that are."""
     known = tuple(known)
     if name not in known:
-        raise ConfigError(f"unknown {what} {name!r}{did_you_mean(name, known)}; known are {', '.join(known)}")
+        raise ConfigError(f"unknown {what} {said(name)}{did_you_mean(name, known)}; known are {', '.join(known)}")
     return name
 
 
-def integer(name: str, value: Any, least: int) -> None:
-    """Refuse what is no integer of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{name} must be an integer of {least} or more, got {value!r}")
+class NamedSettings:
+    """Refuses a setting of a wrong name with a `ConfigError` that names a near one, where Python's own names none."""
+
+    def __new__(cls, *args: Any, **settings: Any) -> Self:
+        known = list(inspect.signature(cls.__init__).parameters)[1:]
+        for name in settings:
+            one_of(f"setting of {cls.__name__}:", name, known)
+        return super().__new__(cls)
+
+
+def instance(name: str, value: Any, kind: type | tuple[type, ...], example: str) -> None:
+    """Refuse what is not of a type; `example` says how to get one."""
+    if not isinstance(value, kind):
+        raise ConfigError(f"{name} must be {example}, got {type(value).__name__}: {said(value)}")
+
+
+def path_like(name: str, value: Any) -> None:
+    """Refuse what is no path."""
+    instance(name, value, (str, os.PathLike), "a path")
+
+
+def integer(name: str, value: Any, least: int, most: int = LARGEST) -> None:
+    """Refuse what is no integer from `least` to `most`."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        expected = f"of {least} or more" if most == LARGEST else f"from {least} to {most:,}"
+        numpy = isinstance(value, Integral) and not isinstance(value, (int, bool)) and int(value) >= least
+        hint = " (a number of numpy: give int(...) of it)" if numpy else ""
+        raise ConfigError(f"{name} must be an integer {expected}, got {said(value)}{hint}")
 
 
 def settings(config: Any, least: Mapping[str, int], ranges: Mapping[str, tuple[float, float, str]]) -> None:
@@ -84,7 +116,7 @@ def settings(config: Any, least: Mapping[str, int], ranges: Mapping[str, tuple[f
     for name, (low, high, expected) in ranges.items():
         value = getattr(config, name)
         if not isinstance(value, (int, float)) or not low <= value <= high:
-            raise ConfigError(f"{name} must be {expected}, got {value!r}")
+            raise ConfigError(f"{name} must be {expected}, got {said(value)}")
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:
@@ -103,11 +135,11 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         name = name.strip().replace("-", "_")
         if not equals or not name.isidentifier():
-            raise ConfigError(f"the option {text!r} must be NAME=VALUE, such as batch-size=64")
+            raise ConfigError(f"the option {said(text)} must be NAME=VALUE, such as batch-size=64")
         if name in options:
-            raise ConfigError(f"the option {name!r} is given twice")
+            raise ConfigError(f"the option {said(name)} is given twice")
         try:
-            options[name] = json.loads(value)
-        except ValueError:
+            options[name] = parse_json(value)
+        except SchemaError:
             options[name] = value
     return options

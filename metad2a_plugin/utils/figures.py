@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metad2a_plugin.errors import ConfigError, MissingExtraError
+from metad2a_plugin.errors import ConfigError, MissingExtraError, said
 from metad2a_plugin.utils.files import write_atomically
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def write_figure(path: str | os.PathLike[str], make: Callable[[], Figure]) -> No
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in (".svg", ".png"):
-        raise ConfigError(f"drawings are written as .svg or .png, got {path.name!r}; change the file's suffix")
+        raise ConfigError(f"drawings are written as .svg or .png, got {said(path.name)}; change the file's suffix")
     write_atomically(path, rendered(make, suffix))
 
 

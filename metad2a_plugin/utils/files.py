@@ -7,8 +7,8 @@ import json
 import os
 import pickle
 import re
-import secrets
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,9 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.utils.partial import partial
 
-UNREADABLE = (OSError, LookupError, TypeError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError)
-"""What reading a damaged state of training, and loading it into its objects, can raise."""
+UNREADABLE = (
+    *(OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError, EOFError),
+    pickle.UnpicklingError,
+)
+"""What reading a damaged state, and loading it into its objects, can raise."""
 
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
@@ -29,6 +33,13 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"
 def data_folder() -> Path:
     """The folder that METAD2A_DATA names, by default ``../shared/data``."""
     return Path(os.environ.get("METAD2A_DATA", "../shared/data"))
+
+
+def data_lacks(file: str) -> str:
+    """That a file of the data is not there, as half a sentence; without METAD2A_DATA there is no folder to speak of."""
+    if "METAD2A_DATA" in os.environ or data_folder().is_dir():
+        return f"there is no {str(data_folder() / file)!r}"
+    return f"METAD2A_DATA, the folder of the data that holds {file}, is not set"
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -49,6 +60,15 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise ConfigError(f"cannot write {str(path)!r}: it is a folder; name a file")
 
 
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Whether what is written there goes into a device, a pipe or an open descriptor, whatever its name ends in."""
+    try:
+        place = _place(Path(path))
+    except OSError:
+        return False
+    return isinstance(place, int) or _is_stream(place)
+
+
 def check_writable_folder(folder: Path) -> None:
     """Refuse a folder that cannot be made or written, before any long work; makes nothing.
 
@@ -64,7 +84,7 @@ def check_writable_folder(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a file to write, which takes the place of `path` when the block ends without an error.
+    """Give a file to write, which takes the place of `path` when the block ends without an error, see `partial`.
 
     A link stays, and what it points at is replaced. Into a device, a pipe or an open descriptor, such as
     ``/dev/stdout``, the content is written.
@@ -79,15 +99,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
                 yield Path(folder) / "content"
                 _pour(Path(folder) / "content", place)
             return
-        # Not tempfile, whose files nobody else may read.
-        temporary = place.parent / f".partial-{secrets.token_hex(8)}"
         place.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
-        try:
+        with partial(place) as temporary:
             yield temporary
-            os.replace(temporary, place)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise _unwritable(path, error) from error
 
@@ -140,8 +154,8 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_atomically(path, json_text(value).encode())
 
 
-def read_model(directory: Path, title: str, fix: str) -> tuple[bytes, bytes]:
-    """``config.json`` and ``model.safetensors`` of a folder.
+def check_model(directory: Path, title: str, fix: str) -> None:
+    """Refuse a folder without ``config.json`` and ``model.safetensors`` that can be read.
 
     Args:
         directory: the folder.
@@ -152,7 +166,12 @@ def read_model(directory: Path, title: str, fix: str) -> tuple[bytes, bytes]:
         CheckpointError: one of them cannot be read.
     """
     try:
-        return (directory / "config.json").read_bytes(), (directory / "model.safetensors").read_bytes()
+        for name in ("config.json", "model.safetensors"):
+            mode = (directory / name).stat().st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # who opens a pipe waits for ever
+                raise OSError(errno.EINVAL, "no regular file", str(directory / name))
+            with (directory / name).open("rb"):
+                pass
     except OSError as error:
         raise CheckpointError(
             f"no {title} in {str(directory)!r} ({error.strerror}: {Path(error.filename).name}); "

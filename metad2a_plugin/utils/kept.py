@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from metad2a_plugin.errors import CheckpointError
 from metad2a_plugin.utils.files import UNREADABLE, write_atomically
+from metad2a_plugin.utils.schema import why
 
 Value = TypeVar("Value")
 
@@ -23,7 +24,7 @@ def digest(value: object) -> str:
 
 def unreadable(path: Path, error: Exception, advice: str) -> CheckpointError:
     """The error for a file that cannot be read; `advice` says how to go on."""
-    return CheckpointError(f"{str(path)!r} cannot be read ({type(error).__name__}: {error}); {advice}")
+    return CheckpointError(f"{str(path)!r} cannot be read ({why(error)}); {advice}")
 
 
 def kept(

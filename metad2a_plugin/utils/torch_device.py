@@ -54,3 +54,12 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def refuse_other_dtypes() -> None:
+    """Refuse a default dtype of torch that the models, which are float32, do not fit to, with a `ConfigError`."""
+    if (dtype := torch.get_default_dtype()) != torch.float32:
+        raise ConfigError(
+            f"torch's default dtype is {dtype}, and this package's models are float32; call "
+            "torch.set_default_dtype(torch.float32) around what uses them"
+        )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import random
 import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from naslib_toys import PRESENT, SPACE, naslib_adapter, toy_benchmark
 from strategy_options import small
 
 from metad2a_plugin import MetaD2A, get_predictor, get_strategy
-from metad2a_plugin.data import extract_task
+from metad2a_plugin.data import extract_task, load_dataset
 from metad2a_plugin.errors import ArchitectureError, CheckpointError, ConfigError, DatasetError
 from metad2a_plugin.plugins.registry import available
 from metad2a_plugin.spaces.base import Architecture
@@ -428,6 +430,19 @@ def test_labels_that_are_no_numbers_are_left_out(naslib: Any) -> None:
         found.fit(forms, [1, 2, 3])
 
 
+def test_predictors_are_cloned_and_pickled(naslib: Any) -> None:
+    forms, labels = naslib.to_one_hot(CELLS[:12]), np.linspace(80, 90, 12)
+    fitted = predictor(naslib)
+    fitted.fit(forms, labels)
+    for made in (fitted, naslib.MetaD2AEnsemble(model=SEARCHER), naslib.NamedPredictor("flops")):
+        for again in (pickle.loads(pickle.dumps(made)), deepcopy(made)):
+            assert np.array_equal(again.query(forms), made.query(forms))
+    cloned = pytest.importorskip("sklearn.base").clone(fitted)
+    assert cloned.get_params(deep=False).keys() == fitted.get_params(deep=False).keys()
+    assert np.array_equal(cloned.query(forms), predictor(naslib).query(forms)), "a clone has learned nothing"
+    assert fitted.set_params(seed=1).seed == 1
+
+
 def test_any_predictor_scores_by_its_name(naslib: Any) -> None:
     cells, images = CELLS[:4], image_dataset()
     small = {"batch_size": 8, "channels": 2, "cells": 1, "input_size": 8}
@@ -547,7 +562,7 @@ def test_one_shot_searches_that_would_train_nothing_are_refused(naslib: Any) -> 
 
 
 def test_wrong_arguments_are_named(naslib: Any) -> None:
-    with pytest.raises(ConfigError, match="unknown optimizer 'reinforce'; known are area, darts, local-search, "):
+    with pytest.raises(ConfigError, match="unknown optimizer 'reinforce'; known are area, darts, fuse, local-search, "):
         naslib.search("reinforce", toy_benchmark())
     with pytest.raises(ConfigError, match="sample_size: only area, "):
         naslib.search("rs", toy_benchmark(), sample_size=3)
@@ -571,7 +586,7 @@ def test_the_command_line(naslib: Any, capsys: Any, tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("absent", "said"), [("naslib", "this adapter needs NASLib"), ("torchvision", "'torchvision'")]
+    ("absent", "said"), [("naslib", "this adapter needs NASLib"), ("fvcore", "'fvcore'")]
 )
 def test_the_command_line_says_what_is_absent(absent: str, said: str) -> None:
     if absent != "naslib" and not PRESENT:
@@ -595,3 +610,140 @@ def test_no_search_warns_of_anything(naslib: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         naslib.search("random", toy_benchmark(), epochs=3)
+
+
+# -- images as NASLib has them -------------------------------------------------------------------
+class Normalize:
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        return (image - 0.5) / 0.25
+
+
+class RandomNoise:
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        return image + torch.rand(())
+
+
+class Compose:
+    """Of the name and attributes of torchvision's."""
+
+    def __init__(self, transforms: list[Any]) -> None:
+        self.transforms = transforms
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        for transform in self.transforms:
+            image = transform(image)
+        return image
+
+
+class Coloured(torch.utils.data.Dataset[Any]):
+    def __init__(self, transform: Any = None, count: int = 40) -> None:
+        self.transform, self.targets = transform, [i % 2 for i in range(count)]
+        self.images = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        image = self.images[i]
+        return (image if self.transform is None else self.transform(image)), self.targets[i]
+
+
+class Custom:
+    """As NASLib's `CustomDataset`, which a user subclasses."""
+
+    data, config = "folder", None
+
+    def get_transforms(self, config: Any) -> tuple[Any, Any]:
+        return Compose([RandomNoise(), Normalize()]), Compose([Normalize()])
+
+    def get_data(self, data: str, train: Any, valid: Any) -> tuple[Any, Any]:
+        return Coloured(train), Coloured(valid, 10)
+
+
+def changing() -> Coloured:
+    return Coloured(Compose([RandomNoise(), Normalize()]))
+
+
+@pytest.mark.filterwarnings("ignore:of the DataLoader")
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda loader: loader(changing()),
+        lambda loader: (loader(changing()), loader(changing()), loader(Coloured()), None, None),
+        lambda loader: [loader(torch.utils.data.Subset(changing(), range(40)))],
+        lambda loader: Custom(),
+    ],
+)
+def test_loaders_and_custom_datasets_are_datasets(naslib: Any, given: Any, recwarn: Any) -> None:
+    from metad2a_plugin.adapters._naslib_images import images_of
+
+    source = given(lambda dataset: torch.utils.data.DataLoader(dataset, batch_size=8, shuffle=True))
+    images = load_dataset(images_of(source))
+    expected = load_dataset(Coloured())
+    assert len(images) == 40 and images.labels.tolist() == expected.labels.tolist()
+    assert torch.equal(images.images(range(40), 8), expected.images(range(40), 8)), "the images themselves"
+    assert not [w for w in recwarn if "differs from one reading" in str(w.message)]
+    optimizer = naslib.MetaD2AOptimizer(config_of(), dataset=source, **FEW)
+    optimizer.adapt_search_space(naslib.TableSpace(), dataset_api=naslib.dataset_api(toy_benchmark()))
+    assert optimizer.strategy.ask()
+
+
+def config_of(**search: Any) -> Any:
+    from types import SimpleNamespace
+
+    return SimpleNamespace(dataset="cifar10", search=SimpleNamespace(seed=0, **search))
+
+
+def test_a_custom_dataset_that_says_nothing_is_refused(naslib: Any) -> None:
+    class Empty(Custom):
+        def get_data(self, data: str, train: Any, valid: Any) -> Any:
+            raise NotImplementedError
+
+    class Single(Custom):
+        def get_data(self, data: str, train: Any, valid: Any) -> Any:
+            return Coloured(train)
+
+    for custom, said in ((Empty(), "write both"), (Single(), "a pair each")):
+        with pytest.raises(DatasetError, match=said):
+            naslib.MetaD2AOptimizer(config_of(), dataset=custom, **FEW)
+
+
+@pytest.mark.parametrize("wrong", [{}, None, "cifar10", 3, []])
+def test_what_is_no_configuration_is_refused(naslib: Any, wrong: Any) -> None:
+    for make in (naslib.MetaD2AOptimizer, naslib.StrategyOptimizer):
+        with pytest.raises(ConfigError, match="config must be a configuration of NASLib"):
+            make(wrong)
+
+
+def test_a_table_space_is_no_network(naslib: Any) -> None:
+    space = naslib.TableSpace()
+    space.set_op_indices([0] * 6)
+    for use in (space.parse, lambda: space.forward(torch.zeros(1, 3, 8, 8))):
+        with pytest.raises(ConfigError, match="for look-ups and has no network"):
+            use()
+
+
+def test_a_dataset_is_encoded_once(naslib: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from metad2a_plugin.data.encoders import DefaultEncoder
+
+    monkeypatch.setenv("METAD2A_CACHE", str(tmp_path))
+    encoded: list[int] = []
+    forward = DefaultEncoder.__call__
+
+    def counted(self: Any, images: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(images))
+        return forward(self, images)
+
+    monkeypatch.setattr(DefaultEncoder, "__call__", counted)
+    images = image_dataset()
+    optimizer = naslib.MetaD2AOptimizer(config_of(), dataset=images, **FEW)
+    api = naslib.dataset_api(toy_benchmark())
+    for _ in range(2):
+        optimizer.adapt_search_space(naslib.TableSpace(), dataset_api=api)
+        optimizer.new_epoch(1)
+    found = predictor(naslib, dataset=images)
+    for _ in range(3):
+        found.pre_process()
+        found.fit(naslib.to_one_hot(CELLS[:5]), [1, 2, 3, 4, 5])
+        found.query(naslib.to_one_hot(CELLS[:5]))
+    assert 0 < sum(encoded) <= len(images)

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from metad2a_plugin.errors import HostError
+from metad2a_plugin.utils import beside_torch
 
 compat = pytest.importorskip(
     "metad2a_plugin.adapters._naslib_compat", reason="adapters are inside the package once it is installed"
@@ -44,7 +45,7 @@ def test_an_absent_naslib_is_said_with_the_way_to_get_it(monkeypatch: pytest.Mon
 def test_nothing_is_done_where_nothing_is_needed(stand_in: Any) -> None:
     needed = set(compat.prepare())
     # These two are NASLib's own: the stand-in imports neither.
-    assert not needed & {compat.reason(compat._single_predictors), compat.reason(compat._search_path)}
+    assert not needed & {compat.reason(compat._single_parts), compat.reason(compat._search_path)}
     assert compat.prepare() is compat.prepare()
 
 
@@ -98,20 +99,34 @@ def test_an_import_that_fails_in_another_way_is_said(stand_in: Any, monkeypatch:
         compat.prepare()
 
 
-def test_packages_of_single_predictors_are_named_when_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compat, "_SINGLE_PREDICTORS", {"not_installed_anywhere"})
+def test_packages_of_single_parts_are_named_when_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compat, "_SINGLE_PARTS", {"not_installed_anywhere"})
     taken: list[str] = []
-    with compat._single_predictors(taken):
+    with compat._single_parts(taken):
         from not_installed_anywhere.models import Regressor
 
         class Own(Regressor):  # as NASLib has them
             pass
 
-    assert taken == [compat.reason(compat._single_predictors)]
+    assert taken == [compat.reason(compat._single_parts)]
     for use in (Regressor, Own, lambda: Regressor.fit(1)):
-        with pytest.raises(HostError, match="needs the package 'not_installed_anywhere'"):
+        with pytest.raises(HostError, match=r"needs the package 'not_installed_anywhere'.*pip install not_installed"):
             use()
     assert find_spec("not_installed_anywhere") is None, "others must go on finding it absent"
+
+
+def test_an_absent_torchvision_is_named_with_the_line_that_keeps_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr("importlib.machinery.PathFinder.find_spec", lambda *args: None)
+    with compat.placeholders({"torchvision"}):
+        from torchvision import transforms
+    with pytest.raises(HostError, match=r"pip install torchvision torch==\d"):
+        transforms.Compose([])
+
+
+def test_no_line_brings_torchvision_and_with_it_another_torch() -> None:
+    assert "torchvision" not in compat.INSTALL
 
 
 def test_python_and_the_path_are_as_before() -> None:
@@ -147,8 +162,8 @@ def test_a_broken_torchvision_is_left_to_the_import_of_naslib(error: Any, monkey
     def failing(name: str) -> Any:
         raise error
 
-    monkeypatch.setattr(compat, "find_spec", lambda name: True)
-    monkeypatch.setattr(compat, "import_module", failing)
+    monkeypatch.setattr(beside_torch, "find_spec", lambda name: True)
+    monkeypatch.setattr(beside_torch, "import_module", failing)
     taken: list[str] = []
     with compat._torchvision(taken):
         pass

@@ -155,7 +155,7 @@ def test_an_evaluator_with_choices_of_its_own_is_refused(model_space: Any, tmp_p
         (lambda: adapter.SearchStrategy("random", state_file="."), "must be the path of a file, '.' is a folder"),
         (lambda: adapter.SearchTuner("random", datset=None), "the strategy 'random' .*'datset'"),
         (lambda: adapter.TrainingEvaluator(np.zeros(3)), "need the path of a dataset, got ndarray"),
-        (lambda: adapter.TrainingEvaluator("sklearn:digits", epoch=3), "TrainingEvaluator: .*'epoch'"),
+        (lambda: adapter.TrainingEvaluator("sklearn:digits", epoch=3), "unknown setting of TrainConfig: 'epoch'"),
         (lambda: adapter.TrainingEvaluator("sklearn:digits", epochs=0), "epochs"),
         (lambda: adapter.SearchTuner(optimize_mode="max"), "optimize_mode must be"),
         (lambda: adapter.SearchTuner("randm"), "did you mean 'random'"),
@@ -443,10 +443,75 @@ def test_a_tuner_s_space_cannot_change() -> None:
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ({"lr": {"_type": "uniform", "_value": [0, 1]}}, "must have the _type 'choice'"),
+        ({"lr": {"_type": "uniform", "_value": [0, 1]}}, "must have the _type 'choice'.*beside lr there is none"),
         ({"lr": {"_type": "choice", "_value": [0, 1]}}, "known are NasBench201"),
+        ({1: {"_type": "choice", "_value": ["none"]}}, "YAML reads 0_1 as a number"),
+        ({False: {"_type": "choice", "_value": ["none"]}}, r"got False \(bool\)"),
+        ({"0_1": ["none"]}, r"must be written as \{_type: choice, _value"),
+        ({"0_1": {"_type": "choice"}}, "must be written as"),
+        (["0_1"], "has a _type and a _value for each label"),
+        (choices() | {"0_1": {"_type": "uniform", "_value": [0, 1]}}, "'0_1' is of the architecture.*'uniform'"),
+        (choices() | {"lr": {"_type": "uniform", "_value": [0]}}, "'lr' stands beside the architecture.*2 values"),
+        (choices() | {"lr": {"_type": "gamma", "_value": [0, 1]}}, "'lr' .* unsupported type"),
+        (choices() | {"lr": {"_type": "choice", "_value": []}}, "'lr' has no value to draw from"),
+        (choices() | {"lr": {"_type": "loguniform", "_value": [0, 1]}}, "'lr' .* cannot draw it"),
     ],
 )
-def test_a_tuner_refuses_other_spaces(space: dict[str, Any], message: str) -> None:
+def test_a_tuner_refuses_other_spaces(space: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         adapter.SearchTuner("random").update_search_space(space)
+
+
+OTHERS = {
+    "lr": {"_type": "loguniform", "_value": [0.001, 0.1]},
+    "train/batch": {"_type": "choice", "_value": [16, 32]},
+    "steps": {"_type": "quniform", "_value": [2, 8, 2]},
+    "optimizer": {
+        "_type": "choice",
+        "_value": [{"_name": "sgd", "momentum": {"_type": "uniform", "_value": [0, 1]}}, {"_name": "adam"}],
+    },
+}
+
+
+def test_other_hyper_parameters_are_drawn_beside_the_architecture_by_nni_s_rule() -> None:
+    tuners = [adapter.SearchTuner("regularized-evolution", seed=4) for _ in range(2)]
+    for tuner in tuners:
+        tuner.update_search_space(choices("cell/") | OTHERS)
+    alone = get_strategy("regularized-evolution")(SPACE, seed=4)
+    drawn = []
+    for number in range(30):
+        parameters = tuners[0].generate_parameters(number)
+        assert parameters == tuners[1].generate_parameters(number)
+        [cell] = alone.ask()
+        assert adapter.architecture_of(parameters) == cell
+        for tuner in tuners:
+            tuner.receive_trial_result(number, parameters, quality(parameters))
+        alone.tell(cell, quality(parameters))
+        drawn.append(parameters)
+    json.dumps(drawn)
+    assert all(0.001 <= p["lr"] <= 0.1 and p["train/batch"] in (16, 32) and p["steps"] in (2, 4, 6, 8) for p in drawn)
+    assert {p["optimizer"]["_name"] for p in drawn} == {"sgd", "adam"}
+    assert all(("momentum" in p["optimizer"]) == (p["optimizer"]["_name"] == "sgd") for p in drawn)
+    assert len({p["lr"] for p in drawn}) == 30
+
+
+@pytest.mark.parametrize("name", ["random", "regularized-evolution", "local-search", "mdenas", "metad2a"])
+def test_a_tuner_keeps_to_a_part_of_the_space(name: str) -> None:
+    space = choices() | {
+        "0_1": {"_type": "choice", "_value": ["conv_3x3"]},
+        "2_3": {"_type": "choice", "_value": ["none", "conv_1x1", "conv_3x3", "avg_pool_3x3"]},
+    }
+    tuner = adapter.SearchTuner(name)
+    tuner.update_search_space(space)
+    for number in range(25):
+        parameters = tuner.generate_parameters(number)
+        assert parameters["0_1"] == "conv_3x3" and parameters["2_3"] != "skip_connect"
+        tuner.receive_trial_result(number, parameters, quality(parameters))
+
+
+def test_results_of_other_architectures_are_left_out_of_what_is_imported(caplog: pytest.LogCaptureFixture) -> None:
+    tuner = adapter.SearchTuner("random")
+    tuner.update_search_space(choices() | {"0_1": {"_type": "choice", "_value": ["none", "conv_3x3"]}})
+    good = tuner.generate_parameters(0)
+    tuner.import_data([{"parameter": good | {"0_1": "skip_connect"}, "value": 1}, {"parameter": good, "value": 2}])
+    assert "left out" in caplog.text and [value for _, value in tuner._core.history] == [2]

@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
+import math
 import random
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from metad2a_plugin.adapters import _nni_compat
-from metad2a_plugin.adapters._nni_bridge import bridge_of_sample, bridge_of_space, number
+from metad2a_plugin.adapters._nni_bridge import architecture_of, bridge_of_sample, bridge_of_space, number
 from metad2a_plugin.adapters._nni_mobilenetv3 import SETTINGS, check_settings
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError, HostError, MissingExtraError
@@ -60,7 +62,15 @@ def test_labels_are_edges_and_values_the_operations_of_the_string() -> None:
         ({"layer1": ("a", "b")}, "has the labels layer1$"),
         (dict.fromkeys(("1", "2", "12", "3", "13", "23"), SHORT), "YAML reads 0_1 as a number, so write 'cell/0_1'"),
         ({**choices(), "lr": (0.1, 0.2)}, "has the labels .*lr"),
-        ({**choices(), "cell/0_1": SHORT[:4]}, "'cell/0_1' has the choices none, skip_connect, conv_1x1, conv_3x3;"),
+        ({1: SHORT, 2: SHORT}, r"got 1 \(int\): YAML reads 0_1 as a number, so write 'cell/0_1'"),
+        ({True: SHORT}, r"got True \(bool\)"),
+        ({None: SHORT}, r"got None \(NoneType\)"),
+        ({**choices(), "cell/0_1": ()}, "'cell/0_1' has the choices none at all; the strategies know"),
+        ({**choices(), "cell/0_1": (None, "skip_connect")}, "None is no text: put names between quotes"),
+        ({**choices(), "cell/0_1": (["none"],)}, "is no text"),
+        ({**choices(), "cell/0_1": ("conv_1x1", "nor_conv_1x1")}, "the choices conv_1x1, nor_conv_1x1; .*each once"),
+        ({k: v for k, v in choices().items() if k != "cell/1_3"}, "lacks 1_3: a fixed edge is a choice of one"),
+        ({"s2_depth": (1, 2), "s2_i0": ("k3e3", "k5e3")}, "labels of ProxylessNAS, which is no search space"),
         (choices(ops=(*SHORT, "max_pool_3x3")), "max_pool_3x3; the strategies know NasBench201"),
     ],
 )
@@ -70,7 +80,39 @@ def test_other_spaces_are_refused_by_what_they_have(space: dict[str, Any], messa
     assert "NasBench201" in str(refusal.value)
 
 
-@pytest.mark.parametrize("change", [{"cell/0_1": "conv_5x5"}, {"cell/0_1": None}])
+@given(data=st.data())
+def test_fewer_choices_are_a_part_of_the_space(data: st.DataObject) -> None:
+    own = {label: tuple(data.draw(st.sets(st.sampled_from(SHORT), min_size=1))) for label in LABELS}
+    assume(max(map(len, own.values())) > 1)
+    found = bridge_of_space(own)
+    assert found.space.size == math.prod(map(len, own.values()))
+    samples = [found.sample(cell) for cell in itertools.islice(found.space.enumerate(), 20)]
+    assert all(sample[label] in own[label] for sample in samples for label in LABELS)
+    assert [found.architecture(sample) for sample in samples] == list(map(architecture_of, samples))
+    outside = {label: next((op for op in SHORT if op not in names), None) for label, names in own.items()}
+    if label := next((label for label, op in outside.items() if op is not None), None):
+        with pytest.raises(ArchitectureError, match="no sample of NasBench201"):
+            found.architecture(samples[0] | {label: outside[label]})
+
+
+def test_one_choice_everywhere_is_no_search() -> None:
+    with pytest.raises(ConfigError, match="nothing to search"):
+        bridge_of_space(dict.fromkeys(LABELS, ("conv_3x3",)))
+
+
+@pytest.mark.parametrize("more", [{"lr": 0.1}, {"train/lr": 0.1, "batch": 3}, {"optimizer": {"_name": "sgd"}}])
+def test_other_hyper_parameters_of_a_sample_are_passed_over(more: dict[str, Any]) -> None:
+    for sample in (bridge_of_space(choices()).sample(next(SPACE.enumerate())), ofa_sample()):
+        assert architecture_of(sample | more) == architecture_of(sample)
+
+
+@pytest.mark.parametrize("sample", [None, [1], {1: "none"}, "text", {None: 1}])
+def test_what_is_no_sample_gets_a_sentence(sample: Any) -> None:
+    with pytest.raises(ArchitectureError, match="a sample has values by label"):
+        architecture_of(sample)
+
+
+@pytest.mark.parametrize("change", [{"cell/0_1": "conv_5x5"}, {"cell/0_1": None}, {"cell/0_1": []}])
 def test_malformed_samples_are_refused(change: dict[str, Any]) -> None:
     sample = bridge_of_space(choices()).sample(next(SPACE.enumerate())) | change
     with pytest.raises(ArchitectureError, match="no sample of NasBench201"):
@@ -81,6 +123,10 @@ def test_malformed_samples_are_refused(change: dict[str, Any]) -> None:
 OFA = MobileNetV3Space()
 WIDTHS = (16, 16, 24, 40, 80, 112, 160, 960, 1280)
 LAYERS = [f"s{stage}_i{layer}" for stage in range(1, 6) for layer in range(4)]
+
+
+def ofa_sample() -> dict[str, Any]:
+    return bridge_of_space(ofa_choices()).sample(OFA.sample(random.Random(0)))
 
 
 def ofa_choices(prefix: str = "") -> dict[str, tuple[Any, ...]]:
@@ -163,8 +209,9 @@ def test_the_two_fixed_kernels_can_be_left_out_or_have_one_choice() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"s1_depth": (1, 2, 3, 4)}, "'s1_depth' has the choices 1, 2, 3, 4, it must offer 2, 3, 4: make it with"),
-        ({"s2_i3_exp": (3, 6)}, "'s2_i3_exp' has the choices 3, 6, it must offer 3, 4, 6"),
+        ({"s1_depth": (1, 2, 3, 4)}, "'s1_depth' has the choices 1, 2, 3, 4, it must offer 2, 3, 4 .*: make it with"),
+        ({"s2_i3_exp": (3, 6)}, r"3, 6, it must offer 3, 4, 6 \(parts of this space cannot be searched\)"),
+        ({"s1_depth": ("2", "3", "4")}, "'s1_depth' has the choices '2', '3', '4', it must offer 2, 3, 4"),
         ({"stem_ks": (5, 7)}, "'stem_ks' has the choices 5, 7, it must offer 3"),
         ({"s0_width_mult": (0.5, 1.0)}, "also has the label 's0_width_mult', unlike Once-for-All's network: make"),
         ({"lr": (0.1, 0.2)}, "also has the label 'lr'"),

@@ -193,7 +193,7 @@ def test_a_wrong_width_is_refused(width: Any) -> None:
 
 @pytest.mark.parametrize("classes", [0, 2.5, "10"])
 def test_a_wrong_number_of_classes_is_refused(classes: Any) -> None:
-    with pytest.raises(ConfigError, match="num_classes must be an integer of 1 or more"):
+    with pytest.raises(ConfigError, match="num_classes must be an integer from 1 to 10,000,000"):
         adapter.ofa_space(num_classes=classes)
 
 

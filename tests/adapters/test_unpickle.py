@@ -187,7 +187,10 @@ BAD = {
         + b".",
         "more than 131,072 objects",
     ),
-    "a long name": (raw(b"c" + b"a" * 10_000 + b"\nb\n"), r"a call of a+….*; it was not read on$"),
+    "a long name": (
+        raw(b"c" + b"a" * 10_000 + b"\nb\n"),
+        r"a call of a{140}[.]{4}b, which the results of NAS-Bench-201 have not; it was not read on$",
+    ),
     "a short number": (pickle.dumps(np.float64(1), 4).replace(b"C\x08", b"C\x04", 1), "cut short|has, at byte"),
 }
 

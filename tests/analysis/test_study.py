@@ -18,7 +18,7 @@ from metad2a_plugin.analysis.page import write_page
 from metad2a_plugin.analysis.topology import counterpart, describe
 from metad2a_plugin.cli.main import main
 from metad2a_plugin.data import DatasetWarning, ImageDataset, load_dataset
-from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError
+from metad2a_plugin.errors import CheckpointError, ConfigError, DatasetError, MetaD2AError
 from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.spaces.nasbench201.space import NASBench201
 from metad2a_plugin.training.config import TrainConfig
@@ -26,6 +26,8 @@ from metad2a_plugin.training.config import TrainConfig
 SPACE, MOBILE = NASBench201(), get_space("mobilenetv3")
 WIDE = "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+|none~0|skip_connect~1|nor_conv_3x3~2|"
 DEAD = "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|skip_connect~2|"
+CHAIN = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_3x3~2|"
+SINGLE = "|none~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|"
 CONFIG = TrainConfig(epochs=2, batch_size=8, input_size=8, options={"channels": 4, "cells": 1}, lr=0.05, device="cpu")
 SURFACE = LandscapeConfig(points=5, images=16, batch_size=8, device="cpu")
 
@@ -115,6 +117,52 @@ def test_what_was_computed_is_not_computed_again(tmp_path: Path, monkeypatch: py
     kept.write_text("{}")
     with pytest.raises(CheckpointError, match="remove it"):
         analyze(SPACE, SPACE.parse(WIDE), coloured(), CONFIG, **arguments)
+
+
+def test_several_networks_chosen_references_and_seeds(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    asked, chosen = [WIDE, CHAIN], [SPACE.parse(SINGLE)]
+    settings: dict[str, Any] = {"references": chosen, "seeds": 2, "surface": SURFACE, "progress": False}
+    found = analyze(SPACE, asked, coloured(), CONFIG, run_dir=tmp_path, **settings)
+    assert [n.name for n in found.networks] == ["network 1", "network 2", "reference 1"]
+    assert [n.trained.architecture_str for n in found.networks] == [WIDE, CHAIN, SINGLE]
+    assert found.seeds == 2 and [n.name for n in found.subjects] == ["network 1", "network 2"]
+    for network in found.networks:
+        first, second = network.runs
+        assert (first.trained.seed, second.trained.seed) == (0, 1) and first.landscape != second.landscape
+        assert network.accuracy == pytest.approx((first.trained.accuracy + second.trained.accuracy) / 2)
+    assert [len(epochs) for epochs in found.epochs] == [2, 2, 2]
+    assert any(text.startswith("network 1: A ranking") for text in found.warnings)
+    plain = json.loads(json.dumps(found.to_dict()))
+    assert plain["seeds"] == 2 and [len(n["repeats"]) for n in plain["networks"]] == [1, 1, 1]
+    write_page(found, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert Page(text).open == [] and len(Page(text).alts) == 7  # a drawing of each
+    assert "network 2 has width 1.00c and depth 3" in text and "seeds 0 to 1" in text and " ± " in text
+
+
+def test_lists_that_are_notations_of_one_network_are_one() -> None:
+    cell = SPACE.parse(WIDE)
+    assert module._listed(SPACE, list(cell.choices)) == [list(cell.choices)]
+    assert module._listed(SPACE, [WIDE, CHAIN]) == [WIDE, CHAIN] and module._listed(SPACE, WIDE) == [WIDE]
+
+
+@pytest.mark.parametrize(
+    ("asked", "references", "said"),
+    [
+        ([], None, "empty"),
+        ([WIDE, WIDE], None, "network 2 computes the same as network 1"),
+        (WIDE, [WIDE], "reference 1 computes the same as this network"),
+        (WIDE, "two", "number or a list"),
+        (WIDE, 6, "6 networks or fewer"),
+        ([WIDE, "|none~0|"], None, "3 nodes"),
+    ],
+)
+def test_networks_that_cannot_be_compared_are_refused(asked: Any, references: Any, said: str) -> None:
+    with pytest.raises(MetaD2AError, match=said):
+        analyze(SPACE, asked, coloured(), CONFIG, references=references, progress=False)
+    with pytest.raises(ConfigError, match="seeds"):
+        analyze(SPACE, WIDE, coloured(), CONFIG, seeds=0, progress=False)
 
 
 @pytest.mark.slow
@@ -209,6 +257,9 @@ def test_the_command_prints_a_table_and_writes_the_page(images: str, capsys: Any
         ([WIDE, "--dataset", "images.npz", "--out", "page.pdf"], r"must end in \.html"),
         ([WIDE, "--dataset", "images.npz", "--out", "images.npz/page.html"], "is a file"),
         ([WIDE, "--dataset", "images.npz", "--references", "-1"], "references"),
+        ([WIDE, "--dataset", "images.npz", "--reference", CHAIN, "--references", "1"], "not both"),
+        ([WIDE, WIDE, "--dataset", "images.npz"], "computes the same"),
+        ([WIDE, "--dataset", "images.npz", "--seeds", "0"], "seeds"),
         ([WIDE, "--dataset", "images.npz", "--width", "0.5"], "width"),
         ([WIDE, "--dataset", "images.npz", "--epochs", "0"], "epochs"),
         ([WIDE, "--dataset", "images.npz", "--device", "abacus"], "abacus"),

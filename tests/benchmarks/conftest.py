@@ -32,7 +32,8 @@ def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_table(root / "nas_bench_201", quality, rng)
     (root / "images").mkdir()
     write_images(root / "images" / "imagenet64.zip", folders, 4, rng)
-    for name in ("cifar10_train", "cifar10_test", "mnist_train", "clothing10", "caltech101"):
+    parts = ("cifar10_train", "cifar10_test", "mnist_train", "mnist_test")
+    for name in (*parts, "clothing10", "caltech101", "signdigits"):
         write_images(root / "images" / f"{name}.zip", ["cat", "dog", "owl"], 4, rng)
     features = rng.normal(size=(4 * CLASSES, 256)).astype(np.float16)
     np.savez(root / "images" / "imagenet64_teacher_features.npz", features=features)

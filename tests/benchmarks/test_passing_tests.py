@@ -7,33 +7,39 @@ from typing import Any
 import passing_tests
 import pytest
 
+from metad2a_plugin.one_shot.config import FORMS
+
 TINY: dict[str, Any] = {"batch_size": 4, "channels": 2, "cells": 1, "input_size": 8, "alpha_lr": 0.1, "device": "cpu"}
 
 
 @pytest.mark.slow
 def test_a_tiny_run_writes_everything(toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passing_tests, "SMALL", TINY)
+    monkeypatch.setattr(passing_tests, "ANEW", passing_tests.ANEW | {"epochs": 1, "input_size": 8, "channels": 2})
     folders = ["--data", str(toy_data), "--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
-    passing_tests.main([*folders, "--seeds", "2", "--epochs", "2"])
-    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".json", ".md", ".png"}
-    scores = json.loads((tmp_path / "out" / "passing_tests.json").read_text())["scores"]
-    assert set(scores["cifar10"]) == {*passing_tests.METHODS, passing_tests.RANDOM}
-    for name, title in (("cifar10", "ImageNet16-120"), ("clothing10", "Clothing-10")):
-        assert all(len(columns[title]) == 2 for columns in scores[name].values())
+    given = [*folders, "--seeds", "2", "--steps", "2", "--datasets", "cifar10", "clothing10"]
+    passing_tests.main(given)
+    found = json.loads((tmp_path / "out" / "passing_tests.json").read_text())
+    for name in ("cifar10", "clothing10"):
+        assert set(found["scores"][name]) == {*passing_tests.METHODS, passing_tests.RANDOM}
+        assert all(len(columns["trained anew"]) == 2 for columns in found["scores"][name].values())
+    assert all(len(columns["in the table"]) == 2 for columns in found["scores"]["cifar10"].values())
+    assert set(found["gradients"]) == set(FORMS) and set(found["gradients"]["exact"]["error"]) == {0.0}
     text = (tmp_path / "out" / "passing_tests.md").read_text()
     # What is finished is not searched again.
-    monkeypatch.setattr(passing_tests, "search", lambda *_: pytest.fail("it searched again"))
-    monkeypatch.setattr(passing_tests, "cost", lambda *_: 1.0)
-    passing_tests.main([*folders, "--seeds", "2", "--epochs", "2"])
-    again = (tmp_path / "out" / "passing_tests.md").read_text()
-    assert again.split("One epoch")[0] == text.split("One epoch")[0]
+    for system, (_, *others) in passing_tests.SYSTEMS.items():
+        monkeypatch.setitem(passing_tests.SYSTEMS, system, (lambda *_: pytest.fail("it searched again"), *others))
+    passing_tests.main(given)
+    assert (tmp_path / "out" / "passing_tests.md").read_text() == text
 
 
 def test_differences_are_paired_by_seed() -> None:
     def scores(*values: float) -> dict[str, list[float]]:
-        return {"CIFAR-10": list(values)}
+        return {"trained anew": list(values)}
 
-    second, first = scores(90, 90, 84), scores(1, 1, 1)
-    methods = {"LPT": scores(91, 90, 80), "DARTS, second order": second, "DARTS, first order": first}
-    text = passing_tests.differences(methods, ["CIFAR-10"])
-    assert "| LPT - DARTS, second order | CIFAR-10 | -1.00 ± 2.65 | 1 / 1 / 1 |" in text
+    methods = {name: scores(1, 1, 1) for name in passing_tests.METHODS}
+    methods |= {"LPT, exact": scores(91, 90, 80), "DARTS, exact": scores(90, 90, 84)}
+    text = passing_tests.differences({"clothing10": methods})
+    expected = "LPT, exact - DARTS, exact | Clothing-10, trained anew | -1.00 [-7.57, 5.57] | cannot be told | 30 |"
+    assert expected in text
+    assert "DARTS, exact - DARTS, none | Clothing-10, trained anew | 87.00 [78.39, 95.61] | better | 2 |" in text

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import _common as common
 import numpy as np
+import pytest
 import strategy_priors
 
 from metad2a_plugin import get_strategy
 
 
+@pytest.mark.slow
 def test_a_tiny_run_writes_everything(toy_data: Path, tmp_path: Path) -> None:
     folders = ["--data", str(toy_data), "--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
     strategy_priors.main([*folders, "--repeats", "2", "--queries", "6"])

@@ -124,3 +124,11 @@ def test_limits_by_name() -> None:
 
 def test_an_infinite_limit_is_none() -> None:
     assert Limits(SPACE).cost("flops", math.inf).within(NETWORKS).all()
+
+
+def test_costs_are_counted_for_the_limits_own_number_of_classes() -> None:
+    [limit] = Limits(CELLS, max_params=1.0, num_classes=500).limits(10)
+    cells = CELLS.encode([CELLS.parse(0)])
+    assert limit.measure(cells).tolist() == CELLS.costs(cells, num_classes=500)[0].tolist()
+    with pytest.raises(ConfigError, match="num_classes must be an integer from 1 to 10,000,000"):
+        Limits(CELLS, num_classes=0)

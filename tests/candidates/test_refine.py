@@ -159,6 +159,11 @@ def test_equal_predictions_are_no_trouble() -> None:
     assert 1 <= len(more.vertices) <= 11 and all(limit.within(more.vertices[1:]).all() for limit in limits)
 
 
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(ConfigError, match="gives NaN for 3 of 3 networks"):
+        Scored.ask(lambda vertices: Prediction(torch.full((len(vertices),), torch.nan)), drawn(3, 3))
+
+
 @pytest.mark.parametrize(
     "options", [{"candidates": 0}, {"candidates": 2.5}, {"refine": -1}, {"refine": "5"}, {"seed": -1}], ids=str
 )

@@ -21,8 +21,8 @@ from metad2a_plugin.cli import doctor  # noqa: E402
 from metad2a_plugin.cli.doctor import ABSENT, PROBLEM, WORKS, Finding  # noqa: E402
 
 NAMES = [
-    *("Python", "torch", "metad2a-plugin", "data", "torchvision"),
-    *("NNI", "NASLib", "Once-for-All", "nas-bench-201", "nats_bench"),
+    *("Python", "torch", "metad2a-plugin", "data", "torchvision", "timm", "Hugging Face hub"),
+    *("NNI", "NASLib", "Optuna", "neps", "scikit-learn", "Once-for-All", "Ray", "nas-bench-201", "nats_bench"),
 ]
 
 
@@ -32,6 +32,7 @@ def check(name: str, timeout: float = 60) -> Finding:
 
 
 # -- what works here -----------------------------------------------------------------------------
+@pytest.mark.slow
 def test_what_this_package_needs_is_tried() -> None:
     findings = {finding.name: finding for finding in doctor.diagnose()}
     assert list(findings) == NAMES
@@ -126,10 +127,13 @@ def running(pid: int) -> bool:
 def test_what_is_not_installed_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "find_spec", lambda module: None)
     for name, remedy in (
-        ("torchvision", "only the torchvision encoder"),
+        ("torchvision", "only the encoders of torchvision and timm"),
         ("NNI", r"pip install 'metad2a-plugin[nni]'"),
         ("NASLib", "git clone --branch Develop https://github.com/automl/NASLib"),
+        ("neps", "pip install --no-deps neural-pipeline-search"),
+        ("scikit-learn", r"pip install 'metad2a-plugin[sklearn]'"),
         ("Once-for-All", r"pip install 'metad2a-plugin[ofa]'"),
+        ("Ray", r"pip install 'metad2a-plugin[ray]'"),
         ("nas-bench-201", "metad2a convert-benchmark"),
         ("nats_bench", "are read without it"),
     ):
@@ -170,7 +174,7 @@ def test_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("METAD2A_DATA", raising=False)
     missing = doctor._data(60)
-    assert missing.state == ABSENT and "../shared/data" in missing.found and "METAD2A_DATA" in missing.notes[0]
+    assert missing.state == ABSENT and missing.found == "none" and "METAD2A_DATA" in missing.notes[0]
     monkeypatch.setenv("METAD2A_DATA", str(tmp_path / "data"))
     assert doctor._data(60).state == PROBLEM  # it was asked for
     (tmp_path / "data" / "images").mkdir(parents=True)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import typer
 from meta_toys import coloured
+from similarity_toys import build
 
 from metad2a_plugin.candidates.find import Effort
 from metad2a_plugin.cli import search as search_commands
@@ -42,6 +43,14 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pyte
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Known tasks, far smaller than the shipped ones."""
+    folder = tmp_path_factory.mktemp("tasks")
+    build(folder)
+    return str(folder / "library")
+
+
 # -- JSON ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "arguments",
@@ -53,7 +62,8 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pyte
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_json_goes_to_standard_output_alone(arguments: list[str], work: Path, capsys: Any) -> None:
+def test_json_goes_to_standard_output_alone(arguments: list[str], work: Path, capsys: Any, library: str) -> None:
+    arguments = [*arguments, "--library", library] if arguments[0] == "similar" else arguments
     assert main([*arguments, "--json", "-"]) == 0
     shown = capsys.readouterr()
     found = json.loads(shown.out)
@@ -70,7 +80,8 @@ def test_json_goes_to_standard_output_alone(arguments: list[str], work: Path, ca
     [[*PLAIN, "images.npz"], ["score", CELL, "-d", "images.npz", "--predictor", "naswot"], ["similar", "images.npz"]],
     ids=lambda arguments: arguments[0],
 )
-def test_what_was_read_is_part_of_the_result(arguments: list[str], work: Path, capsys: Any) -> None:
+def test_what_was_read_is_part_of_the_result(arguments: list[str], work: Path, capsys: Any, library: str) -> None:
+    arguments = [*arguments, "--library", library] if arguments[0] == "similar" else arguments
     read = "images: 18 images, 3 classes, 6 a class ('0' 6, '1' 6, '2' 6)"
     assert main(arguments) == 0
     assert capsys.readouterr().out.count(read) == 1

@@ -89,6 +89,15 @@ def test_answers_are_those_of_the_network() -> None:
     assert torch.allclose(logits.softmax(1)[0], found.probabilities[0], atol=1e-5)
 
 
+def test_answers_that_are_no_numbers_are_refused() -> None:
+    loaded = load_network("network.safetensors")
+    with torch.no_grad():
+        for weights in loaded.parameters():
+            weights.fill_(3e38)
+    with pytest.raises(CheckpointError, match="no numbers"):
+        predict_images(loaded, "flat")
+
+
 def test_datasets_of_other_forms_are_classified() -> None:
     pixels = np.zeros((4, 8, 8, 3), np.uint8)
     found = predict_images("network.safetensors", (pixels, ["dog", "cat", "dog", "fox"]))

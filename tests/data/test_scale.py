@@ -272,3 +272,9 @@ def test_case_of_16_bit_tiffs(data_root: Path) -> None:
         dataset = load_dataset(case)
     assert max(int(dataset.image(i).max()) for i in range(len(dataset))) == 255
     assert "pixels 0..5000" in dataset.summary()
+
+
+def test_one_and_a_rounding_error_is_one() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert find_scale([np.array([0.0, 0.5, np.nextafter(1, 2), 1.000001])], "x") == Scale(0.0, 1.0)

@@ -26,11 +26,12 @@ from metad2a_plugin.meta.build import build_database
 from metad2a_plugin.meta.config import PlanConfig, SupernetConfig
 from metad2a_plugin.meta.database import load_database
 from metad2a_plugin.meta.plan import Plan
-from metad2a_plugin.meta.rows import alone
 from metad2a_plugin.meta.subnets import COLUMNS
 from metad2a_plugin.meta.supernet import LabelledImages, accuracy, train_supernet
+from metad2a_plugin.meta.workers import unheard_interrupts
 from metad2a_plugin.spaces.mobilenetv3.space import MobileNetV3Space
 from metad2a_plugin.spaces.mobilenetv3.supernet import MobileNetV3Supernet, load_supernet, save_supernet
+from metad2a_plugin.utils.locks import alone
 
 pytestmark = pytest.mark.filterwarnings("ignore::metad2a_plugin.data.DatasetWarning")
 SPACE = MobileNetV3Space()
@@ -151,6 +152,7 @@ def test_shards_are_the_whole(built: Path, images: Path, tmp_path: Path) -> None
     assert sorted(row for path in written for row in rows(path)) == sorted(rows(built / "rows.csv"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra ray)")
 def test_a_ray_cluster_measures_the_same_rows(built: Path, images: Path, tmp_path: Path) -> None:
     out = finished(tmp_path / "ray", built)
@@ -192,6 +194,21 @@ def test_killed_at_any_moment_no_row_is_lost_or_there_twice(
     assert rows(path) == rows(built / "rows.csv")
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal can wait here")
+def test_an_interrupt_while_processes_start_is_heard_afterwards() -> None:
+    started = []
+
+    def start() -> None:
+        with unheard_interrupts():
+            signal.raise_signal(signal.SIGINT)
+            started.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert started
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="process groups")
 def test_an_interrupt_ends_all_processes_soon_and_in_one_sentence(built: Path, images: Path, tmp_path: Path) -> None:
     out = finished(tmp_path / "interrupted", built)

@@ -176,16 +176,16 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "other format": (lambda f: rewrite(f, format="metad2a-network-1"), "its format is not"),
     "no format": (lambda f: rewrite(f, format=None), "its format is not"),
     "wrong digest": (lambda f: rewrite(f, sha256="0" * 64), "not the file"),
-    "no digest": (lambda f: rewrite(f, sha256=None), "KeyError: 'sha256'"),
-    "unknown predictor": (lambda f: rewrite(f, predictor="oracle"), "KeyError: 'oracle'"),
+    "no digest": (lambda f: rewrite(f, sha256=None), "'sha256' is missing"),
+    "unknown predictor": (lambda f: rewrite(f, predictor="oracle"), "predictor must be .* got 'oracle'"),
     "other predictor": (lambda f: rewrite(f, predictor="paper"), "cannot be read"),
-    "no space": (lambda f: rewrite(f, space=None), "KeyError: 'space'"),
+    "no space": (lambda f: rewrite(f, space=None), "'space' is missing"),
     "encoder is text": (lambda f: rewrite(f, encoder="default"), "cannot be read"),
     "generator sizes": (lambda f: rewrite(f, generator={"feature_dim": 256, "hidden": 8}), "cannot be read"),
-    "generator options": (lambda f: rewrite(f, generator={"width": 3}), "width"),
-    "no generator weights": (without("generator."), "Missing key"),
+    "generator options": (lambda f: rewrite(f, generator={"width": 3}), "generator.feature_dim"),
+    "no generator weights": (without("generator."), "missing .*decoder"),
     "no predictor weights": (without("predictor.gate"), r"missing \['gate'\]"),
-    "no training": (lambda f: rewrite(f, training=None), "KeyError: 'training'"),
+    "no training": (lambda f: rewrite(f, training=None), "'training' is missing"),
 }
 
 

@@ -10,9 +10,9 @@ import torch
 from one_shot_toys import SMALLEST, coloured, tiny
 
 from metad2a_plugin.errors import CheckpointError, ConfigError
-from metad2a_plugin.one_shot.config import SearchConfig
+from metad2a_plugin.one_shot.bilevel import draws, halves
+from metad2a_plugin.one_shot.config import FORMS, SearchConfig
 from metad2a_plugin.one_shot.darts import DARTS
-from metad2a_plugin.one_shot.loop import draws, halves
 from metad2a_plugin.one_shot.outcome import SearchEpoch, SearchOutcome, best_cell, rank_cells
 from metad2a_plugin.one_shot.passing_tests import PassingTests, PassingTestsConfig
 from metad2a_plugin.plugins.registry import get_space
@@ -64,7 +64,7 @@ def test_the_best_cell_is_alive_even_if_every_edge_prefers_none() -> None:
 # -- the search ----------------------------------------------------------------------------------
 @METHOD
 def test_the_mixture_learns(method: type[DARTS], config: type[SearchConfig]) -> None:
-    outcome = method(IMAGES, tiny(config, epochs=8, order=1, channels=4, lr=0.1, alpha_lr=0.1)).run()
+    outcome = method(IMAGES, tiny(config, epochs=8, second_order="none", channels=4, lr=0.1, alpha_lr=0.1)).run()
     first, last = outcome.history[0], outcome.history[-1]
     assert [epoch.epoch for epoch in outcome.history] == list(range(1, 9))
     assert last.loss < 0.7 * first.loss and last.mixture_accuracy > 80
@@ -88,9 +88,10 @@ def test_same_seed_same_search(method: type[DARTS], config: type[SearchConfig]) 
     assert torch.get_rng_state().equal(state)
 
 
-def test_the_two_orders_differ() -> None:
-    first, second = (DARTS(IMAGES, tiny(order=order)).run() for order in (1, 2))
-    assert not first.alpha.equal(second.alpha)
+@METHOD
+def test_each_form_of_the_second_order_is_another_search(method: type[DARTS], config: type[SearchConfig]) -> None:
+    none, differences, exact = (method(IMAGES, tiny(config, second_order=form)).run().alpha for form in FORMS)
+    assert not none.equal(exact) and not differences.equal(exact) and not none.equal(differences)
 
 
 @METHOD
@@ -148,9 +149,9 @@ def test_batches_go_through_all_images_before_one_comes_again() -> None:
 
 
 # -- the tester ----------------------------------------------------------------------------------
-@pytest.mark.parametrize("order", [1, 2])
-def test_without_a_tester_it_is_darts(order: int) -> None:
-    settings = {"epochs": 2, "order": order}
+@pytest.mark.parametrize("form", FORMS)
+def test_without_a_tester_it_is_darts(form: str) -> None:
+    settings = {"epochs": 2, "second_order": form}
     plain = DARTS(IMAGES, tiny(**settings)).run()
     assert same(PassingTests(IMAGES, tiny(PassingTestsConfig, tester=False, **settings)).run(), plain)
     with_tester = PassingTests(IMAGES, tiny(PassingTestsConfig, **settings)).run()
@@ -174,7 +175,7 @@ def test_a_selector_that_picks_nothing_ends_no_search() -> None:
 
 
 def test_the_log_tells_of_the_tester() -> None:
-    epochs = PassingTests(IMAGES, tiny(PassingTestsConfig, epochs=6, order=1, tester_lr=0.1)).run().history
+    epochs = PassingTests(IMAGES, tiny(PassingTestsConfig, epochs=6, second_order="none", tester_lr=0.1)).run().history
     assert all(epoch.selected is not None and 0 < epoch.selected < 1 for epoch in epochs)
     assert epochs[0].tester_loss is not None and epochs[-1].tester_loss is not None
     assert epochs[-1].tester_loss < epochs[0].tester_loss
@@ -187,8 +188,9 @@ def test_the_log_tells_of_the_tester() -> None:
     [
         (SearchConfig, {"epochs": 0}, "epochs"),
         (SearchConfig, {"batch_size": 1}, "batch_size"),
-        (SearchConfig, {"order": 3}, "order must be 1 or 2, got 3"),
-        (SearchConfig, {"order": 0}, "order"),
+        (SearchConfig, {"second_order": "exactly"}, "unknown second_order 'exactly'.*known are none"),
+        (SearchConfig, {"second_order": 2}, "unknown second_order 2.*known are none, finite-differences, exact"),
+        (SearchConfig, {"allow_none": "no"}, "allow_none"),
         (SearchConfig, {"lr": 0}, "lr must be a positive number"),
         (SearchConfig, {"momentum": 1}, "momentum"),
         (SearchConfig, {"alpha_lr": -1}, "alpha_lr"),

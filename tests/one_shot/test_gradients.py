@@ -1,15 +1,17 @@
-"""The finite-difference gradients against exact ones, by autograd through the unrolled step, in double precision."""
+"""Gradients through a step, exact and by finite differences, against brute force in double precision."""
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 
 import pytest
 import torch
 from one_shot_toys import coloured, tiny
 
-from metad2a_plugin.one_shot.darts import DARTS, Loss, Tensors, next_weights, unrolled_gradient
-from metad2a_plugin.one_shot.loop import Batch
+from metad2a_plugin.one_shot.bilevel import Batch
+from metad2a_plugin.one_shot.config import FORMS
+from metad2a_plugin.one_shot.darts import DARTS, Loss, Tensors, differenced_gradient, next_weights, unrolled_gradient
 from metad2a_plugin.one_shot.passing_tests import PassingTests, PassingTestsConfig
 
 LR = 0.5
@@ -34,7 +36,7 @@ def assert_near(found: torch.Tensor, wanted: torch.Tensor, share: float) -> None
     assert (found - wanted).norm() < share * wanted.norm(), (found, wanted)
 
 
-def test_of_smooth_losses_it_is_exact_but_for_a_percent() -> None:
+def test_of_smooth_losses_they_are_exact_differences_but_for_a_percent() -> None:
     generator = torch.Generator().manual_seed(0)
     mixing, alpha, w = (
         torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
@@ -48,18 +50,22 @@ def test_of_smooth_losses_it_is_exact_but_for_a_percent() -> None:
         return 5 * (lower[0] ** 2).sum() + upper[0].sin().sum()
 
     moved = next_weights(inner, [alpha], torch.optim.SGD([w], LR))
-    found = flat(unrolled_gradient(inner, outer, [alpha], [w], moved, LR))
+    found = flat(differenced_gradient(inner, outer, [alpha], [w], moved, LR))
     wanted = exact(inner, outer, [alpha], [w], LR)
     assert_near(found, wanted, 0.01)
+    step = next_weights(inner, [alpha], torch.optim.SGD([w], LR), differentiable=True)
+    assert_near(flat(unrolled_gradient(outer, [alpha], step)), wanted, 1e-12)
     # The step matters: without it the gradient is another one.
     assert (direct(outer, [alpha], moved) - wanted).norm() > 0.1 * wanted.norm()
 
 
 def test_what_does_not_depend_on_the_step_has_its_plain_gradient() -> None:
     alpha, w = (torch.ones(2, requires_grad=True) for _ in range(2))
-    [found] = unrolled_gradient(
+    [found] = differenced_gradient(
         lambda upper, lower: (upper[0] * lower[0]).sum(), lambda upper, lower: 3 * upper[0].sum(), [alpha], [w], [w], LR
     )
+    assert found.tolist() == [3.0, 3.0]
+    [found] = unrolled_gradient(lambda upper, lower: 3 * upper[0].sum(), [alpha], [w])
     assert found.tolist() == [3.0, 3.0]
 
 
@@ -94,9 +100,46 @@ def test_of_the_architecture(search: PassingTests) -> None:
     lr = search.optimizer.param_groups[0]["lr"] = 0.05
     moved = next_weights(inner, alpha, search.optimizer)
     wanted = exact(inner, outer, alpha, weights, lr)
-    found = flat(unrolled_gradient(inner, outer, alpha, weights, moved, lr, 1e-5))
+    found = flat(differenced_gradient(inner, outer, alpha, weights, moved, lr, 1e-5))
     plain = direct(outer, alpha, moved)
     assert_near(found - plain, wanted - plain, 0.01)
+
+
+def test_of_the_architecture_exactly(search: PassingTests) -> None:
+    """With the step's momentum and weight decay, against differences of the loss after steps that are really taken."""
+    search.optimizer = torch.optim.SGD(search.supernet.parameters(), 0.05, 0.9, weight_decay=0.01)
+    train, bank, other = batches(search, 3)
+    for batch in (other, train):
+        search._step_weights(batch)
+    found = {form: search.alpha_gradient(train, bank, form)[1] for form in FORMS}
+    before = [copy.deepcopy(part.state_dict()) for part in (search.supernet, search.optimizer)]
+    start = search.alpha.data.clone()
+
+    def after(alpha: torch.Tensor) -> torch.Tensor:
+        search.alpha.data = alpha
+        search._step_weights(train)
+        with torch.no_grad():
+            loss = search.loss([search.alpha], list(search.supernet.parameters()), bank)
+        for part, state in zip((search.supernet, search.optimizer), before, strict=True):
+            part.load_state_dict(copy.deepcopy(state))
+        return loss
+
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(3):
+        direction = 1e-6 * torch.randn(start.shape, generator=generator, dtype=torch.float64)
+        wanted = (after(start + direction) - after(start - direction)) / 2
+        slope = {form: (gradient * direction).sum() for form, gradient in found.items()}
+        torch.testing.assert_close(slope["exact"], wanted, rtol=1e-4, atol=0.0)
+        assert (slope["none"] - wanted).abs() > 10 * (slope["exact"] - wanted).abs(), "the step must matter"
+
+
+def test_an_exact_gradient_changes_nothing(search: PassingTests) -> None:
+    train, bank = batches(search, 2)
+    before = {name: tensor.clone() for name, tensor in search.supernet.state_dict().items()}
+    moved, _ = search.alpha_gradient(train, bank, "exact")
+    assert search.alpha.grad is None and not any(weight.requires_grad for weight in moved)
+    assert all(tensor.equal(before[name]) for name, tensor in search.supernet.state_dict().items())
+    assert all(weight.grad is None for weight in search.supernet.parameters())
 
 
 def test_of_the_selector(search: PassingTests) -> None:
@@ -108,9 +151,11 @@ def test_of_the_selector(search: PassingTests) -> None:
     lr = search.config.tester_lr
     moved = next_weights(stage_two, selector, search.tester_optimizer)
     wanted = exact(stage_two, outer, selector, tester, lr)
-    found = flat(unrolled_gradient(partial(search.bank_loss, bank=bank), outer, selector, tester, moved, lr, 1e-5))
+    found = flat(differenced_gradient(partial(search.bank_loss, bank=bank), outer, selector, tester, moved, lr, 1e-5))
     plain = direct(outer, selector, moved)
     assert_near(found - plain, wanted - plain, 0.01)
+    step = next_weights(stage_two, selector, search.tester_optimizer, differentiable=True)
+    assert_near(flat(unrolled_gradient(outer, selector, step)) - plain, wanted - plain, 1e-9)
 
 
 def test_the_step_ahead_is_the_optimiser_s_and_is_not_taken() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 
 import pytest
@@ -77,7 +78,7 @@ def test_a_library_of_ones_own(work, capsys, monkeypatch):
 
 
 def _quick(init, **settings):
-    return lambda self, **given: init(self, **(given | settings))
+    return functools.wraps(init)(lambda self, **given: init(self, **(given | settings)))
 
 
 MISTAKES = {

@@ -395,7 +395,6 @@ def test_cost_grows_with_every_option() -> None:
     ("options", "message"),
     [
         ({"channels": 16}, "unknown option 'channels' of the network; those of the space 'mobilenetv3' are width"),
-        ({"num_classes": 0}, "num_classes must be an integer of 1 or more, got 0"),
         ({"input_size": 1.5}, "input_size must be an integer"),
         ({"width": 0}, "width must be a positive number, such as 1.0 or 1.2, got 0"),
         ({"width": float("inf")}, "width"),
@@ -406,11 +405,20 @@ def test_cost_grows_with_every_option() -> None:
 def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
     network = SPACE.parse(GOOD)
     calls = [lambda: SPACE.cost(network, **options), lambda: SPACE.costs(SPACE.encode([network]), **options)]
-    if "width" in options or "num_classes" in options:
+    if "width" in options:
         calls.append(lambda: SPACE.build(network, **{"num_classes": 10} | options))
     for call in calls:
         with pytest.raises(ConfigError, match=message):
             call()
+
+
+def test_a_classifier_of_no_class_is_refused() -> None:
+    network = SPACE.parse(GOOD)
+    for call in (SPACE.cost, lambda network, **options: SPACE.costs(SPACE.encode([network]), **options)):
+        with pytest.raises(ConfigError, match="num_classes must be an integer from 1 to 10,000,000, got 0"):
+            call(network, num_classes=0)
+    with pytest.raises(ConfigError, match="num_classes must be an integer from 1 to 10,000,000, got 0"):
+        SPACE.build(network, num_classes=0)
 
 
 def test_options_of_networks_are_checked() -> None:

@@ -14,8 +14,8 @@ SCRIPTS = scripts_of("mobilenetv3.md")
 def test_a_script_prints_what_the_page_says(name: str, script: str, output: str) -> None:
     if name == "supernet.py":
         pytest.importorskip("metad2a_plugin.adapters", reason="adapters are inside the package once it is installed")
-        if not all(map(importlib.util.find_spec, ("ofa", "torchvision"))):
-            pytest.skip("ofa and torchvision are not installed (pip install 'metad2a-plugin[ofa]')")
+        if importlib.util.find_spec("ofa") is None:
+            pytest.skip("ofa is not installed (pip install 'metad2a-plugin[ofa]')")
     assert printed_by(name, script) == output
 
 

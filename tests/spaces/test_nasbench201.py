@@ -370,10 +370,16 @@ def test_cost_of_one_and_of_many_agree(
 
 
 @pytest.mark.parametrize(
-    "options", [{"channels": 0}, {"cells": -1}, {"input_size": 8.5}, {"num_classes": True}]
+    ("options", "most"),
+    [
+        ({"channels": 0}, "100,000"),
+        ({"cells": -1}, "100,000"),
+        ({"input_size": 8.5}, "100,000"),
+        ({"num_classes": True}, "10,000,000"),
+    ],
 )
-def test_cost_refuses_options_that_are_no_positive_integers(options: dict[str, int]) -> None:
-    with pytest.raises(ConfigError, match=rf"{next(iter(options))} must be an integer of 1 or more, got"):
+def test_cost_refuses_options_that_are_no_positive_integers(options: dict[str, int], most: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{next(iter(options))} must be an integer from 1 to {most}, got"):
         SPACE.cost(SPACE.parse(GOOD), **options)
 
 

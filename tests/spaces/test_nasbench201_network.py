@@ -96,9 +96,16 @@ def test_cells_of_equal_canonical_key_compute_the_same(
     torch.testing.assert_close(network.eval()(images), other.eval()(images))
 
 
-@pytest.mark.parametrize("bad", [{"num_classes": 0}, {"channels": 1.5}, {"cells": 0}])
-def test_build_refuses_sizes_that_are_no_positive_integers(bad: dict[str, int]) -> None:
-    with pytest.raises(ConfigError, match="must be an integer of 1 or more"):
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"num_classes": 0}, "num_classes must be an integer from 1 to 10,000,000, got 0"),
+        ({"channels": 1.5}, "channels must be an integer from 1 to 100,000, got 1.5"),
+        ({"cells": 0}, "cells must be an integer from 1 to 100,000, got 0"),
+    ],
+)
+def test_build_refuses_sizes_that_are_no_positive_integers(bad: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         SPACE.build(cell(1, 1, 1, 1, 1, 1), **{"num_classes": 10, **bad})
 
 

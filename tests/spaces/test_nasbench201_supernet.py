@@ -14,10 +14,14 @@ SPACE = get_space("nasbench201")
 IMAGES = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.fixture(scope="module")
-def supernet() -> NASBench201Supernet:
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "scaled"])
+def supernet(request: pytest.FixtureRequest) -> NASBench201Supernet:
     torch.manual_seed(0)
-    return NASBench201Supernet(7, channels=4, cells=2)
+    supernet = NASBench201Supernet(7, channels=4, cells=2, scaled=request.param)
+    for parameter in supernet.parameters():
+        if parameter.ndim == 1:  # scales and shifts all alike would hide an exchange
+            nn.init.uniform_(parameter, 0.5, 1.5)
+    return supernet
 
 
 @pytest.mark.parametrize("seed", range(5))

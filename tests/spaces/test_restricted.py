@@ -4,6 +4,7 @@ import copy
 import random
 
 import pytest
+import torch
 
 from metad2a_plugin.errors import ArchitectureError, ConfigError
 from metad2a_plugin.plugins.registry import get_space
@@ -81,3 +82,10 @@ def test_wrong_options(allowed, message):
 def test_a_space_of_dependent_decisions_is_refused():
     with pytest.raises(ConfigError, match="depends on the others"):
         RestrictedSpace(get_space("mobilenetv3"), [])
+
+
+def test_types_outside_of_a_part_are_those_that_no_architecture_has(part: RestrictedSpace) -> None:
+    seen = torch.zeros(part.num_vertices, len(part.vertex_types), dtype=torch.bool)
+    for row in part.all_vertices():
+        seen[torch.arange(len(row)), row] = True
+    assert (part.outside()[1:-1] == ~seen[1:-1]).all() and not part.outside()[[0, -1]].any()

@@ -38,11 +38,62 @@ def test_drawn_less_and_better_gains_drawn_more_and_worse_loses() -> None:
 def test_of_equally_likely_operations_the_better_is_recommended() -> None:
     space = ToySpace(length=3)
     strategy = MDENAS(space)
-    first, second = space.parse("conv>skip>none"), space.parse("skip>none>conv")
+    first, second = space.parse("conv>skip>skip"), space.parse("skip>conv>conv")
     strategy.tell(first, 3)
     assert strategy.recommendation == first
     strategy.tell(second, 5)
     assert strategy.recommendation == second
+
+
+class Switched(ToySpace):
+    """Dead but for listed architectures."""
+
+    def __init__(self, *live: str) -> None:
+        super().__init__(length=len(live[0].split(">")))
+        self.live = {self.parse(text) for text in live}
+
+    def is_dead(self, architecture: Architecture) -> bool:
+        return self.validate(architecture) not in self.live
+
+
+def learned(space: ToySpace, *better: tuple[str, str]) -> MDENAS:
+    """A strategy to which the first of each pair was told once as good, the second often as bad."""
+    strategy = MDENAS(space, learning_rate=0.05)
+    for good, bad in better:
+        for text, value in ((bad, 10), (bad, 10), (good, 90)):
+            strategy.tell(space.parse(text), value)
+    return strategy
+
+
+def test_where_the_likeliest_operations_are_dead_together_the_likeliest_live_one_is_recommended() -> None:
+    pair = "conv>conv>conv", "none>skip>skip"
+    assert learned(Switched("conv>conv>conv"), pair).recommendation == Architecture("toy", (2, 2, 2))
+    # One other operation is likelier than two, and an operation never told than one that was bad.
+    strategy = learned(Switched("conv>conv>none", "none>conv>conv", "skip>skip>conv"), pair)
+    assert strategy.recommendation == Architecture("toy", (2, 2, 0))
+
+
+def test_a_live_architecture_far_from_the_likeliest_one_is_the_best_told_or_none_is_recommended() -> None:
+    length = 16
+    worst, best = ">".join(["none"] * length), ">".join(["conv"] * length)
+    space = Switched(worst)
+    strategy = learned(space, (best, ">".join(["skip"] * length)))
+    assert strategy.recommendation is None
+    strategy.tell(space.parse(worst), 1)
+    assert strategy.recommendation == space.parse(worst)
+
+
+@pytest.mark.parametrize("record", ["mean", "last"])
+@pytest.mark.parametrize("name", ["nasbench201", "mobilenetv3"])
+def test_no_dead_cell_is_recommended_whatever_is_told(name: str, record: str) -> None:
+    space = get_space(name)
+    strategy = MDENAS(space, seed=3, record=record, learning_rate=0.2)
+    for step in range(12):
+        [drawn] = strategy.ask()
+        # As if cutting paths were the best.
+        strategy.tell(drawn, drawn.choices.count(0) + 0.1 * (step % 3))
+        found = strategy.recommendation
+        assert found is not None and not space.is_dead(found)
 
 
 def test_the_unit_of_what_is_told_does_not_matter() -> None:

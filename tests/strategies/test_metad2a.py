@@ -18,6 +18,7 @@ from metad2a_plugin.plugins.predictor import Prediction, Predictor
 from metad2a_plugin.plugins.registry import get_strategy
 from metad2a_plugin.plugins.strategy import Strategy
 from metad2a_plugin.spaces.base import Architecture, Architectures, SearchSpace
+from metad2a_plugin.spaces.restricted import RestrictedSpace
 from metad2a_plugin.strategies.metad2a import MetaD2AStrategy
 from metad2a_plugin.testing import StrategyConformance, ToySpace
 
@@ -104,6 +105,21 @@ def test_limits_hold(task: Task) -> None:
 def test_generated_candidates_can_be_asked_for(task: Task) -> None:
     strategy = make(dataset=task, candidates=15)
     assert len(strategy.ask(100)) == 15 and strategy.ask(1) == []
+
+
+PART = RestrictedSpace(SPACE, [[1], [0, 1, 2, 4], [1, 3], [0, 1, 3], [0, 1], [1, 2, 3]])
+
+
+@pytest.mark.parametrize("options", [{}, {"max_params": 0.3}, {"candidates": 30}, {"candidates": 500}])
+def test_of_a_part_of_the_space_it_asks_for_that_part(task: Task, options: dict[str, Any]) -> None:
+    asked = MetaD2AStrategy(PART, model=SEARCHER, dataset=task, **options).ask(10_000)
+    inside = [cell for cell in PART.enumerate() if not PART.is_dead(cell)]
+    if options.get("max_params"):
+        inside = [cell for cell in inside if PART.cost(cell, num_classes=task.num_classes).params <= 0.3]
+    keys = {PART.canonical(cell) for cell in asked}
+    assert set(asked) <= set(inside) and len(keys) == len(asked)
+    assert len(asked) == 30 if options.get("candidates") == 30 else keys == {PART.canonical(cell) for cell in inside}
+    assert len(make(dataset=task, max_params=0.3).ask(10_000)) > len(asked)  # the model itself is of the whole still
 
 
 # -- what it learns ------------------------------------------------------------------------------

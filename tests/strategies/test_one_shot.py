@@ -20,7 +20,7 @@ from metad2a_plugin.testing import StrategyConformance
 
 SPACE = get_space("nasbench201")
 IMAGES = coloured(4, 4, 4)
-SHORT = SMALLEST | {"order": 1}
+SHORT = SMALLEST | {"second_order": "none"}
 NAMES = ("darts", "lpt")
 
 
@@ -137,7 +137,7 @@ class TestDARTSInChains(StrategyConformance):
         return SharedChains(length=5)
 
     def make(self, space: SearchSpace, seed: int) -> Strategy:
-        return in_chains(space=space, seed=seed, epochs=1, order=1)
+        return in_chains(space=space, seed=seed, epochs=1, second_order="none")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -196,10 +196,10 @@ def test_it_needs_a_dataset_and_its_space(name: str) -> None:
     [
         ({"epoch": 3}, "unknown setting 'epoch'.*did you mean 'epochs'"),
         ({"epochs": 0}, "epochs must be an integer of 1 or more"),
-        ({"order": 3}, "order must be 1 or 2"),
+        ({"second_order": "third"}, "unknown second_order 'third'"),
         ({"gamma": 1}, "unknown setting 'gamma'"),
     ],
-    ids=["unknown", "epochs", "order", "another's"],
+    ids=["unknown", "epochs", "second order", "another's"],
 )
 def test_wrong_settings_are_refused_at_once(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
+from one_shot_toys import SMALLEST
 from similarity_toys import build, noise, stripes
 
 from metad2a_plugin.errors import ConfigError
@@ -58,7 +59,8 @@ def test_searches_the_operations_of_the_good_cells_of_the_nearest_task(library):
 
 @pytest.mark.parametrize("inner", [name for name in available("strategies") if name not in WHOLE])
 def test_any_strategy_searches_the_part(inner, library):
-    strategy = TaskSimilarityStrategy(SPACE, dataset=noise(), library=library, strategy=inner)
+    options = {**SMALLEST, "rounds": 3} if inner == "fuse" else {}
+    strategy = TaskSimilarityStrategy(SPACE, dataset=noise(), library=library, strategy=inner, **options)
     for turn in range(6):
         for architecture in strategy.ask(2):
             assert architecture in strategy.part

@@ -115,6 +115,43 @@ def test_wrong_arguments(data) -> None:
             search(RandomSearch(SPACE), data, CONFIG, 0)
 
 
+def test_two_at_once_in_one_folder_are_refused(data, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def again(query: Query) -> None:
+        """As another process would, while the first goes on."""
+        with pytest.raises(ConfigError, match="another process is writing") as refused:
+            search_by_shared_weights(MDENAS(SPACE, seed=4), data, CONFIG, 3, run_dir=tmp_path)
+        said.append(str(refused.value))
+        search_by_shared_weights(MDENAS(SPACE, seed=5), data, CONFIG, 1, run_dir=tmp_path)  # another search may
+
+    search_by_shared_weights(MDENAS(SPACE, seed=4), data, CONFIG, 3, run_dir=tmp_path, report=again)
+    assert len(said) == 3 and "shared-" in said[0]
+
+
+def test_a_search_killed_between_its_two_files_keeps_the_newer_one(data, tmp_path: Path) -> None:
+    whole, killed = MDENAS(SPACE, seed=4), MDENAS(SPACE, seed=4)
+    search_by_shared_weights(whole, data, CONFIG, 3, run_dir=tmp_path / "whole")
+
+    class Killed(BaseException):
+        pass
+
+    def stop(query: Query) -> None:
+        if query.number == 1:
+            raise Killed
+
+    with pytest.raises(Killed):
+        search_by_shared_weights(killed, data, CONFIG, 3, run_dir=tmp_path, report=stop)
+    [weights] = tmp_path.glob("shared-*/supernet-1.pt")
+    (weights.parent / "supernet-2.pt").write_bytes(b"of the query that was not saved")
+    resumed = MDENAS(SPACE, seed=4)
+    search_by_shared_weights(resumed, data, CONFIG, 3, run_dir=tmp_path)
+    assert resumed.history == whole.history and [p.name for p in weights.parent.glob("*.pt")] == ["supernet-3.pt"]
+    again = MDENAS(SPACE, seed=4)
+    search_by_shared_weights(again, data, CONFIG, 3, run_dir=tmp_path)
+    assert again.history == whole.history
+
+
 def test_a_search_of_shared_weights_is_resumed_with_its_own_settings_only(data, tmp_path: Path) -> None:
     search_by_shared_weights(MDENAS(SPACE), data, CONFIG, 2, run_dir=tmp_path)
     strategy = MDENAS(SPACE)

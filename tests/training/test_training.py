@@ -71,9 +71,8 @@ def test_any_network_trains_by_the_same_recipe(dataset: ImageDataset) -> None:
     network = ImageClassifier(
         SPACE, CELL, 3, input_size=8, mean=data.mean, std=data.std, seed=CONFIG.seed, options=CONFIG.options
     )
-    seen: list[Any] = []
-    history = train_network(network, data, CONFIG, seen.append)
-    assert seen == list(history)
+    history = train_network(network, data, CONFIG)
+    assert len(history) == CONFIG.epochs
     assert [tuple(epoch)[:-1] for epoch in history] == curve(train(dataset))
     with pytest.raises(ConfigError, match="prepared with"):
         train_network(network, data, dataclasses.replace(CONFIG, split_seed=1))
@@ -168,14 +167,15 @@ def test_broken_images_are_left_out_with_a_warning(tmp_path: Path) -> None:
     assert result.train_images + result.validation_images == 11
 
 
+@pytest.mark.parametrize("padding", [None, "edge"])
 @pytest.mark.parametrize("flip", [False, True])
-def test_augmented_images_are_windows_of_the_padded_image(flip: bool) -> None:
+def test_augmented_images_are_windows_of_the_padded_image(flip: bool, padding: str | None) -> None:
     torch.manual_seed(0)
     image = torch.randint(1, 256, (3, 16, 16), dtype=torch.uint8)
-    padded = torch.zeros(3, 20, 20, dtype=torch.uint8)
-    padded[:, 2:-2, 2:-2] = image
+    mode = "constant" if padding is None else padding
+    padded = torch.from_numpy(np.pad(image.numpy(), ((0, 0), (2, 2), (2, 2)), mode))
     windows = padded.unfold(1, 16, 1).unfold(2, 16, 1).permute(1, 2, 0, 3, 4).reshape(-1, 3, 16, 16)
-    crops = augmented(image.expand(200, -1, -1, -1), flip)
+    crops = augmented(image.expand(200, -1, -1, -1), flip, padding)
     plain = (crops[:, None] == windows).flatten(2).all(2).any(1)
     mirrored = (crops[:, None] == windows.flip(-1)).flatten(2).all(2).any(1)
     assert (plain ^ mirrored).all()
@@ -217,10 +217,10 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
     original: Callable[..., torch.Tensor] = augmented
     calls = iter(range(batches))
 
-    def counted(images: torch.Tensor, flip: bool) -> torch.Tensor:
+    def counted(*args: Any) -> torch.Tensor:
         if next(calls, None) is None:
             raise KeyboardInterrupt
-        return original(images, flip)
+        return original(*args)
 
     monkeypatch.setattr(fit, "augmented", counted)
 
@@ -269,6 +269,22 @@ def test_a_run_leaves_a_log_a_result_and_a_loadable_network(dataset: ImageDatase
     assert torch.equal(load_network(result.run_dir / "network.safetensors")(images), result.network(images))
 
 
+def test_the_same_run_in_two_processes_is_refused_and_another_is_not(dataset: ImageDataset, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def again(stage: str, done: int, total: int, note: str) -> None:
+        """As another process would, while the first goes on."""
+        if not said:
+            with pytest.raises(ConfigError, match="another process is writing") as refused:
+                train(dataset, run_dir=tmp_path)
+            said.append(str(refused.value))
+            train(dataset, epochs=1, run_dir=tmp_path)
+
+    result = train_architecture(SPACE, CELL, dataset, CONFIG, run_dir=tmp_path, progress=again)
+    assert result.run_dir is not None and result.run_dir.name in said[0]
+    assert curve(train(dataset, run_dir=tmp_path)) == curve(result)
+
+
 @pytest.mark.parametrize("name", ["checkpoint.pt", "result.json", "network.safetensors"])
 @pytest.mark.parametrize("content", [b"", b"{}", b"garbage"])
 def test_damaged_files_are_named(dataset: ImageDataset, tmp_path: Path, name: str, content: bytes) -> None:
@@ -306,6 +322,7 @@ def test_a_diverging_loss_names_the_remedy(dataset: ImageDataset, tmp_path: Path
         {"input_size": 4},
         {"seed": -1},
         {"flip": True, "augment": False},
+        {"padding": "mirror"},
     ],
     ids=str,
 )

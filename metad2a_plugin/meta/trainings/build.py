@@ -18,13 +18,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from metad2a_plugin.meta.rows import alone, check_folder, finished, row_files
+from metad2a_plugin.meta.rows import check_folder, finished, row_files
 from metad2a_plugin.meta.trainings.config import TrainingsConfig
 from metad2a_plugin.meta.trainings.measure import TrainingAssignment, columns
 from metad2a_plugin.meta.trainings.plan import Plan
 from metad2a_plugin.meta.trainings.tasks import TaskPlan, read_sets
 from metad2a_plugin.meta.workers import append_rows, check_workers
 from metad2a_plugin.utils.files import write_atomically, write_json
+from metad2a_plugin.utils.locks import alone
 from metad2a_plugin.utils.progress import Progress
 from metad2a_plugin.utils.torch_device import usable
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import ConfigError, said
 from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.utils.checks import FINITE, TINY, settings
 
@@ -47,4 +47,4 @@ class TrainingsConfig:
         settings(self, _LEAST, _RANGES)
         get_space(self.space)
         if self.longest < self.shortest:
-            raise ConfigError(f"longest must be {self.shortest!r} seconds or more, got {self.longest!r}")
+            raise ConfigError(f"longest must be {self.shortest!r} seconds or more, got {said(self.longest)}")

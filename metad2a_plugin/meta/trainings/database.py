@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from metad2a_plugin.errors import ArchitectureError, DatasetError
+from metad2a_plugin.errors import ArchitectureError, DatasetError, said, shortened
 from metad2a_plugin.meta.tables import database_rows, table_file, table_rows
 from metad2a_plugin.meta.trainings.measure import columns
 from metad2a_plugin.plugins.registry import get_space
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
+from metad2a_plugin.utils.schema import exactly, read_json, record, text, why
 
 SETTINGS = ("input_size", "epochs", "batch_size", "lr", "flip", "classes", "train_images", "held_out_images")
 """Of every row, besides the options of the space's networks."""
 _POSITIVE = {*SETTINGS} - {"flip"}
-_MOST_EPOCHS = 10_000
+_MOST_EPOCHS, _MOST_VALUES = 10_000, 50_000_000
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def load_trainings(folder: Path | str) -> Trainings:
     sets: list[str] = []
     for place, row in table_rows(table_file(folder, "tasks"), ("task", "set")):
         if row["task"] != str(len(sets)):
-            raise DatasetError(f"{place}: tasks must be numbered from 0, got {row['task']!r}")
+            raise DatasetError(f"{place}: tasks must be numbered from 0, got {said(row['task'])}")
         sets.append(row["set"])
     names = (*space.sizes, *SETTINGS)
     rows = database_rows(folder, columns(space))
@@ -93,6 +94,8 @@ def load_trainings(folder: Path | str) -> Trainings:
     keys = [(t, *line) for t, line in zip(task, values, strict=True)]
     numbers: dict[object, int] = {}
     curves = [_curve(place, row) for place, row in rows]
+    if (taken := len(curves) * max(map(len, curves))) > _MOST_VALUES:
+        raise DatasetError(f"the curves in {folder} would take {taken:,} values, more than {_MOST_VALUES:,}")
     return Trainings(
         space=space,
         vertices=space.encode([_architecture(space, place, row["arch_str"]) for place, row in rows]),
@@ -106,18 +109,18 @@ def load_trainings(folder: Path | str) -> Trainings:
     )
 
 
+_MADE_OF = record({"kind": exactly("trainings"), "trainings": record({"space": text(1, 200)})})
+
+
 def _space(path: Path) -> SearchSpace:
     try:
-        made_of = json.loads(path.read_bytes())
-        if made_of["kind"] != "trainings":
-            raise ValueError(f"its kind is {made_of['kind']!r}")
-        name = str(made_of["trainings"]["space"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        made_of = _MADE_OF(read_json(path), "")
+    except (OSError, ValueError) as error:
         raise DatasetError(
-            f"{str(path)!r} is not of a database of trainings ({type(error).__name__}: {error}); give a folder that "
+            f"{str(path)!r} is not of a database of trainings ({why(error)}); give a folder that "
             "metad2a build-database wrote"
         ) from error
-    return get_space(name)
+    return get_space(made_of["trainings"]["space"])
 
 
 def _number(place: str, name: str, text: str) -> float:
@@ -126,13 +129,13 @@ def _number(place: str, name: str, text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or value < 0 or (name in _POSITIVE and value == 0):
-        raise DatasetError(f"{place}: {name} must be a positive number, got {text!r}")
+        raise DatasetError(f"{place}: {name} must be a positive number, got {said(text)}")
     return value
 
 
 def _integer(place: str, name: str, text: str, end: int) -> int:
-    if not text.isdecimal() or int(text) >= end:
-        raise DatasetError(f"{place}: {name} must be an integer from 0 to {end - 1}, got {text!r}")
+    if not re.fullmatch(r"\d{1,18}", text, re.ASCII) or int(text) >= end:
+        raise DatasetError(f"{place}: {name} must be an integer from 0 to {end - 1}, got {said(text)}")
     return int(text)
 
 
@@ -145,9 +148,9 @@ def _architecture(space: SearchSpace, place: str, text: str) -> Architecture:
 
 def _curve(place: str, row: dict[str, str]) -> torch.Tensor:
     values = [_number(place, "curve", text) for text in row["curve"].split()]
-    if row["epochs"] != str(len(values)) or len(values) > _MOST_EPOCHS or max(values) > 100:
+    if row["epochs"] != str(len(values)) or not 0 < len(values) <= _MOST_EPOCHS or max(values) > 100:
         raise DatasetError(
-            f"{place}: the curve must have an accuracy from 0 to 100 for each of {row['epochs']} epochs, got "
-            f"{len(values)} values up to {max(values, default=0):g}"
+            f"{place}: the curve must have an accuracy from 0 to 100 for each of {shortened(row['epochs'])} epochs, "
+            f"got {len(values)} values up to {max(values, default=0):g}"
         )
     return torch.tensor(values)

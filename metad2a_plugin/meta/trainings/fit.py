@@ -16,11 +16,12 @@ import torch
 from metad2a_plugin.errors import DatasetError
 from metad2a_plugin.meta.trainings.database import Trainings
 from metad2a_plugin.meta.trainings.evidence import BudgetFitConfig, Made, TableContext
-from metad2a_plugin.models.budget import HEADS, BudgetModel
+from metad2a_plugin.models.budget import BudgetModel
 from metad2a_plugin.models.budget_inputs import DATASET, dataset_features
 from metad2a_plugin.models.budget_kernel import Hyper, marginal
 from metad2a_plugin.models.budget_process import Evidence, Head
 from metad2a_plugin.models.ensemble import SubspaceEnsemble
+from metad2a_plugin.models.states import HEADS
 from metad2a_plugin.plugins.task import Task
 from metad2a_plugin.utils.progress import Progress
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import Any
 
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import ConfigError, said
 from metad2a_plugin.spaces.mobilenetv3.layout import (
     DEPTHS,
     EXPANDS,
@@ -54,5 +53,5 @@ def network_costs(layers: torch.Tensor, **options: Any) -> tuple[torch.Tensor, t
 
 def check_width(width: Any) -> None:
     """Refuse what is no multiplier of channels, with a `ConfigError`."""
-    if not isinstance(width, (int, float)) or isinstance(width, bool) or not 0 < width < math.inf:
-        raise ConfigError(f"width must be a positive number, such as 1.0 or 1.2, got {width!r}")
+    if not isinstance(width, (int, float)) or isinstance(width, bool) or not 0 < width <= 1000:
+        raise ConfigError(f"width must be a positive number, such as 1.0 or 1.2, got {said(width)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from metad2a_plugin.errors import ArchitectureError
+from metad2a_plugin.errors import ArchitectureError, said
 from metad2a_plugin.spaces.base import Architecture
 from metad2a_plugin.spaces.mobilenetv3.layout import (
     DEPTHS,
@@ -44,7 +44,7 @@ def validated(architecture: Architecture) -> Architecture:
     """The same, if it is one of the space; errors as of `SearchSpace.validate`."""
     if not isinstance(architecture, Architecture) or architecture.space != NAME:
         raise ArchitectureError(
-            f"expected an Architecture of space {NAME!r}, got {architecture!r}; read strings with parse() and "
+            f"expected an Architecture of space {NAME!r}, got {said(architecture)}; read strings with parse() and "
             "configuration dicts with from_config()"
         )
     choices = architecture.choices
@@ -52,14 +52,14 @@ def validated(architecture: Architecture) -> Architecture:
     if not legal or not all(isinstance(c, int) and 0 <= c < 3 for c in choices):
         raise ArchitectureError(
             f"a {NAME} architecture has {2 * SLOTS + STAGES} choices, each 0 to 2 ({SLOTS} kernels of "
-            f"{KERNELS}, {SLOTS} expand ratios of {EXPANDS}, {STAGES} depths of {DEPTHS}), got {choices!r}"
+            f"{KERNELS}, {SLOTS} expand ratios of {EXPANDS}, {STAGES} depths of {DEPTHS}), got {said(choices)}"
         )
     kernels, expands, depths = Decisions.of(choices)
     for i, used in enumerate(used_slots(depths)):
         if not used and (kernels[i] or expands[i]):
             raise ArchitectureError(
                 f"layer {i % LAYERS + 1} of stage {i // LAYERS + 1} is beyond the stage's depth of "
-                f"{DEPTHS[depths[i // LAYERS]]}, so its choices must be 0, got {choices!r}; from_config() and "
+                f"{DEPTHS[depths[i // LAYERS]]}, so its choices must be 0, got {said(choices)}; from_config() and "
                 "decode() drop what is said of such layers"
             )
     return architecture

@@ -16,13 +16,14 @@ from __future__ import annotations
 import os
 import random
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from metad2a_plugin.errors import ArchitectureError, ConfigError
+from metad2a_plugin.errors import ArchitectureError, ConfigError, said
 from metad2a_plugin.spaces.base import Architecture, Architectures, Cost, Descriptors
 from metad2a_plugin.spaces.interfaces import Drawable, Transferable
+from metad2a_plugin.spaces.mobilenetv3 import named
 from metad2a_plugin.spaces.mobilenetv3.cost import check_width, layer_counts, network_costs
 from metad2a_plugin.spaces.mobilenetv3.encoding import (
     NAME,
@@ -46,8 +47,7 @@ from metad2a_plugin.spaces.mobilenetv3.layout import (
     STAGES,
 )
 from metad2a_plugin.spaces.mobilenetv3.text import FORM, check_resolution, left_out, parse_stage, read_configuration
-from metad2a_plugin.spaces.values import plain, said
-from metad2a_plugin.utils.checks import integer
+from metad2a_plugin.spaces.values import plain
 from metad2a_plugin.utils.lazy import torch
 
 if TYPE_CHECKING:
@@ -273,6 +273,19 @@ class MobileNetV3Space(Transferable, Drawable):
         kinds[row, depth, 1:] = (depth + DEPTHS[0] > layer)[:, None]
         return mask
 
+    # -- decisions by name -------------------------------------------------------------------
+    @property
+    def decisions(self) -> Mapping[str, tuple[str | int, ...]]:
+        """Of each stage a ``stage1/depth``, of its layers a ``stage1/layer1/kernel`` and a ``stage1/layer1/expand``."""
+        return named.options()
+
+    def decide(self, choose: Callable[[str], Any]) -> Architecture:
+        """As of every space; of layers beyond the depth of their stage nothing is asked."""
+        return self._architecture(*named.decide(choose))
+
+    def decided(self, architecture: Architecture) -> dict[str, str | int]:
+        return named.decided(self.layers(architecture))
+
     # -- graphs and networks -----------------------------------------------------------------
     def build(self, architecture: Architecture, num_classes: int, *, width: float = 1.0) -> torch.nn.Module:
         """The network, with OFA's names and shapes of weights; input ``[batch, 3, height, width]`` of any size.
@@ -286,7 +299,6 @@ class MobileNetV3Space(Transferable, Drawable):
         """
         from metad2a_plugin.spaces.mobilenetv3.network import MobileNetV3
 
-        integer("num_classes", num_classes, 1)
         check_width(width)
         return MobileNetV3(self.layers(architecture), num_classes, width)
 

@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 from torch.nn import functional as F
@@ -21,6 +20,8 @@ from metad2a_plugin.spaces.mobilenetv3.encoding import layers_of
 from metad2a_plugin.spaces.mobilenetv3.layout import EXPANDS, KERNELS, LAYERS, layout
 from metad2a_plugin.spaces.mobilenetv3.network import DepthwiseConv2d, MobileNetV3
 from metad2a_plugin.utils.files import UNREADABLE, write_atomically
+from metad2a_plugin.utils.schema import number, parse_json, why
+from metad2a_plugin.utils.tensors import FLOATS, INTEGERS, TensorFile, check_weights, load_state, same_shapes, shapes_of
 
 WIDTHS = (1.0, 1.2)
 """Width multipliers of the published supernets."""
@@ -112,17 +113,21 @@ def load_supernet(path: str | os.PathLike[str]) -> MobileNetV3Supernet:
     """
     try:
         if os.fspath(path).endswith(".safetensors"):
-            with safe_open(path, "pt") as file:
-                width = float(file.metadata()["width"])
-                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            file = TensorFile(path)
+            file.require((*FLOATS, *INTEGERS))
+            width = number(0.01, 100)(parse_json(file.metadata.get("width", "null")), "width")
+            expected = shapes_of(lambda: MobileNetV3Supernet(file.shapes["classifier.linear.bias"][0], width))
+            same_shapes(file.shapes, expected)
+            found = file.read()
         else:
             found = read_weights(path)
+            check_weights(found)
             width = width_of(found["classifier.linear.weight"].shape[1])
         supernet = MobileNetV3Supernet(len(found["classifier.linear.bias"]), width)
         supernet.load_state_dict(found)
-    except (AttributeError, SafetensorError, *UNREADABLE) as error:
+    except UNREADABLE as error:
         raise CheckpointError(
-            f"{os.fspath(path)!r} holds no weights of a MobileNetV3 supernet ({type(error).__name__}: {error}); give "
+            f"{os.fspath(path)!r} holds no weights of a MobileNetV3 supernet ({why(error)}); give "
             "a file that metad2a build-database wrote, or one of OFA's model zoo"
         ) from error
     return supernet.eval()
@@ -130,7 +135,7 @@ def load_supernet(path: str | os.PathLike[str]) -> MobileNetV3Supernet:
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     """Weights of a supernet in a file of OFA's layout, by their plain names; raises what a damaged file makes raise."""
-    found = torch.load(path, map_location="cpu", weights_only=True)
+    found = load_state(path)
     return {plain_name(name): tensor for name, tensor in found.get("state_dict", found).items()}
 
 

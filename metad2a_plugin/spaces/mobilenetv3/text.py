@@ -7,10 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from metad2a_plugin.errors import ArchitectureError
+from metad2a_plugin.errors import ArchitectureError, said
 from metad2a_plugin.spaces.mobilenetv3.encoding import used_slots
 from metad2a_plugin.spaces.mobilenetv3.layout import DEPTHS, EXPANDS, KERNELS, RESOLUTIONS, STAGES
-from metad2a_plugin.spaces.values import said
 
 FORM = "k3e6-k5e4+k7e3-k3e3-k3e4+...: five stages joined by '+', each of two to four layers joined by '-'"
 _LAYER = re.compile(r"k(\d{1,9})e(\d{1,9})", re.ASCII)
@@ -76,12 +75,12 @@ def parse_stage(stage: str, number: int) -> list[tuple[int, int]]:
 def _parse_layer(layer: str, where: str) -> tuple[int, int]:
     found = _LAYER.fullmatch(layer)
     if found is None:
-        raise ArchitectureError(f"{where} must read k<kernel>e<expand ratio>, such as k5e4, got {layer!r}")
+        raise ArchitectureError(f"{where} must read k<kernel>e<expand ratio>, such as k5e4, got {said(layer)}")
     kernel, expand = map(int, found.groups())
     if kernel not in KERNELS:
-        raise ArchitectureError(f"the kernel of {where} must be {listed(KERNELS)}, got {layer!r}")
+        raise ArchitectureError(f"the kernel of {where} must be {listed(KERNELS)}, got {said(layer)}")
     if expand not in EXPANDS:
-        raise ArchitectureError(f"the expand ratio of {where} must be {listed(EXPANDS)}, got {layer!r}")
+        raise ArchitectureError(f"the expand ratio of {where} must be {listed(EXPANDS)}, got {said(layer)}")
     return KERNELS.index(kernel), EXPANDS.index(expand)
 
 

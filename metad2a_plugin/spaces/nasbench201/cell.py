@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TypeVar
 
-from metad2a_plugin.errors import ArchitectureError
+from metad2a_plugin.errors import ArchitectureError, said
 from metad2a_plugin.utils.checks import did_you_mean
 from metad2a_plugin.utils.lazy import torch
 
@@ -45,7 +45,7 @@ def parse_node(node: str, number: int, text: str) -> Iterator[int]:
             )
         if predecessor != str(source):
             raise ArchitectureError(
-                f"input {source} of node {number} must read '{op}~{source}', got {item!r} in {text!r}: "
+                f"input {source} of node {number} must read '{op}~{source}', got {said(item)} in {text!r}: "
                 "a node lists its predecessors from 0 on"
             )
         yield OPS.index(op)

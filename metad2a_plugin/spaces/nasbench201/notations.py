@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from metad2a_plugin.errors import ArchitectureError
+from metad2a_plugin.errors import ArchitectureError, said
 from metad2a_plugin.spaces.nasbench201.cell import CELL_EDGES, FORM, OPS, official_order, parse_node
-from metad2a_plugin.spaces.values import said
 from metad2a_plugin.utils.checks import did_you_mean
 
 NASLIB_NAMES = ("Identity", "Zero", "ReLUConvBN3x3", "ReLUConvBN1x1", "AvgPool1x1")

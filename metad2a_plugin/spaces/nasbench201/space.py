@@ -63,6 +63,7 @@ class NASBench201(CellSpace, WeightSharing, Transferable, Drawable):
     cell_edges = CELL_EDGES
     none, skip, convolutions = NONE, SKIP, (CONV1, CONV3)
     edges = EDGES
+    decision_names = tuple(f"{source}_{target}" for source, target in CELL_EDGES)
     head = "classifier"
 
     # -- points ------------------------------------------------------------------------------
@@ -177,7 +178,6 @@ class NASBench201(CellSpace, WeightSharing, Transferable, Drawable):
         from metad2a_plugin.spaces.nasbench201.network import NASBench201Network
 
         self.check_options({"channels": channels, "cells": cells})
-        integer("num_classes", num_classes, 1)
         return NASBench201Network(self.validate(architecture).choices, num_classes, channels, cells)
 
     def supernet(self, num_classes: int, *, channels: int = 16, cells: int = 5) -> NASBench201Supernet:
@@ -209,7 +209,7 @@ class NASBench201(CellSpace, WeightSharing, Transferable, Drawable):
 
     def check_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         for name in {"channels", "cells"}.intersection(options):
-            integer(name, options[name], 1)
+            integer(name, options[name], 1, 100_000)
         return super().check_options(options)
 
     def visit_relus(self, network: nn.Module, images: torch.Tensor, visit: Visit) -> None:

@@ -7,23 +7,27 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
+from torch.nn import functional as F
 
-from metad2a_plugin.errors import CheckpointError, ConfigError
+from metad2a_plugin.errors import CheckpointError, ConfigError, said
 from metad2a_plugin.spaces.nasbench201.cell import CELL_EDGES, OPS
 from metad2a_plugin.spaces.nasbench201.network import NASBench201Network, Reduction, operation
 from metad2a_plugin.utils.files import UNREADABLE, write_atomically
+from metad2a_plugin.utils.schema import SchemaError, integer, parse_json, why
+from metad2a_plugin.utils.tensors import FLOATS, TensorFile, same_shapes, shapes_of
 
-_PER_CELL = 6 * 10 * (1 + 4 + 16)
-"""Weights of convolutions of a cell of one channel, in all three stages."""
 FORMAT = "metad2a-nasbench201-weights-1"
-_NONE = OPS.index("none")
+_CONVOLUTIONS = ("nor_conv_1x1", "nor_conv_3x3")
 _INTO = tuple(
     tuple((edge, source) for edge, (source, target) in enumerate(CELL_EDGES) if target == node) for node in (1, 2, 3)
 )
 """For each node after the input: its edges, and the nodes they come from."""
+_OUT_OF = tuple(
+    tuple((edge, target) for edge, (source, target) in enumerate(CELL_EDGES) if source == node) for node in (0, 1, 2)
+)
+"""For each node before the output: its edges, and the nodes they go to."""
 _BATCH_STATISTICS = {"track_running_stats": False}
 
 
@@ -37,24 +41,51 @@ class SharedCell(nn.Module):
 
     def __init__(self, channels: int, scaled: bool) -> None:
         super().__init__()
+        self.scaled = scaled
         norm = {"affine": scaled, **_BATCH_STATISTICS}
         self.edges = nn.ModuleList(
             nn.ModuleDict({op: operation(op, channels, **norm) for op in OPS if op != "none"}) for _ in CELL_EDGES
         )
 
     def forward(self, x: torch.Tensor, selection: torch.Tensor | Sequence[int]) -> torch.Tensor:
+        if isinstance(selection, torch.Tensor):
+            return self._mixture(x, selection)
         nodes = [x]
         for into in _INTO:
-            terms = [term for edge, source in into for term in self._terms(edge, nodes[source], selection)]
+            chosen = [(self._operations(edge), OPS[selection[edge]], source) for edge, source in into]
+            terms = [modules[op](nodes[source]) for modules, op, source in chosen if op != "none"]
             nodes.append(sum(terms[1:], terms[0]) if terms else torch.zeros_like(x))
         return nodes[-1]
 
-    def _terms(self, edge: int, x: torch.Tensor, selection: torch.Tensor | Sequence[int]) -> list[torch.Tensor]:
+    def _mixture(self, x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Every operation; edges out of a node share its ReLU and average, and have one convolution of each kind."""
+        nodes: list[list[torch.Tensor]] = [[x], [], [], []]
+        for source, out in enumerate(_OUT_OF):
+            value = sum(nodes[source][1:], nodes[source][0])
+            relu, average = F.relu(value), self._operations(out[0][0])["avg_pool_3x3"](value)
+            edges = [edge for edge, _ in out]
+            convolved = zip(*(self._convolved(op, edges, relu) for op in _CONVOLUTIONS), strict=True)
+            for (edge, target), found in zip(out, convolved, strict=True):
+                made = {"skip_connect": value, "avg_pool_3x3": average, **dict(zip(_CONVOLUTIONS, found, strict=True))}
+                terms = [weights[edge, i] * made[op] for i, op in enumerate(OPS) if op in made]
+                nodes[target].append(sum(terms[1:], terms[0]))
+        return sum(nodes[-1][1:], nodes[-1][0])
+
+    def _convolved(self, op: str, edges: Sequence[int], relu: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """A convolution of several edges, and its batch norm, for each of them."""
+        convs, norms = ([self._operations(edge).get_submodule(f"{op}.{place}") for edge in edges] for place in (1, 2))
+
+        def joined(modules: Sequence[nn.Module], name: str) -> torch.Tensor:
+            return torch.cat([getattr(module, name) for module in modules])
+
+        scale, shift = (joined(norms, name) if self.scaled else None for name in ("weight", "bias"))
+        values = F.conv2d(relu, joined(convs, "weight"), padding="same")
+        return F.batch_norm(values, None, None, scale, shift, training=True).chunk(len(edges), 1)
+
+    def _operations(self, edge: int) -> nn.ModuleDict:
         modules = self.edges[edge]
         assert isinstance(modules, nn.ModuleDict)
-        if isinstance(selection, torch.Tensor):
-            return [selection[edge, i] * modules[op](x) for i, op in enumerate(OPS) if i != _NONE]
-        return [] if selection[edge] == _NONE else [modules[OPS[selection[edge]]](x)]
+        return modules
 
 
 class NASBench201Supernet(nn.Module):
@@ -178,21 +209,20 @@ def read_supernet(path: str | os.PathLike[str]) -> NASBench201Supernet:
         CheckpointError: the file cannot be read, or holds something else.
     """
     try:
-        with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-            if about.get("format") != FORMAT:
-                raise ValueError(f"its format is {about.get('format')!r}, expected {FORMAT!r}")
-            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - not a dict
-        channels, cells = int(about["channels"]), int(about["cells"])
-        # A header must not make us allocate more than the file holds.
-        least = sum(value.numel() for value in weights.values())
-        if not (0 < _PER_CELL * channels**2 * cells <= least and len(weights["stem.0.weight"]) == channels):
-            raise ValueError(f"it is not of {channels} channels and {cells} cells")
+        file = TensorFile(path)
+        if file.metadata.get("format") != FORMAT:
+            raise SchemaError(f"its format is {said(file.metadata.get('format'))}, expected {FORMAT!r}")
+        about = {name: parse_json(file.metadata.get(name, "null")) for name in ("channels", "cells")}
+        channels, cells = integer(1, 4096)(about["channels"], "channels"), integer(1, 100)(about["cells"], "cells")
+        file.require(FLOATS)
+        expected = shapes_of(lambda: NASBench201Supernet(1, channels, cells, scaled=True))
+        same_shapes(file.shapes, {n: shape for n, shape in expected.items() if not n.startswith("classifier.")})
+        weights = {name: value.float() for name, value in file.read().items()}
         supernet = NASBench201Supernet(1, channels, cells, scaled=True)
         supernet.load_state_dict(weights | {f"classifier.{k}": v for k, v in supernet.classifier.state_dict().items()})
-    except (AttributeError, SafetensorError, *UNREADABLE) as error:
+    except UNREADABLE as error:
         raise CheckpointError(
-            f"{os.fspath(path)!r} holds no starting weights of nasbench201 ({type(error).__name__}: {error}); give "
+            f"{os.fspath(path)!r} holds no starting weights of nasbench201 ({why(error)}); give "
             "'shipped' for those of this package"
         ) from error
     return supernet

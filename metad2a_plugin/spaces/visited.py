@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Hashable, Iterable
 
-from metad2a_plugin.errors import ConfigError
+from metad2a_plugin.errors import ConfigError, said
 from metad2a_plugin.spaces.base import Architecture, SearchSpace
 
 
@@ -22,7 +22,7 @@ class Visited:
 
     def __init__(self, space: SearchSpace, dedupe: str = "encoding") -> None:
         if dedupe not in ("encoding", "canonical"):
-            raise ConfigError(f"dedupe must be 'encoding' or 'canonical', got {dedupe!r}")
+            raise ConfigError(f"dedupe must be 'encoding' or 'canonical', got {said(dedupe)}")
         self.space = space
         self._canonical = dedupe == "canonical"
         self._choices: set[tuple[int, ...]] = set()

@@ -1,4 +1,4 @@
-"""torchvision beside a build of torch that it was not made for."""
+"""Packages that ask for one release of torch, and torchvision beside a build of torch that it was not made for."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 
+from metad2a_plugin.utils.installed import version_of
+
+
+def install_beside_torch(*packages: str) -> str:
+    """The line that installs such packages and keeps the torch at hand: alone they bring the newest, for CUDA."""
+    return f"pip install {' '.join(packages)} torch=={version_of('torch')}"
+
 
 def import_torchvision() -> bool:
     """Import torchvision where it is installed; whether two operators had to be defined for that.
 
     The package index has torchvision built for CUDA only, which looks for operators that a CPU build of torch lacks.
     """
-    if find_spec("torchvision") is None:
+    if "torchvision" in sys.modules or find_spec("torchvision") is None:
         return False
     try:
         import_module("torchvision")
