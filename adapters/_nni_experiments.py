@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial, wraps
 from itertools import pairwise
 from pathlib import Path
@@ -103,8 +105,6 @@ def stop_orphans(experiment_id: str, folder: Path) -> None:
     Raises:
         HostError: the experiment is running, or its manager cannot be stopped.
     """
-    import psutil
-
     managers = list(_managers(experiment_id, folder))
     for manager, starter in managers:
         if starter is not None:
@@ -115,18 +115,34 @@ def stop_orphans(experiment_id: str, folder: Path) -> None:
     found = [manager for manager, _ in managers]
     if found:
         _log.warning("the manager of %r was left over (process %d): stopped", experiment_id, found[0].pid)
-    for process in found:
-        process.kill()
-    found += _left_trials(folder / experiment_id)
-    for process in found:
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
-    _, alive = psutil.wait_procs(found, timeout=_PATIENCE)
+    _kill(found)
+    trials = _left_trials(folder / experiment_id)
+    _kill(trials)
+    found += trials
+    end = time.monotonic() + _PATIENCE
+    while (alive := [process for process in found if is_alive(process)]) and time.monotonic() < end:
+        time.sleep(0.05)
     if alive:
         numbers = ", ".join(str(process.pid) for process in alive)
         raise HostError(f"processes of the experiment {experiment_id!r} cannot be stopped: {numbers}; kill them")
+
+
+def _kill(processes: Iterable[Any]) -> None:
+    import psutil
+
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def is_alive(process: Any) -> bool:
+    """Whether a process of `psutil` does anything; an ended one stays listed until its parent asks, if it ever does."""
+    import psutil
+
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _managers(experiment_id: str, folder: Path) -> Iterator[tuple[Any, int | None]]:

@@ -152,7 +152,7 @@ def test_killed_experiments_lose_and_repeat_nothing_and_pairs_are_right(tmp_path
 
 def test_a_running_experiment_is_not_stopped_and_others_are_left_alone(tmp_path: Path) -> None:
     import psutil
-    from metad2a_plugin.adapters._nni_experiments import stop_orphans
+    from metad2a_plugin.adapters._nni_experiments import is_alive, stop_orphans
 
     def started(name: str, by: str) -> Any:
         """A process that looks like NNI's manager of an experiment, and what started it."""
@@ -175,16 +175,32 @@ def test_a_running_experiment_is_not_stopped_and_others_are_left_alone(tmp_path:
         with pytest.raises(HostError, match=said):
             stop_orphans("running", tmp_path)
         stop_orphans("left", tmp_path / "elsewhere")
-        assert left.is_running()
+        assert is_alive(left)
         stop_orphans("left", tmp_path)
-        assert not left.is_running()
-        assert other.is_running() and running.is_running()
+        assert not is_alive(left)
+        assert is_alive(other) and is_alive(running)
     finally:
         for started_by, process in processes:
             started_by.kill()
             started_by.wait()
-            if process.is_running():
+            if is_alive(process):
                 process.kill()
+
+
+def test_an_ended_process_that_nobody_has_asked_for_is_not_waited_for(tmp_path: Path) -> None:
+    import psutil
+    from metad2a_plugin.adapters._nni_experiments import stop_orphans
+
+    environment = dict(os.environ) | {"NNI_SYS_DIR": str(tmp_path / "ours" / "trials" / "one")}
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], env=environment)
+    try:
+        begin = time.monotonic()
+        stop_orphans("ours", tmp_path)
+        assert time.monotonic() - begin < 20
+        assert psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE
+    finally:
+        process.kill()
+        process.wait()
 
 
 def connection(folder: Path) -> tuple[float, float]:
