@@ -238,12 +238,13 @@ def table(by_distance: Mapping[str, Scores]) -> str:
 def sentence(scores: Scores, sets: int) -> str:
     """What a reader can quote, by the first distance."""
     said = []
-    for left, right in (("nearest", "whole"), ("farthest", "whole"), ("random", "whole"), ("nearest", "random")):
+    for left, right in (("nearest", "whole"), ("farthest", "whole"), ("random", "whole"), ("nearest", "farthest")):
         gain = gains(scores, left, right, 0)
-        than = {"whole": "the whole space", "random": "that of a random known set"}[right]
+        than = "the whole space" if right == "whole" else f"that of the {right} known set"
         verdict = jobs.verdict(gain)
-        told = f"{verdict} than {than}" if verdict != "cannot be told" else f"cannot be told from {than}"
-        said.append(f"the part of the {left} known set {told} ({jobs.shown(gain)} standard deviations a cell)")
+        told = f"is {verdict} than {than}" if verdict != "cannot be told" else f"cannot be told from {than}"
+        article = "a" if left == "random" else "the"
+        said.append(f"the part of {article} {left} known set {told} ({jobs.shown(gain)} standard deviations a cell)")
     return f"**Over {sets} image sets {'; '.join(said)}.**"
 
 

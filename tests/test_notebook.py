@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -23,9 +24,9 @@ def test_cells_print_what_the_page_shows(executed: nbformat.NotebookNode) -> Non
     for before, after in zip(shown, executed.cells, strict=True):
         if before.cell_type == "code":
             assert printed(after), before.source
-            # What trained weights say differs between machines.
-            if "varies" not in before.metadata.get("tags", []):
-                assert printed(after) == printed(before), before.source
+            # What trained weights say differs between processors, in its numbers alone.
+            said = without_numbers if "varies" in before.metadata.get("tags", []) else printed
+            assert said(after) == said(before), before.source
 
 
 def test_the_notebook_is_kept_small() -> None:
@@ -37,3 +38,7 @@ def test_the_notebook_is_kept_small() -> None:
 def printed(cell: nbformat.NotebookNode) -> str:
     """What a cell writes to standard output."""
     return "".join(output["text"] for output in cell.outputs if output.get("name") == "stdout")
+
+
+def without_numbers(cell: nbformat.NotebookNode) -> str:
+    return re.sub(r"\d+(\.\d+)?", "#", printed(cell))

@@ -73,7 +73,7 @@ def test_the_sentence_says_what_the_intervals_say() -> None:
     scores = {name: [(0.0, 0.0)] * 3 for pair in script.PAIRS for name in pair}
     scores["nearest"] = [(1.0, 0.0), (1.1, 0.0), (0.9, 0.0)]
     text = script.sentence(scores, 3)
-    assert "the part of the nearest known set better than the whole space (1.00 [0.75, 1.25]" in text
+    assert "the part of the nearest known set is better than the whole space (1.00 [0.75, 1.25]" in text
     assert "the part of the farthest known set cannot be told from the whole space" in text
 
 
