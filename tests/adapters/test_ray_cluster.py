@@ -47,4 +47,8 @@ def test_the_page_names_the_extra_first_and_its_script_prints_what_it_says(tmp_p
     assert page.splitlines()[2].startswith("`pip install '.[ray,digits]'`")
     [(name, script, output)] = scripts_of("ray.md")
     (tmp_path / name).write_text(script)
-    assert re.findall(r"^\d+\.\d%.*$", run(tmp_path, name), re.MULTILINE) == output.splitlines()
+    # What trained weights reach, and so the order by it, differs between processors.
+    lines = r"^\d+\.\d% (.*)$"
+    printed = re.findall(lines, run(tmp_path, name), re.MULTILINE)
+    assert sorted(printed) == sorted(re.findall(lines, output, re.MULTILINE))
+    assert len(printed) == len(output.splitlines())
